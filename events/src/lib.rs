@@ -1,0 +1,21 @@
+//! What both ends of every wire agree on: words, formats and cryptography.
+//!
+//! ```text
+//!   bytes from a wire or a disk ──▶ parse ──▶ types that cannot be wrong ──▶ projector, nodes, agent, factory
+//!                                     │
+//!                  identity/   who a device is: OTP record, fingerprint, device key
+//!                  envelope/   how it speaks: ticket, activation, resume, heartbeat, verdict
+//!                  license/    what it paid for: activation codes, license tokens
+//!                  vocabulary/ what happened: one file per family of events
+//!                  batch.rs    what one raft entry carries
+//!                  log/        how the log lies on disk (formats only; the disk is in `nodes`)
+//! ```
+//!
+//! This room is pure: it knows no clock, entropy, file or network. Time arrives as a [`time::Timestamp`],
+//! randomness as bytes or as an `rand_core::CryptoRng` of the caller.
+
+pub mod batch;
+pub mod ids;
+pub mod limits;
+pub mod time;
+pub mod vocabulary;

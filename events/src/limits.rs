@@ -1,0 +1,58 @@
+//! Every maximum in one place, with the relations between them checked at compile time.
+
+/// A message that a terminal may send, whole, in bytes. An activation is the largest (about 700).
+pub const MESSAGE_BYTES_MAX: usize = 2048;
+/// Events in one batch, routine heartbeats not counted.
+pub const BATCH_EVENTS_MAX: usize = 4096;
+/// Routine heartbeats in one batch.
+pub const BATCH_HEARTBEATS_MAX: usize = 16_384;
+/// One encoded batch, in bytes; a forwarded batch must fit into one message between peers.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One encoded event, in bytes.
+pub const EVENT_BYTES_MAX: usize = 256 * 1024;
+/// One frame of the log, in bytes.
+pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A segment is closed once it is this large, in bytes.
+pub const SEGMENT_BYTES_TARGET: u64 = 64 * 1024 * 1024;
+
+/// A source's name: what a NATS connection is confined to.
+pub const SOURCE_NAME_BYTES_MAX: usize = 32;
+/// A region's name.
+pub const REGION_NAME_BYTES_MAX: usize = 32;
+
+/// Components of a fingerprint (protocol.md rule 23).
+pub const COMPONENTS_MAX: usize = 8;
+/// The raw value of one component, in bytes.
+pub const COMPONENT_VALUE_BYTES_MAX: usize = 64;
+
+/// Codes that one `CodesIssued` event carries.
+pub const CODES_PER_EVENT_MAX: usize = 4096;
+
+/// A ticket is valid this long, in log time (protocol.md rule 1).
+pub const TICKET_MILLIS_MAX: u64 = 60_000;
+/// Pending successors of an epoch (protocol.md rule 5).
+pub const PENDING_SUCCESSORS_MAX: usize = 4;
+/// Content digests kept per device (protocol.md rule 2).
+pub const CONTENT_DIGESTS_MAX: usize = 8;
+/// Width of the sequence window (RFC 6479 style).
+pub const WINDOW_WIDTH: u32 = 64;
+/// How far ahead of what the cluster knows a re-key may claim its epoch (protocol.md rule 6).
+pub const EPOCH_CLAIM_JUMP_MAX: u32 = 1024;
+
+/// Entries of one `RejectionSummary`; what does not fit is counted in its overflow.
+pub const REJECTION_ENTRIES_MAX: usize = 64;
+/// A node closes its summary this often, in milliseconds.
+pub const REJECTION_WINDOW_MILLIS: u64 = 2_000;
+
+/// Nodes whose state digests are compared use every index that this divides.
+pub const DIGEST_INDEX_INTERVAL: u64 = 64;
+
+const _: () = {
+    assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!((FRAME_BYTES_MAX as u64) < SEGMENT_BYTES_TARGET);
+    assert!(BATCH_HEARTBEATS_MAX * 24 < BATCH_BYTES_MAX);
+    assert!(CODES_PER_EVENT_MAX * 16 < EVENT_BYTES_MAX);
+    assert!(MESSAGE_BYTES_MAX < EVENT_BYTES_MAX);
+    assert!(CONTENT_DIGESTS_MAX as u32 <= WINDOW_WIDTH);
+};

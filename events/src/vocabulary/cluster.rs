@@ -1,0 +1,15 @@
+//! The cluster itself.
+
+use crate::ids::{ClusterId, Generation};
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// The first event of every log.
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+pub struct ClusterCreated {
+    pub cluster: ClusterId,
+    pub generation: Generation,
+}
+
+/// Time passed and nothing else happened: timers run on stamped log time.
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+pub struct Tick {}

@@ -1,0 +1,1 @@
+//! Whole-system suites live in `tests/`; this library holds what they share.
