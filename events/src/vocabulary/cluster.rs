@@ -8,6 +8,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub struct ClusterCreated {
     pub cluster: ClusterId,
     pub generation: Generation,
+    /// The interval that a device is granted when nothing else speaks, in milliseconds.
+    pub heartbeat_millis: u32,
 }
 
 /// Time passed and nothing else happened: timers run on stamped log time.
