@@ -1,0 +1,206 @@
+//! What must hold between the fields of a configuration.
+
+use super::file::{ApiFile, LimitsFile, MemberFile, NatsFile, NodeFile, PeersFile, RaftFile, TelemetryFile};
+use super::{
+    ApiConfig, ConfigError, Limits, MemberConfig, NatsConfig, NatsLogin, NodeConfig, PeersConfig, RaftTimers,
+    Secret, TelemetryConfig,
+};
+use std::path::{Component, Path, PathBuf};
+
+/// A bearer token shorter than this could be guessed, in characters.
+const TOKEN_LENGTH_MIN: usize = 32;
+/// Members of one cluster; raft with more voters only gets slower.
+const MEMBERS_MAX: usize = 9;
+
+pub(super) struct Checker<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl Checker<'_> {
+    pub(super) fn check(&self, file: NodeFile) -> Result<NodeConfig, ConfigError> {
+        let data_directory = self.resolve(&file.data_directory);
+        let keyring = self.resolve(&file.keyring);
+        if normal(&keyring).starts_with(normal(&data_directory)) {
+            let why = format!(
+                "the keyring {} lies within the data directory {}; expected a path outside of it: who copies the \
+                 data must not get the keys",
+                keyring.display(),
+                data_directory.display()
+            );
+            return Err(self.refuse("keyring", why));
+        }
+        let members = self.members(file.members)?;
+        if !members.iter().any(|m| m.id == file.node) {
+            return Err(self.refuse("node", format!("expected one of the members' ids, got {}", file.node)));
+        }
+        Ok(NodeConfig {
+            cluster: file.cluster,
+            node: file.node,
+            name: file.name,
+            region: file.region,
+            data_directory,
+            keyring,
+            peers: self.peers(file.peers),
+            members,
+            nats: self.nats(file.nats)?,
+            api: self.api(file.api)?,
+            raft: self.raft(file.raft)?,
+            limits: self.limits(file.limits)?,
+            telemetry: self.telemetry(file.telemetry)?,
+        })
+    }
+
+    fn refuse(&self, field: &str, why: impl Into<String>) -> ConfigError {
+        ConfigError::at(self.path, self.text, field, why)
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The content of a file that holds one secret.
+    fn secret(&self, field: &str, path: &Path) -> Result<Secret, ConfigError> {
+        let path = self.resolve(path);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| self.refuse(field, format!("{} cannot be read: {e}", path.display())))?;
+        let text = zeroize::Zeroizing::new(text);
+        if text.trim().is_empty() {
+            return Err(self.refuse(field, format!("{} is empty; expected a secret in it", path.display())));
+        }
+        Ok(Secret::new(text.trim().to_owned()))
+    }
+
+    fn members(&self, files: Vec<MemberFile>) -> Result<Vec<MemberConfig>, ConfigError> {
+        let mut members: Vec<_> = files
+            .into_iter()
+            .map(|m| MemberConfig { id: m.id, name: m.name, region: m.region, address: m.address })
+            .collect();
+        members.sort_by_key(|m| m.id);
+        if members.is_empty() || members.len() > MEMBERS_MAX {
+            let why = format!("expected 1 to {MEMBERS_MAX} members, got {}", members.len());
+            return Err(self.refuse("members", why));
+        }
+        for pair in members.windows(2) {
+            if pair[0].id == pair[1].id {
+                return Err(self.refuse("members.id", format!("two members have the id {}", pair[0].id)));
+            }
+        }
+        for member in &members {
+            let port = member.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if member.id == 0 || port.is_none() {
+                let why = format!("expected an id from 1 and an address `host:port`, got {member:?}");
+                return Err(self.refuse("members.address", why));
+            }
+        }
+        Ok(members)
+    }
+
+    fn peers(&self, file: PeersFile) -> PeersConfig {
+        PeersConfig {
+            listen: file.listen,
+            authority: self.resolve(&file.authority),
+            certificate: self.resolve(&file.certificate),
+            key: self.resolve(&file.key),
+        }
+    }
+
+    fn nats(&self, file: NatsFile) -> Result<NatsConfig, ConfigError> {
+        if file.urls.is_empty() {
+            return Err(self.refuse("nats.urls", "expected at least one URL such as nats://127.0.0.1:4222"));
+        }
+        let login = match (file.user, file.password_file, file.nkey_file) {
+            (None, None, None) => NatsLogin::Anonymous,
+            (Some(user), Some(path), None) => {
+                NatsLogin::Password { user, password: self.secret("nats.password_file", &path)? }
+            }
+            (None, None, Some(path)) => NatsLogin::Nkey { seed: self.secret("nats.nkey_file", &path)? },
+            _ => {
+                let why = "expected `user` with `password_file`, or `nkey_file` alone, or none of them";
+                return Err(self.refuse("nats.user", why));
+            }
+        };
+        Ok(NatsConfig { urls: file.urls, login })
+    }
+
+    fn api(&self, file: ApiFile) -> Result<ApiConfig, ConfigError> {
+        let token = self.secret("api.token_file", &file.token_file)?;
+        if token.expose().len() < TOKEN_LENGTH_MIN {
+            let why = format!("expected a token of at least {TOKEN_LENGTH_MIN} characters");
+            return Err(self.refuse("api.token_file", why));
+        }
+        Ok(ApiConfig {
+            listen: file.listen,
+            certificate: self.resolve(&file.certificate),
+            key: self.resolve(&file.key),
+            token,
+        })
+    }
+
+    fn raft(&self, file: RaftFile) -> Result<RaftTimers, ConfigError> {
+        self.within("raft.heartbeat_ms", file.heartbeat_ms, 10, 10_000)?;
+        self.within("raft.election_ms_min", file.election_ms_min, 3 * file.heartbeat_ms, 100_000)?;
+        self.within("raft.election_ms_max", file.election_ms_max, file.election_ms_min + 1, 200_000)?;
+        self.within("raft.proposal_ms_max", file.proposal_ms_max, file.heartbeat_ms, 60_000)?;
+        self.within("raft.snapshot_entries", file.snapshot_entries, 1, 10_000_000)?;
+        self.within("raft.keep_entries", file.keep_entries, 0, 10_000_000)?;
+        Ok(RaftTimers {
+            heartbeat_ms: file.heartbeat_ms,
+            election_ms_min: file.election_ms_min,
+            election_ms_max: file.election_ms_max,
+            proposal_ms_max: file.proposal_ms_max,
+            snapshot_entries: file.snapshot_entries,
+            keep_entries: file.keep_entries,
+        })
+    }
+
+    fn limits(&self, file: LimitsFile) -> Result<Limits, ConfigError> {
+        self.within("limits.heartbeat_ms", u64::from(file.heartbeat_ms), 100, 86_400_000)?;
+        self.within("limits.queue_messages", file.queue_messages as u64, 1, 1 << 20)?;
+        self.within("limits.parked_per_source", file.parked_per_source as u64, 0, 1 << 16)?;
+        self.within("limits.activations_parallel", file.activations_parallel as u64, 1, 256)?;
+        Ok(Limits {
+            heartbeat_ms: file.heartbeat_ms,
+            queue_messages: file.queue_messages,
+            parked_per_source: file.parked_per_source,
+            activations_parallel: file.activations_parallel,
+        })
+    }
+
+    fn telemetry(&self, file: TelemetryFile) -> Result<TelemetryConfig, ConfigError> {
+        if let Some(endpoint) = &file.otlp_endpoint
+            && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+        {
+            let why = format!("expected a URL such as http://127.0.0.1:4317, got `{endpoint}`");
+            return Err(self.refuse("telemetry.otlp_endpoint", why));
+        }
+        let filter = file.filter.unwrap_or_else(|| "info".to_owned());
+        Ok(TelemetryConfig { otlp_endpoint: file.otlp_endpoint, format: file.format, filter })
+    }
+
+    fn within(&self, field: &str, got: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+        if (min..=max).contains(&got) {
+            return Ok(());
+        }
+        Err(self.refuse(field, format!("expected {min} to {max}, got {got}")))
+    }
+}
+
+/// The path without `.` and `..`, made absolute; links are followed where the path exists already.
+fn normal(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut normal = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => normal.push(part),
+        }
+    }
+    normal
+}

@@ -1,0 +1,116 @@
+//! The words of the configuration file. Unknown ones are refused.
+
+use super::LogFormat;
+use events::ids::{ClusterId, NodeId, RegionName};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeFile {
+    pub(super) cluster: ClusterId,
+    pub(super) node: NodeId,
+    pub(super) name: String,
+    pub(super) region: RegionName,
+    pub(super) data_directory: PathBuf,
+    pub(super) keyring: PathBuf,
+    pub(super) peers: PeersFile,
+    pub(super) members: Vec<MemberFile>,
+    pub(super) nats: NatsFile,
+    pub(super) api: ApiFile,
+    #[serde(default)]
+    pub(super) raft: RaftFile,
+    #[serde(default)]
+    pub(super) limits: LimitsFile,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeersFile {
+    pub(super) listen: SocketAddr,
+    pub(super) authority: PathBuf,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberFile {
+    pub(super) id: NodeId,
+    pub(super) name: String,
+    pub(super) region: RegionName,
+    pub(super) address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NatsFile {
+    pub(super) urls: Vec<String>,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) nkey_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiFile {
+    pub(super) listen: SocketAddr,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) token_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RaftFile {
+    pub(super) heartbeat_ms: u64,
+    pub(super) election_ms_min: u64,
+    pub(super) election_ms_max: u64,
+    pub(super) proposal_ms_max: u64,
+    pub(super) snapshot_entries: u64,
+    pub(super) keep_entries: u64,
+}
+
+impl Default for RaftFile {
+    fn default() -> Self {
+        RaftFile {
+            heartbeat_ms: 100,
+            election_ms_min: 500,
+            election_ms_max: 1_000,
+            proposal_ms_max: 5_000,
+            snapshot_entries: 5_000,
+            keep_entries: 10_000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsFile {
+    pub(super) heartbeat_ms: u32,
+    pub(super) queue_messages: usize,
+    pub(super) parked_per_source: usize,
+    pub(super) activations_parallel: usize,
+}
+
+impl Default for LimitsFile {
+    fn default() -> Self {
+        LimitsFile {
+            heartbeat_ms: 60_000,
+            queue_messages: 16_384,
+            parked_per_source: 256,
+            activations_parallel: 2,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TelemetryFile {
+    pub(super) otlp_endpoint: Option<String>,
+    pub(super) format: LogFormat,
+    pub(super) filter: Option<String>,
+}

@@ -1,0 +1,159 @@
+//! The node's configuration: one TOML file, parsed once into types that cannot be wrong.
+//!
+//! ```text
+//! file.rs   the words of the file, as serde reads them      check.rs   what must hold between them
+//! error.rs  refusals that name file, line, field and what was expected
+//! ```
+//!
+//! Relative paths are relative to the folder of the file. A file with an unknown field, a value out of range or a
+//! keyring inside the data directory is refused as a whole.
+
+mod check;
+mod error;
+mod file;
+mod secret;
+
+pub use error::ConfigError;
+pub use secret::Secret;
+
+use events::ids::{ClusterId, NodeId, RegionName};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything that one node is told by its operator.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    pub cluster: ClusterId,
+    pub node: NodeId,
+    pub name: String,
+    pub region: RegionName,
+    pub data_directory: PathBuf,
+    pub keyring: PathBuf,
+    pub peers: PeersConfig,
+    /// All voters, this node among them, by ascending id.
+    pub members: Vec<MemberConfig>,
+    pub nats: NatsConfig,
+    pub api: ApiConfig,
+    pub raft: RaftTimers,
+    pub limits: Limits,
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where this node listens for its peers, and the files of its mutual TLS (PEM).
+#[derive(Debug, Clone)]
+pub struct PeersConfig {
+    pub listen: SocketAddr,
+    /// The cluster's own authority; no other is trusted.
+    pub authority: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// One voter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberConfig {
+    pub id: NodeId,
+    pub name: String,
+    pub region: RegionName,
+    /// `host:port` under which its peers reach it.
+    pub address: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    pub urls: Vec<String>,
+    pub login: NatsLogin,
+}
+
+/// How this node proves itself to NATS.
+#[derive(Debug, Clone)]
+pub enum NatsLogin {
+    Anonymous,
+    Password {
+        user: String,
+        password: Secret,
+    },
+    /// The seed of an nkey user.
+    Nkey {
+        seed: Secret,
+    },
+}
+
+/// The operators' HTTPS.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    pub listen: SocketAddr,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// What a request must carry as bearer token.
+    pub token: Secret,
+}
+
+/// Timers of raft, in milliseconds. The defaults suit a LAN; across regions take an election timeout of at least
+/// ten round trips.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftTimers {
+    pub heartbeat_ms: u64,
+    pub election_ms_min: u64,
+    pub election_ms_max: u64,
+    /// A proposal not answered within this time is unknown.
+    pub proposal_ms_max: u64,
+    /// A snapshot is made after so many entries.
+    pub snapshot_entries: u64,
+    /// So many entries stay readable to a peer that lags, after a snapshot.
+    pub keep_entries: u64,
+}
+
+/// Bounds of what this node takes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The interval that devices are granted when nothing else speaks, in milliseconds. Read once, when the
+    /// cluster is created.
+    pub heartbeat_ms: u32,
+    /// Messages that wait for admission; what comes above is refused as `UNAVAILABLE`.
+    pub queue_messages: usize,
+    /// Messages of one source that wait for this node to catch up (protocol.md rule 9).
+    pub parked_per_source: usize,
+    /// P-384 operations at one time (protocol.md rule 15).
+    pub activations_parallel: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Where traces go by OTLP over gRPC; none means nowhere.
+    pub otlp_endpoint: Option<String>,
+    pub format: LogFormat,
+    /// Directives as in `RUST_LOG`; that variable comes first where it is set.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+impl NodeConfig {
+    /// Reads, parses and checks the file and the secrets that it names.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::Unreadable { file: path.to_owned(), why: e.to_string() })?;
+        NodeConfig::parse(path, &text)
+    }
+
+    /// Parses the text of the file at `path`; secrets are read from the files that it names.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let file: file::NodeFile =
+            toml::from_str(text).map_err(|e| ConfigError::from_toml(path, text, &e))?;
+        check::Checker { path, text }.check(file)
+    }
+
+    /// The member that this node is.
+    #[must_use]
+    pub fn own_member(&self) -> &MemberConfig {
+        // `check` refused a file whose members lack this node.
+        self.members.iter().find(|m| m.id == self.node).unwrap_or(&self.members[0])
+    }
+}
