@@ -26,3 +26,5 @@
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod raft;
+pub mod storage;

@@ -1,0 +1,3 @@
+//! openraft: types, log, machine, network.
+
+pub mod types;

@@ -1,0 +1,3 @@
+//! The disk: one ordered, checksummed, encrypted log, and snapshots.
+
+pub mod disk;
