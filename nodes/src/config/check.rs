@@ -174,8 +174,13 @@ impl Checker<'_> {
             let why = format!("expected a URL such as http://127.0.0.1:4317, got `{endpoint}`");
             return Err(self.refuse("telemetry.otlp_endpoint", why));
         }
+        let trace_ratio = file.trace_ratio.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&trace_ratio) {
+            let why = format!("expected 0 to 1, got {trace_ratio}");
+            return Err(self.refuse("telemetry.trace_ratio", why));
+        }
         let filter = file.filter.unwrap_or_else(|| "info".to_owned());
-        Ok(TelemetryConfig { otlp_endpoint: file.otlp_endpoint, format: file.format, filter })
+        Ok(TelemetryConfig { otlp_endpoint: file.otlp_endpoint, trace_ratio, format: file.format, filter })
     }
 
     fn within(&self, field: &str, got: u64, min: u64, max: u64) -> Result<(), ConfigError> {

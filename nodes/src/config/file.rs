@@ -111,6 +111,7 @@ impl Default for LimitsFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TelemetryFile {
     pub(super) otlp_endpoint: Option<String>,
+    pub(super) trace_ratio: Option<f64>,
     pub(super) format: LogFormat,
     pub(super) filter: Option<String>,
 }

@@ -118,10 +118,12 @@ pub struct Limits {
     pub activations_parallel: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TelemetryConfig {
     /// Where traces go by OTLP over gRPC; none means nowhere.
     pub otlp_endpoint: Option<String>,
+    /// The share of traces that is exported, 0 to 1; a trace that comes with a message keeps its sender's choice.
+    pub trace_ratio: f64,
     pub format: LogFormat,
     /// Directives as in `RUST_LOG`; that variable comes first where it is set.
     pub filter: String,

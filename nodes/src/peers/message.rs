@@ -1,0 +1,151 @@
+//! What members say to each other. Encoded with postcard; bounded by [`MESSAGE_BYTES_MAX`].
+
+use crate::proposer::ProposeError;
+use crate::raft::types::{SnapshotMeta, TypeConfig, Vote};
+use crate::shared_projector::StateDigest;
+use bytes::Bytes;
+use events::ids::{LogIndex, NodeId};
+use events::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX};
+use events::time::Timestamp;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+/// One message, in bytes: a forwarded batch or one entry must fit.
+pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
+/// The entries of one append are cut above this many bytes of payload.
+pub const APPEND_BYTES_TARGET: usize = 4 * 1024 * 1024;
+/// A snapshot travels in pieces of this size.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
+
+const _: () = {
+    assert!(APPEND_BYTES_TARGET + BATCH_BYTES_MAX + 64 * 1024 <= MESSAGE_BYTES_MAX);
+    assert!(SNAPSHOT_CHUNK_BYTES < MESSAGE_BYTES_MAX);
+};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum PeerRequest {
+    Append(AppendEntriesRequest<TypeConfig>),
+    Vote(VoteRequest<TypeConfig>),
+    PreVote(VoteRequest<TypeConfig>),
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    Snapshot(SnapshotChunk),
+    /// A batch that a follower's ingress made, for the leader to stamp and propose.
+    Forward(ForwardedBatch),
+    Status,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum PeerReply {
+    Append(AppendEntriesResponse<TypeConfig>),
+    Vote(VoteResponse<TypeConfig>),
+    TransferLeader(TransferLeaderResponse<TypeConfig>),
+    Snapshot(SnapshotReceipt),
+    /// Postcard of the outcomes, or why there are none.
+    Forward(Result<Bytes, ProposeError>),
+    Status(PeerStatus),
+    /// This member's raft has stopped.
+    Stopped(String),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForwardedBatch {
+    pub batch: Bytes,
+    /// W3C `traceparent` of the span that forwards.
+    pub trace: Option<String>,
+}
+
+/// A piece of a snapshot. Pieces of one transfer come in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// Random, names the transfer.
+    pub transfer: u64,
+    pub vote: Vote,
+    pub meta: SnapshotMeta,
+    pub offset: u64,
+    pub total: u64,
+    pub data: Bytes,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum SnapshotReceipt {
+    /// Kept so far; the next piece starts here.
+    Kept { offset: u64 },
+    Installed(SnapshotResponse<TypeConfig>),
+}
+
+/// What a member says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    pub node: NodeId,
+    /// Its wall clock when it answered.
+    pub clock: Timestamp,
+    /// Whether its log holds anything, be it a membership only.
+    pub initialized: bool,
+    pub term: u64,
+    pub leader: Option<NodeId>,
+    pub applied: LogIndex,
+    /// State digests at recent fixed indices, ascending.
+    pub digests: Vec<(LogIndex, StateDigest)>,
+    /// Version of its program.
+    pub version: String,
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed peer message: {0}")]
+pub struct MessageError(String);
+
+/// Encodes a request or a reply.
+pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, MessageError> {
+    postcard::to_stdvec(message).map(Bytes::from).map_err(|e| MessageError(e.to_string()))
+}
+
+/// Decodes a request or a reply; bytes that are left over are refused.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MessageError> {
+    let (message, rest) = postcard::take_from_bytes(bytes).map_err(|e| MessageError(e.to_string()))?;
+    if rest.is_empty() { Ok(message) } else { Err(MessageError(format!("{} bytes too many", rest.len()))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::{Payload, log_id};
+    use openraft::{Entry, EntryPayload};
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_append_survives_the_wire() {
+        let entry = Entry {
+            log_id: log_id(3, 7),
+            payload: EntryPayload::Normal(Payload(Bytes::from_static(b"stamp and batch"))),
+        };
+        let request = AppendEntriesRequest::<TypeConfig> {
+            vote: openraft::Vote::new_committed(3, 1),
+            prev_log_id: Some(log_id(2, 6)),
+            entries: vec![entry],
+            leader_commit: None,
+        };
+        let bytes = encode(&PeerRequest::Append(request)).unwrap();
+        let PeerRequest::Append(read) = decode(&bytes).unwrap() else { panic!("another kind came back") };
+        assert_eq!(read.prev_log_id, Some(log_id(2, 6)));
+        assert_eq!(read.entries[0].payload.to_string(), "normal: Payload(15 bytes)");
+    }
+
+    #[test]
+    fn bytes_left_over_are_refused() {
+        let mut bytes = encode(&PeerRequest::Status).unwrap().to_vec();
+        bytes.push(0);
+        assert!(decode::<PeerRequest>(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_reader(bytes: Vec<u8>) {
+            let _ = decode::<PeerRequest>(&bytes);
+            let _ = decode::<PeerReply>(&bytes);
+        }
+    }
+}

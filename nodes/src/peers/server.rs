@@ -1,0 +1,258 @@
+//! The receiving end: TLS, then the member's name, then the request's head, and only then the body.
+
+use super::codec::{BytesCodec, CALL_PATH};
+use super::counters::PeerCounters;
+use super::identity::{ProvenPeer, RequestHead, prove};
+use super::message::{MESSAGE_BYTES_MAX, PeerRequest, decode, encode};
+use super::{PeerService, identity::IdentityError};
+use bytes::Bytes;
+use events::ids::{ClusterId, NodeId};
+use futures::future::BoxFuture;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::{Grpc, UnaryService};
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+
+/// A handshake that takes longer is given up, so that half-open connections cannot pile up.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Connections in their handshake at one time.
+const HANDSHAKES_MAX: usize = 64;
+
+/// Who this node is, to judge who speaks to it.
+#[derive(Clone)]
+struct Gate {
+    cluster: ClusterId,
+    own: NodeId,
+    members: Arc<[NodeId]>,
+    counters: Arc<PeerCounters>,
+}
+
+/// The peers' wire of one node, serving until [`PeerServer::stop`].
+pub struct PeerServer {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl PeerServer {
+    /// Serves `service` on `listener` to the other `members` of `cluster`.
+    pub fn start(
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        (cluster, own): (ClusterId, NodeId),
+        members: Arc<[NodeId]>,
+        counters: Arc<PeerCounters>,
+        service: Arc<dyn PeerService>,
+    ) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let gate = Gate { cluster, own, members, counters };
+        let (proven, incoming) = mpsc::channel(HANDSHAKES_MAX);
+        tokio::spawn(accept(listener, TlsAcceptor::from(tls), gate.clone(), proven, stopping.clone()));
+        let endpoint = Endpoint { gate, service };
+        let task = tokio::spawn(async move {
+            let mut until = stopping;
+            let until = async move {
+                let _ = until.wait_for(|stopping| *stopping).await;
+            };
+            let incoming = ReceiverStream::new(incoming);
+            let server = Server::builder()
+                .initial_stream_window_size(Some(1 << 20))
+                .initial_connection_window_size(Some(4 << 20))
+                .http2_keepalive_interval(Some(Duration::from_secs(5)));
+            if let Err(error) = server.serve_with_incoming_shutdown(endpoint, incoming, until).await {
+                tracing::error!(%error, "the peers' wire stopped");
+            }
+        });
+        PeerServer { stop, task }
+    }
+
+    /// Stops at once: peers retry what was under way elsewhere.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    gate: Gate,
+    proven: mpsc::Sender<Result<ProvenStream, io::Error>>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let room = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a peer");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let (acceptor, gate, proven) = (acceptor.clone(), gate.clone(), proven.clone());
+        tokio::spawn(async move {
+            if let Some(stream) = shake_hands(stream, &acceptor, &gate).await {
+                let _ = proven.send(Ok(stream)).await;
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// TLS and the member's name; nothing that the peer sends after the handshake is read here.
+async fn shake_hands(stream: TcpStream, acceptor: &TlsAcceptor, gate: &Gate) -> Option<ProvenStream> {
+    let from = stream.peer_addr().ok();
+    let _ = stream.set_nodelay(true);
+    let shaken = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            PeerCounters::count(&gate.counters.handshakes_refused);
+            tracing::warn!(?from, %error, "refused a peer in its TLS handshake");
+            return None;
+        }
+        Err(_) => {
+            PeerCounters::count(&gate.counters.handshakes_refused);
+            tracing::warn!(?from, "gave up a peer's TLS handshake");
+            return None;
+        }
+    };
+    match prove(gate.cluster, &gate.members, stream.get_ref().1.peer_certificates()) {
+        Ok(peer) => Some(ProvenStream { stream, peer }),
+        Err(error) => {
+            PeerCounters::count(&gate.counters.identities_refused);
+            tracing::warn!(?from, %error, "refused a peer by its certificate's name");
+            None
+        }
+    }
+}
+
+/// A connection that belongs to a member.
+struct ProvenStream {
+    stream: TlsStream<TcpStream>,
+    peer: ProvenPeer,
+}
+
+impl Connected for ProvenStream {
+    type ConnectInfo = ProvenPeer;
+
+    fn connect_info(&self) -> ProvenPeer {
+        self.peer
+    }
+}
+
+impl AsyncRead for ProvenStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ProvenStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The one gRPC method.
+#[derive(Clone)]
+struct Endpoint {
+    gate: Gate,
+    service: Arc<dyn PeerService>,
+}
+
+impl Endpoint {
+    /// The head, before the body is touched.
+    fn check_head(&self, request: &http::Request<Body>) -> Result<ProvenPeer, IdentityError> {
+        let peer = request.extensions().get::<ProvenPeer>().copied().ok_or(IdentityError::NoCertificate)?;
+        let expected = RequestHead { cluster: self.gate.cluster, from: peer.node, to: self.gate.own };
+        expected.check(request.headers())?;
+        Ok(peer)
+    }
+}
+
+impl Service<http::Request<Body>> for Endpoint {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let peer = match self.check_head(&request) {
+            Ok(peer) => peer,
+            Err(error) => {
+                PeerCounters::count(&self.gate.counters.heads_refused);
+                tracing::warn!(%error, "refused a peer's request by its head");
+                let refusal = tonic::Status::permission_denied(error.to_string()).into_http();
+                return Box::pin(std::future::ready(Ok(refusal)));
+            }
+        };
+        if request.uri().path() != CALL_PATH {
+            let refusal = tonic::Status::unimplemented("the peers' wire has one method, Call").into_http();
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
+        let call = Call { peer, endpoint: self.clone() };
+        Box::pin(async move {
+            let mut grpc = Grpc::new(BytesCodec)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            Ok(grpc.unary(call, request).await)
+        })
+    }
+}
+
+struct Call {
+    peer: ProvenPeer,
+    endpoint: Endpoint,
+}
+
+impl UnaryService<Bytes> for Call {
+    type Response = Bytes;
+    type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, tonic::Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (peer, endpoint) = (self.peer, self.endpoint.clone());
+        Box::pin(async move {
+            let request = decode::<PeerRequest>(request.get_ref()).map_err(|error| {
+                PeerCounters::count(&endpoint.gate.counters.malformed);
+                tonic::Status::invalid_argument(error.to_string())
+            })?;
+            let reply = endpoint.service.answer(peer.node, request).await;
+            PeerCounters::count(&endpoint.gate.counters.answered);
+            let bytes = encode(&reply).map_err(|error| tonic::Status::internal(error.to_string()))?;
+            Ok(tonic::Response::new(bytes))
+        })
+    }
+}

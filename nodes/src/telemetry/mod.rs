@@ -1,0 +1,109 @@
+//! Logs and traces. Nothing secret is ever a field of a span or an event: what is traced are ids, counts and reasons.
+//!
+//! Logs go to standard error, for people or as JSON. Traces go by OTLP to an endpoint, if one is configured; the
+//! context comes from and goes to others as a W3C `traceparent` ([`trace`]).
+
+pub mod trace;
+
+use crate::config::{LogFormat, TelemetryConfig};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use std::time::Duration;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+/// Spans that are still to be sent get so long at the end of the process.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("the log filter `{filter}` is malformed: {why}; expected directives such as `info,nodes=debug`")]
+    Filter { filter: String, why: String },
+    #[error("cannot export traces to {endpoint}: {why}")]
+    Exporter { endpoint: String, why: String },
+    #[error("telemetry was set up before in this process")]
+    SetTwice,
+}
+
+/// Sends what is left when it is dropped.
+#[must_use = "dropping it ends the export of traces"]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sets up logs and traces of the process; `service` and `node` name it to the collector. Must be called in a
+    /// tokio runtime.
+    pub fn start(config: &TelemetryConfig, service: &str, node: &str) -> Result<Self, TelemetryError> {
+        let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
+        let filter = EnvFilter::try_new(&directives)
+            .map_err(|e| TelemetryError::Filter { filter: directives.clone(), why: e.to_string() })?;
+        let traces = match &config.otlp_endpoint {
+            Some(endpoint) => Some(exporter(endpoint, config.trace_ratio, service, node)?),
+            None => None,
+        };
+        let spans = traces.as_ref().map(|provider| {
+            let tracer = provider.tracer("muster");
+            // The exporter's own requests must not be traced, or each export would cause another.
+            let own = tracing_subscriber::filter::filter_fn(|metadata| {
+                !["h2", "hyper", "tonic", "tower"].iter().any(|noisy| metadata.target().starts_with(noisy))
+            });
+            tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own)
+        });
+        tracing_subscriber::registry()
+            .with(spans)
+            .with(lines(config.format).with_filter(filter))
+            .try_init()
+            .map_err(|_| TelemetryError::SetTwice)?;
+        Ok(Telemetry { traces })
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(traces) = self.traces.take() {
+            // At the end of the process nobody is left to be told that the collector is gone.
+            let _ = traces.shutdown_with_timeout(FLUSH_WITHIN);
+        }
+    }
+}
+
+type SpanLayer = tracing_subscriber::layer::Layered<
+    Option<
+        tracing_subscriber::filter::Filtered<
+            tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::Tracer>,
+            tracing_subscriber::filter::FilterFn,
+            Registry,
+        >,
+    >,
+    Registry,
+>;
+
+fn lines(format: LogFormat) -> Box<dyn Layer<SpanLayer> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => layer.with_target(true).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+fn exporter(endpoint: &str, ratio: f64, service: &str, node: &str) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter =
+        SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(|e| {
+            TelemetryError::Exporter { endpoint: endpoint.to_owned(), why: e.to_string() }
+        })?;
+    let resource = Resource::builder()
+        .with_service_name(service.to_owned())
+        .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
+}
