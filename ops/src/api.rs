@@ -1,0 +1,165 @@
+//! The operators' API as seen from here: one cluster, several nodes, any of which may answer.
+//!
+//! Trusts the cluster's own authority and no other; sends the operator's token to nobody else.
+
+use crate::context::Context;
+use crate::exit::{REFUSED, UNREACHABLE, coded};
+use anyhow::{Context as _, Result};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// A write waits for a commit, perhaps across an election.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A way into one cluster.
+#[derive(Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    urls: Vec<String>,
+    token: Zeroizing<String>,
+}
+
+/// What the API says when it refuses.
+#[derive(serde::Deserialize)]
+struct Refusal {
+    code: String,
+    message: String,
+    #[serde(default)]
+    todo: Option<String>,
+}
+
+impl Api {
+    /// Reads the authority and the token that the context names.
+    pub fn of(context: &Context) -> Result<Self> {
+        let ca = crate::files::read_text(&context.ca)?;
+        let token = Zeroizing::new(crate::files::read_text(&context.token)?.trim().to_owned());
+        Api::new(context.apis.clone(), &ca, token)
+    }
+
+    /// An API behind any of `urls` whose certificates come from `ca` (PEM).
+    pub fn new(urls: Vec<String>, ca: &str, token: Zeroizing<String>) -> Result<Self> {
+        crate::tls::install_provider();
+        let authority =
+            reqwest::Certificate::from_pem(ca.as_bytes()).context("reading the cluster's ca.pem")?;
+        let http = reqwest::Client::builder()
+            .tls_backend_rustls()
+            .tls_certs_only([authority])
+            .https_only(true)
+            .no_proxy()
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .build()
+            .context("preparing the HTTPS client")?;
+        Ok(Api { http, urls, token })
+    }
+
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Asks the nodes one after the other until one answers.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask_any(Method::GET, path, None::<&()>).await
+    }
+
+    /// Tells any node; it finds the leader by itself.
+    pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
+        self.ask_any(Method::POST, path, Some(body)).await
+    }
+
+    /// Asks every node the same, at once; answers stand in the order of [`Api::urls`].
+    pub async fn get_from_each<T: DeserializeOwned>(&self, path: &str) -> Vec<(String, Result<T>)> {
+        let asks = self.urls.iter().map(|url| async move {
+            (url.clone(), self.ask(url, Method::GET, path, None::<&()>).await.and_then(Answer::into_result))
+        });
+        futures::future::join_all(asks).await
+    }
+
+    /// Asks one node only.
+    pub async fn get_from<T: DeserializeOwned>(&self, url: &str, path: &str) -> Result<T> {
+        self.ask(url, Method::GET, path, None::<&()>).await.and_then(Answer::into_result)
+    }
+
+    async fn ask_any<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T> {
+        let mut failures = Vec::new();
+        for url in &self.urls {
+            match self.ask(url, method.clone(), path, body).await {
+                Ok(Answer::Unavailable(why)) => failures.push(format!("{url}: {why}")),
+                Ok(answer) => return answer.into_result(),
+                Err(error) => failures.push(format!("{url}: {error:#}")),
+            }
+        }
+        let tried = failures.join("\n  ");
+        Err(coded(
+            UNREACHABLE,
+            format!("no node could answer; tried\n  {tried}\nAre the nodes up? `muster cluster status`"),
+        ))
+    }
+
+    async fn ask<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        url: &str,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<Answer<T>> {
+        let mut request = self.http.request(method, format!("{url}{path}")).bearer_auth(self.token.as_str());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| anyhow::anyhow!(root_cause(&error)))?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| anyhow::anyhow!(root_cause(&error)))?;
+        if status.is_success() {
+            let value =
+                serde_json::from_slice(&bytes).with_context(|| format!("{path} answered another shape"))?;
+            return Ok(Answer::Value(value));
+        }
+        let why = match serde_json::from_slice::<Refusal>(&bytes) {
+            Ok(Refusal { code, message, todo: Some(todo) }) => format!("{code}: {message}. {todo}"),
+            Ok(Refusal { code, message, todo: None }) => format!("{code}: {message}"),
+            Err(_) => format!("{status}: {}", String::from_utf8_lossy(&bytes)),
+        };
+        Ok(match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Answer::Unavailable(why),
+            _ => Answer::Refused(why),
+        })
+    }
+}
+
+enum Answer<T> {
+    Value(T),
+    /// This node cannot say now; another may.
+    Unavailable(String),
+    /// Every node would say the same.
+    Refused(String),
+}
+
+impl<T> Answer<T> {
+    fn into_result(self) -> Result<T> {
+        match self {
+            Answer::Value(value) => Ok(value),
+            Answer::Unavailable(why) => Err(coded(UNREACHABLE, why)),
+            Answer::Refused(why) => Err(coded(REFUSED, format!("the cluster refused: {why}"))),
+        }
+    }
+}
+
+/// reqwest wraps the reason several times; people want the last one.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

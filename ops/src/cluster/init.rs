@@ -1,0 +1,179 @@
+//! `muster cluster init`: plan in, files out.
+
+use super::certificates::Authority;
+use super::node_config::node_config_text;
+use crate::context::Context;
+use crate::files::{create_dir, write_public, write_secret};
+use anyhow::{Context as _, Result, bail};
+use events::ids::{ClusterId, NodeId, RegionName};
+use events::keyring::Keyring;
+use nodes::entropy::{Entropy, EntropyRng};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A cluster as its operator wants it.
+pub struct ClusterPlan {
+    pub nodes: Vec<NodePlan>,
+    pub nats: NatsAccess,
+    /// NATS URLs that terminals use, where they differ from the nodes'.
+    pub terminal_nats: Vec<String>,
+    /// The interval granted to devices, in milliseconds.
+    pub heartbeat_millis: u32,
+}
+
+/// One node of the plan.
+pub struct NodePlan {
+    pub id: NodeId,
+    pub region: RegionName,
+    /// Where peers and operators reach the node.
+    pub host: String,
+    pub peers_port: u16,
+    pub api_port: u16,
+}
+
+/// How the nodes reach NATS.
+pub struct NatsAccess {
+    pub urls: Vec<String>,
+    /// User and password; none is for a NATS that asks for none.
+    pub login: Option<(String, Zeroizing<String>)>,
+}
+
+/// What `init` wrote.
+pub struct ClusterFiles {
+    pub cluster: ClusterId,
+    pub context: PathBuf,
+    pub keyring: PathBuf,
+    pub public: PathBuf,
+    /// Configuration files, in the order of the plan.
+    pub node_configs: Vec<PathBuf>,
+}
+
+/// Writes a new cluster into `dir`, which must hold none yet. `this_year` is the civil year, for certificates.
+pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i32) -> Result<ClusterFiles> {
+    refuse_if_taken(dir)?;
+    create_dir(dir)?;
+    let mut id = [0; 16];
+    entropy.fill(&mut id);
+    let cluster = ClusterId::from_bytes(id);
+
+    let keyring = Keyring::generate(&mut EntropyRng(entropy), cluster);
+    let keyring_path = dir.join("keyring.json");
+    write_secret(&keyring_path, keyring.to_json().as_bytes())?;
+    let public_path = dir.join("public.json");
+    let public = serde_json::to_string_pretty(&keyring.public()).context("encoding the public keys")?;
+    write_public(&public_path, public.as_bytes())?;
+
+    let authority = Authority::generate(cluster, this_year)?;
+    write_public(&dir.join("ca.pem"), authority.own().certificate.as_bytes())?;
+    write_secret(&dir.join("ca.key"), authority.own().key.as_bytes())?;
+    write_secret(&dir.join("operator.token"), operator_token(entropy).as_bytes())?;
+    if let Some((_, password)) = &plan.nats.login {
+        write_secret(&dir.join("nats.password"), password.as_bytes())?;
+    }
+
+    let mut node_configs = Vec::with_capacity(plan.nodes.len());
+    for node in &plan.nodes {
+        let own = dir.join("nodes").join(node.id.to_string());
+        create_dir(&own)?;
+        let certified = authority.certify_node(cluster, node.id, &node.host)?;
+        write_public(&own.join("node.pem"), certified.certificate.as_bytes())?;
+        write_secret(&own.join("node.key"), certified.key.as_bytes())?;
+        let config = own.join("node.toml");
+        write_public(&config, node_config_text(cluster, plan, node).as_bytes())?;
+        node_configs.push(config);
+    }
+
+    // Written last: a directory with a context is a whole cluster.
+    let context = dir.join("context.json");
+    context_of(cluster, plan).save(&context)?;
+    Ok(ClusterFiles { cluster, context, keyring: keyring_path, public: public_path, node_configs })
+}
+
+fn refuse_if_taken(dir: &Path) -> Result<()> {
+    for name in ["context.json", "keyring.json"] {
+        if dir.join(name).exists() {
+            bail!(
+                "{} already holds a cluster ({name}); its keys cannot be made again, so nothing was written. Choose \
+                 another --dir",
+                dir.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn context_of(cluster: ClusterId, plan: &ClusterPlan) -> Context {
+    Context {
+        cluster,
+        apis: plan.nodes.iter().map(|node| format!("https://{}:{}", node.host, node.api_port)).collect(),
+        ca: "ca.pem".into(),
+        token: "operator.token".into(),
+        public: "public.json".into(),
+        keyring: Some("keyring.json".into()),
+        factory: None,
+        nats: plan.terminal_nats.clone(),
+    }
+}
+
+/// 32 random bytes as hexadecimal digits.
+fn operator_token(entropy: &dyn Entropy) -> Zeroizing<String> {
+    random_text(entropy, 32)
+}
+
+/// So many random bytes as hexadecimal digits: passwords and tokens.
+pub(crate) fn random_text(entropy: &dyn Entropy, bytes: usize) -> Zeroizing<String> {
+    use std::fmt::Write as _;
+    let mut raw = Zeroizing::new(vec![0; bytes]);
+    entropy.fill(&mut raw);
+    let mut text = Zeroizing::new(String::with_capacity(2 * bytes));
+    for byte in raw.iter() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nodes::entropy::OsEntropy;
+
+    fn plan() -> ClusterPlan {
+        let node = |id: NodeId| NodePlan {
+            id,
+            region: "home".parse().unwrap(),
+            host: "127.0.0.1".into(),
+            peers_port: 7000 + u16::try_from(id).unwrap(),
+            api_port: 8000 + u16::try_from(id).unwrap(),
+        };
+        let login = Some(("nodes".to_owned(), Zeroizing::new("a \"quoted\" password".to_owned())));
+        ClusterPlan {
+            nodes: vec![node(1), node(2), node(3)],
+            nats: NatsAccess { urls: vec!["nats://127.0.0.1:4222".into()], login },
+            terminal_nats: vec![],
+            heartbeat_millis: 1000,
+        }
+    }
+
+    #[test]
+    fn every_node_accepts_the_configuration_that_was_written_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = init(dir.path(), &plan(), &OsEntropy, 2026).unwrap();
+        assert_eq!(files.node_configs.len(), 3);
+        for (config, id) in files.node_configs.iter().zip(1..) {
+            let config = nodes::config::NodeConfig::load(config).unwrap();
+            assert_eq!((config.node, config.cluster, config.members.len()), (id, files.cluster, 3));
+            assert_eq!(config.limits.heartbeat_ms, 1000);
+            assert!(config.peers.certificate.exists() && config.api.key.exists() && config.keyring.exists());
+        }
+    }
+
+    #[test]
+    fn a_second_init_touches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &plan(), &OsEntropy, 2026).unwrap();
+        let keyring = std::fs::read(dir.path().join("keyring.json")).unwrap();
+        let error = init(dir.path(), &plan(), &OsEntropy, 2026).err().unwrap().to_string();
+        assert!(error.contains("already holds a cluster"), "{error}");
+        assert_eq!(std::fs::read(dir.path().join("keyring.json")).unwrap(), keyring);
+    }
+}

@@ -1,0 +1,17 @@
+//! Laying out a new cluster: identity, keys, certificates, one configuration file a node.
+//!
+//! ```text
+//!   DIR/
+//!     context.json        for operators' commands            public.json   for stations and agents: pinned keys
+//!     keyring.json        0600, for every node               ca.pem, ca.key  (key 0600)
+//!     operator.token      0600, the bearer token of the API
+//!     nodes/<n>/node.toml, node.pem, node.key, data/
+//! ```
+//!
+//! Nothing here talks to a running node: the files go to their machines, and `muster node --config` reads them.
+
+pub mod certificates;
+mod init;
+mod node_config;
+
+pub use init::{ClusterFiles, ClusterPlan, NatsAccess, NodePlan, init};

@@ -1,0 +1,106 @@
+//! Where the cluster is and how to be let in: one small file that `cluster init` and `dev` write, so that commands
+//! need few flags.
+//!
+//! Found by `--context`, then `MUSTER_CONTEXT`, then `.dev/context.json` in the working directory. Paths in it are
+//! relative to the file.
+
+use anyhow::{Context as _, Result};
+use events::ids::ClusterId;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where a context lies that nobody named.
+pub const DEFAULT_PATH: &str = ".dev/context.json";
+
+/// The file as written.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    pub cluster: ClusterId,
+    /// Operators' APIs, one URL a node.
+    pub apis: Vec<String>,
+    /// Certificate authority that the nodes' certificates must come from (PEM).
+    pub ca: PathBuf,
+    /// File that holds the operator's token.
+    pub token: PathBuf,
+    /// The cluster's public keys, for stations and agents.
+    pub public: PathBuf,
+    /// The cluster's keyring; only machines of the cluster have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<PathBuf>,
+    /// The factory's directory, where this machine has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factory: Option<PathBuf>,
+    /// NATS servers that terminals reach.
+    #[serde(default)]
+    pub nats: Vec<String>,
+}
+
+impl Context {
+    /// Reads the context that was named, or the one in the working directory; paths become absolute or relative to
+    /// the working directory.
+    pub fn load(named: Option<&Path>) -> Result<Self> {
+        let path = named.unwrap_or_else(|| Path::new(DEFAULT_PATH));
+        let text = std::fs::read_to_string(path).with_context(|| match named {
+            Some(path) => format!("no context in {}; `muster cluster init` and `muster dev` write one", path.display()),
+            None => format!(
+                "no cluster named: give --context FILE or set MUSTER_CONTEXT (`muster cluster init` and `muster dev` \
+                 write such a file; looked for {DEFAULT_PATH} too)"
+            ),
+        })?;
+        let mut context: Context = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no context file of `muster cluster init`", path.display()))?;
+        context.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(context)
+    }
+
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).context("encoding the context")?;
+        text.push('\n');
+        crate::files::write_public(path, text.as_bytes())
+    }
+
+    fn resolve(&mut self, dir: &Path) {
+        for path in [&mut self.ca, &mut self.token, &mut self.public] {
+            *path = dir.join(&*path);
+        }
+        for path in [&mut self.keyring, &mut self.factory].into_iter().flatten() {
+            *path = dir.join(&*path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context {
+            cluster: ClusterId::from_bytes([1; 16]),
+            apis: vec!["https://127.0.0.1:1".into()],
+            ca: "ca.pem".into(),
+            token: "/elsewhere/token".into(),
+            public: "public.json".into(),
+            keyring: Some("keyring.json".into()),
+            factory: None,
+            nats: vec![],
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_not_to_the_working_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("context.json");
+        context().save(&path).unwrap();
+        let loaded = Context::load(Some(&path)).unwrap();
+        assert_eq!(loaded.ca, dir.path().join("ca.pem"));
+        assert_eq!(loaded.token, Path::new("/elsewhere/token"));
+        assert_eq!(loaded.keyring, Some(dir.path().join("keyring.json")));
+    }
+
+    #[test]
+    fn a_missing_context_says_what_to_do() {
+        let error = Context::load(Some(Path::new("/nowhere/context.json"))).unwrap_err().to_string();
+        assert!(error.contains("muster cluster init"), "{error}");
+    }
+}

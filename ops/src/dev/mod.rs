@@ -1,0 +1,3 @@
+pub mod children;
+pub mod nats;
+pub mod ports;

@@ -1,0 +1,177 @@
+//! The nats-server of the development cluster: which binary, what it allows, and when it is ready.
+//!
+//! Each source is a static user that may publish below its own subjects only and listen in its own inboxes only:
+//! NATS messages carry no sender, so this confinement *is* the sender. Allow-lists only, no deny rules. The nodes
+//! may publish answers to what they received (`allow_responses`) and nothing else.
+
+use super::children::{Child, spawn};
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Older servers have known authorization bypasses.
+const OLDEST: (u32, u32, u32) = (2, 12, 7);
+/// A subject that nobody hears: an allow-list must not be empty, or it would allow everything.
+const NOWHERE: &str = "muster.nowhere";
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// A static user of the server.
+pub struct User {
+    pub name: String,
+    pub password: String,
+    pub may: Permissions,
+}
+
+/// What a user may do.
+pub enum Permissions {
+    /// Every node: listens to all that comes up, answers what it received.
+    Nodes,
+    /// One connection of one source: publishes as that source, listens below `inbox` only.
+    Source { source: String, inbox: String },
+    /// An attacker who reads the wire: hears everything that comes up, says nothing.
+    Tap,
+}
+
+/// A running server; killed when dropped.
+pub struct NatsServer {
+    pub address: SocketAddr,
+    _child: Child,
+}
+
+impl NatsServer {
+    /// The URL with a user's credentials, as configuration files and clients want it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+}
+
+/// Starts a server with these users and waits until it accepts one of them.
+pub async fn start(
+    binary: &Path,
+    dir: &Path,
+    address: SocketAddr,
+    region: &str,
+    users: &[User],
+) -> Result<NatsServer> {
+    std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    let config = dir.join("nats.conf");
+    crate::files::write_secret(&config, config_text(address, region, users).as_bytes())?;
+    let mut command = std::process::Command::new(binary);
+    command.arg("--config").arg(&config);
+    let mut child = spawn("nats-server", command, &dir.join("nats.log"))?;
+    let first = users.first().context("a nats-server without users serves nobody")?;
+    wait_until_ready(address, first, &mut child).await?;
+    Ok(NatsServer { address, _child: child })
+}
+
+async fn wait_until_ready(address: SocketAddr, user: &User, child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let options =
+            async_nats::ConnectOptions::with_user_and_password(user.name.clone(), user.password.clone());
+        match options.connect(format!("nats://{address}")).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                bail!(
+                    "nats-server on {address} is not ready after {READY_WITHIN:?}: {error}; see {}",
+                    child.log()
+                );
+            }
+            Err(_) => child.still_running()?,
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// The server's configuration: nothing is allowed that is not listed.
+fn config_text(address: SocketAddr, region: &str, users: &[User]) -> String {
+    let mut text = format!(
+        "listen: \"{address}\"\nserver_name: \"muster-dev\"\nmax_payload: 65536\nmax_pending: 67108864\n\
+         authorization {{\n  timeout: 5\n  users = [\n"
+    );
+    for user in users {
+        let permissions = match &user.may {
+            Permissions::Nodes => format!(
+                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.{region}.up.>\"] }}, \
+                 allow_responses: {{ max: 1, expires: \"30s\" }}"
+            ),
+            Permissions::Source { source, inbox } => format!(
+                "publish: {{ allow: [\"muster.v1.{region}.up.{source}.>\"] }}, subscribe: {{ allow: [\"{inbox}\"] }}"
+            ),
+            Permissions::Tap => format!(
+                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.{region}.up.>\"] }}"
+            ),
+        };
+        let _ = writeln!(
+            text,
+            "    {{ user: \"{}\", password: \"{}\", permissions: {{ {permissions} }} }}",
+            user.name, user.password
+        );
+    }
+    text.push_str("  ]\n}\n");
+    text
+}
+
+/// The binary to run: `MUSTER_NATS_SERVER`, then `.local/` of the working directory, then PATH; new enough or refused.
+pub fn find_binary() -> Result<PathBuf> {
+    let named = std::env::var_os("MUSTER_NATS_SERVER").map(PathBuf::from);
+    let fetched = Some(PathBuf::from(".local/nats-server"));
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .map(|dir| dir.join("nats-server"));
+    let mut too_old = Vec::new();
+    for candidate in named.into_iter().chain(fetched).chain(on_path).filter(|path| path.is_file()) {
+        match version_of(&candidate) {
+            Some(version) if version >= OLDEST => return Ok(candidate),
+            Some((major, minor, patch)) => {
+                too_old.push(format!("{} is {major}.{minor}.{patch}", candidate.display()))
+            }
+            None => too_old.push(format!("{} does not tell its version", candidate.display())),
+        }
+    }
+    let (major, minor, patch) = OLDEST;
+    let found = if too_old.is_empty() { "found none".to_owned() } else { too_old.join(", ") };
+    bail!(
+        "a nats-server >= {major}.{minor}.{patch} is needed ({found}); `./ops/dev` and `./ops/test` fetch one, or name \
+         yours with MUSTER_NATS_SERVER"
+    )
+}
+
+fn version_of(binary: &Path) -> Option<(u32, u32, u32)> {
+    let output = std::process::Command::new(binary).arg("--version").output().ok()?;
+    parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let numbers = text.trim().rsplit('v').next()?;
+    let mut parts = numbers.split(['.', '-']).map(str::parse::<u32>);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_the_server_prints_them() {
+        assert_eq!(parse_version("nats-server: v2.15.1\n"), Some((2, 15, 1)));
+        assert_eq!(parse_version("nats-server: v2.12.7-RC.1"), Some((2, 12, 7)));
+        assert_eq!(parse_version("garbage"), None);
+    }
+
+    #[test]
+    fn a_source_may_publish_as_itself_only() {
+        let users = [User {
+            name: "shop-1".into(),
+            password: "p".into(),
+            may: Permissions::Source { source: "shop-1".into(), inbox: "_INBOX_dev_x.>".into() },
+        }];
+        let text = config_text("127.0.0.1:4222".parse().unwrap(), "home", &users);
+        assert!(text.contains(r#"publish: { allow: ["muster.v1.home.up.shop-1.>"] }"#), "{text}");
+        assert!(text.contains(r#"subscribe: { allow: ["_INBOX_dev_x.>"] }"#), "{text}");
+    }
+}

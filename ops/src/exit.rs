@@ -1,0 +1,32 @@
+//! Exit codes, so that scripts can tell what happened.
+
+/// Whatever is not named below.
+pub const FAILED: i32 = 1;
+/// Wrong flags or a wrong file; clap uses the same.
+pub const USAGE: i32 = 2;
+/// No node of the cluster could be reached, or none can decide now.
+pub const UNREACHABLE: i32 = 3;
+/// The cluster understood and refused.
+pub const REFUSED: i32 = 4;
+/// A check ran and did not hold: a log, a record, the scene.
+pub const NOT_HELD: i32 = 5;
+
+/// An error that ends the program with a code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Coded {
+    pub code: i32,
+    pub message: String,
+}
+
+/// An error with an exit code of its own.
+#[must_use]
+pub fn coded(code: i32, message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Coded { code, message: message.into() })
+}
+
+/// The code that an error ends with: the first coded one in its chain.
+#[must_use]
+pub fn code_of(error: &anyhow::Error) -> i32 {
+    error.chain().find_map(|cause| cause.downcast_ref::<Coded>()).map_or(FAILED, |coded| coded.code)
+}

@@ -1,0 +1,121 @@
+//! A source is what the NATS server enforces: these are the permissions that the development cluster gives out.
+
+use async_nats::{Client, ConnectOptions, Event};
+use futures::StreamExt;
+use ops::dev::nats::{NatsServer, Permissions, User, find_binary, start};
+use ops::dev::ports;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn user(name: &str, may: Permissions) -> User {
+    User { name: name.into(), password: format!("{name}-password"), may }
+}
+
+fn source(name: &str) -> User {
+    user(name, Permissions::Source { source: name.into(), inbox: format!("_INBOX_dev_{name}.>") })
+}
+
+async fn server(dir: &std::path::Path) -> NatsServer {
+    let users =
+        [user("nodes", Permissions::Nodes), user("tap", Permissions::Tap), source("shop"), source("thief")];
+    let address = ports::free(1).unwrap()[0];
+    start(&find_binary().unwrap(), dir, address, "home", &users).await.unwrap()
+}
+
+/// A connection and what the server tells it about violations.
+async fn connect(server: &NatsServer, name: &str) -> (Client, mpsc::UnboundedReceiver<String>) {
+    let (say, said) = mpsc::unbounded_channel();
+    let client = ConnectOptions::with_user_and_password(name.into(), format!("{name}-password"))
+        .custom_inbox_prefix(format!("_INBOX_dev_{name}"))
+        .event_callback(move |event| {
+            let say = say.clone();
+            async move {
+                if let Event::ServerError(error) = event {
+                    let _ = say.send(error.to_string());
+                }
+            }
+        })
+        .connect(server.url())
+        .await
+        .unwrap();
+    (client, said)
+}
+
+async fn violation(said: &mut mpsc::UnboundedReceiver<String>) -> String {
+    tokio::time::timeout(PATIENCE, said.recv())
+        .await
+        .expect("the server refuses within seconds")
+        .unwrap()
+        .to_lowercase()
+}
+
+#[tokio::test]
+async fn a_source_is_heard_under_its_own_name_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).await;
+    let (nodes, _quiet) = connect(&server, "nodes").await;
+    let mut heard = nodes.subscribe("muster.v1.home.up.>").await.unwrap();
+    nodes.flush().await.unwrap();
+
+    let (thief, mut said) = connect(&server, "thief").await;
+    thief.publish("muster.v1.home.up.shop.dev_x.heartbeat", "forged".into()).await.unwrap();
+    assert!(violation(&mut said).await.contains("publish"));
+    thief.publish("muster.v1.home.up.thief.dev_x.heartbeat", "own".into()).await.unwrap();
+    let message = tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+    assert_eq!(
+        (message.subject.as_str(), &message.payload[..]),
+        ("muster.v1.home.up.thief.dev_x.heartbeat", &b"own"[..])
+    );
+}
+
+#[tokio::test]
+async fn a_source_cannot_listen_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).await;
+    for subject in ["muster.v1.home.up.>", "_INBOX_dev_shop.>", ">"] {
+        let (thief, mut said) = connect(&server, "thief").await;
+        let _listening = thief.subscribe(subject).await.unwrap();
+        assert!(violation(&mut said).await.contains("subscription"), "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_may_answer_what_it_received_and_publish_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).await;
+    let (nodes, mut said) = connect(&server, "nodes").await;
+    let mut heard = nodes.queue_subscribe("muster.v1.home.up.>", "muster-nodes".into()).await.unwrap();
+    nodes.flush().await.unwrap();
+
+    let (shop, _quiet) = connect(&server, "shop").await;
+    let asking =
+        tokio::spawn(
+            async move { shop.request("muster.v1.home.up.shop.dev_shop.hello", "hello".into()).await },
+        );
+    let request = tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+    let reply = request.reply.unwrap();
+    assert!(reply.starts_with("_INBOX_dev_shop."), "{reply}");
+    nodes.publish(reply.clone(), "ticket".into()).await.unwrap();
+    assert_eq!(&asking.await.unwrap().unwrap().payload[..], b"ticket");
+
+    nodes.publish(reply, "once more".into()).await.unwrap();
+    assert!(violation(&mut said).await.contains("publish"));
+    nodes.publish("_INBOX_dev_thief.1", "unasked".into()).await.unwrap();
+    assert!(violation(&mut said).await.contains("publish"));
+}
+
+#[tokio::test]
+async fn a_tap_hears_everything_and_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).await;
+    let (tap, mut said) = connect(&server, "tap").await;
+    let mut heard = tap.subscribe("muster.v1.home.up.>").await.unwrap();
+    tap.flush().await.unwrap();
+    let (shop, _quiet) = connect(&server, "shop").await;
+    shop.publish("muster.v1.home.up.shop.dev_x.heartbeat", "sealed".into()).await.unwrap();
+    assert_eq!(&tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap().payload[..], b"sealed");
+    tap.publish("muster.v1.home.up.shop.dev_x.heartbeat", "sealed".into()).await.unwrap();
+    assert!(violation(&mut said).await.contains("publish"));
+}
