@@ -1,0 +1,284 @@
+//! The bus on NATS, through the vendor's client: it reconnects by itself and subscribes again.
+//!
+//! Invariant: nothing is sent and no queue group is joined on a server whose version has known authorization
+//! bypasses; this is checked at the first connection and at every one after it.
+
+use super::{Bus, BusError, BusHealth, Message, Outgoing, Subscription};
+use crate::config::{NatsConfig, NatsLogin};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerInfo, Subscriber};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+/// The oldest server that is used (lessons.md 26).
+const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 7);
+const SERVER_VERSION_MIN_TEXT: &str = "2.12.7";
+
+/// Messages of one subscription that wait in memory; the client drops what comes above.
+const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
+/// Commands that wait for the connection; a publisher waits above.
+const COMMANDS_MAX: usize = 16_384;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RECONNECT_DELAY_MILLIS_MAX: u64 = 2_000;
+
+/// How this node finds its NATS servers and proves itself to them.
+#[derive(Clone, Debug)]
+pub struct NatsOptions {
+    pub config: NatsConfig,
+    /// How the server's own listings name this connection.
+    pub name: String,
+}
+
+/// A connection to NATS. Dropping it ends its watch over the connection.
+pub struct NatsBus {
+    client: Client,
+    health: watch::Receiver<BusHealth>,
+    watcher: AbortHandle,
+}
+
+impl NatsBus {
+    /// Connects. A server that is not there yet is waited for in the background, with the bus `Disconnected`
+    /// meanwhile; one that refuses the login, or is too old, is an error.
+    pub async fn connect(options: &NatsOptions) -> Result<NatsBus, BusError> {
+        let (events, received) = mpsc::channel(64);
+        let connect =
+            |retry: bool| client_options(options, events.clone(), retry).connect(&options.config.urls[..]);
+        let client = match connect(false).await {
+            Ok(client) => client,
+            Err(e) if may_come_later(e.kind()) => {
+                tracing::warn!(servers = ?options.config.urls, error = %e, "NATS is not reachable yet");
+                connect(true).await.map_err(|e| refused(options, &e))?
+            }
+            Err(e) => return Err(refused(options, &e)),
+        };
+        let first = match client.try_server_info() {
+            Some(info) => check_version(&info).map(|()| BusHealth::Connected)?,
+            None => BusHealth::Disconnected,
+        };
+        let (report, health) = watch::channel(first);
+        let watcher = tokio::spawn(watch_connection(client.clone(), received, report)).abort_handle();
+        Ok(NatsBus { client, health, watcher })
+    }
+
+    fn check_usable(&self) -> Result<(), BusError> {
+        match self.client.try_server_info() {
+            Some(info) => check_version(&info),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for NatsBus {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl Bus for NatsBus {
+    fn subscribe<'a>(
+        &'a self,
+        pattern: &'a str,
+        group: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, BusError>> {
+        async move {
+            self.check_usable()?;
+            let subscribed = self.client.queue_subscribe(pattern.to_owned(), group.to_owned()).await;
+            let subscriber = subscribed.map_err(|_| BusError::Closed)?;
+            Ok(Box::new(NatsSubscription { subscriber }) as Box<dyn Subscription>)
+        }
+        .boxed()
+    }
+
+    fn publish<'a>(&'a self, burst: &'a mut Vec<Outgoing>) -> BoxFuture<'a, Result<(), BusError>> {
+        async move {
+            for outgoing in burst.drain(..) {
+                let published = self.client.publish(outgoing.subject, outgoing.payload).await;
+                published.map_err(|_| BusError::Closed)?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> watch::Receiver<BusHealth> {
+        self.health.clone()
+    }
+}
+
+struct NatsSubscription {
+    subscriber: Subscriber,
+}
+
+impl Subscription for NatsSubscription {
+    fn poll_burst(&mut self, cx: &mut Context<'_>, into: &mut Vec<Message>, max: usize) -> Poll<bool> {
+        let mut taken = 0;
+        while taken < max {
+            match Pin::new(&mut self.subscriber).poll_next(cx) {
+                Poll::Ready(Some(message)) => into.push(from_nats(message)),
+                Poll::Ready(None) => return Poll::Ready(false),
+                Poll::Pending if taken == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            }
+            taken += 1;
+        }
+        Poll::Ready(true)
+    }
+
+    fn leave(&mut self) -> BoxFuture<'_, Result<(), BusError>> {
+        async move { self.subscriber.drain().await.map_err(|_| BusError::Closed) }.boxed()
+    }
+}
+
+fn from_nats(message: async_nats::Message) -> Message {
+    let trace = message.headers.as_ref().and_then(|headers| headers.get("traceparent"));
+    Message {
+        trace: trace.map(|value| value.as_str().into()),
+        subject: message.subject,
+        reply: message.reply,
+        payload: message.payload,
+    }
+}
+
+fn client_options(options: &NatsOptions, events: mpsc::Sender<Event>, retry: bool) -> ConnectOptions {
+    let report = move |event| {
+        let events = events.clone();
+        async move {
+            let _ = events.send(event).await;
+        }
+    };
+    let client = ConnectOptions::new()
+        .name(&options.name)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
+        .client_capacity(COMMANDS_MAX)
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(report);
+    let client = if retry { client.retry_on_initial_connect() } else { client };
+    match &options.config.login {
+        NatsLogin::Anonymous => client,
+        NatsLogin::Password { user, password } => {
+            client.user_and_password(user.clone(), password.expose().to_owned())
+        }
+        NatsLogin::Nkey { seed } => client.nkey(seed.expose().to_owned()),
+    }
+}
+
+/// At once, then slower; a node is one client, so that nodes need no jitter to spare the server.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let attempts = u64::try_from(attempts).unwrap_or(u64::MAX);
+    Duration::from_millis(attempts.saturating_sub(1).saturating_mul(100).min(RECONNECT_DELAY_MILLIS_MAX))
+}
+
+const fn may_come_later(kind: ConnectErrorKind) -> bool {
+    match kind {
+        ConnectErrorKind::Io
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::Dns
+        | ConnectErrorKind::MaxReconnects => true,
+        ConnectErrorKind::ServerParse
+        | ConnectErrorKind::Authentication
+        | ConnectErrorKind::AuthorizationViolation
+        | ConnectErrorKind::Tls => false,
+    }
+}
+
+fn refused(options: &NatsOptions, error: &async_nats::ConnectError) -> BusError {
+    BusError::Connect { servers: options.config.urls.join(", "), why: error.to_string() }
+}
+
+/// Reports every change of the connection; checks the server's version each time a connection is made.
+async fn watch_connection(
+    client: Client,
+    mut events: mpsc::Receiver<Event>,
+    report: watch::Sender<BusHealth>,
+) {
+    while let Some(event) = events.recv().await {
+        let health = match event {
+            Event::Connected => after_connect(&client).await,
+            Event::Disconnected | Event::Closed | Event::Draining => BusHealth::Disconnected,
+            Event::SlowConsumer(_) => {
+                tracing::warn!("NATS delivers faster than this node admits; messages were dropped");
+                continue;
+            }
+            Event::ServerError(error) => {
+                tracing::warn!(%error, "the NATS server reports an error");
+                continue;
+            }
+            Event::ClientError(error) => {
+                tracing::warn!(%error, "the NATS client reports an error");
+                continue;
+            }
+            Event::LameDuckMode => continue,
+        };
+        report.send_if_modified(|known| {
+            let changed = *known != health;
+            *known = health;
+            changed
+        });
+    }
+}
+
+async fn after_connect(client: &Client) -> BusHealth {
+    // The event precedes the server's information; a flush passes only after both.
+    if client.flush().await.is_err() {
+        return BusHealth::Disconnected;
+    }
+    match check_version(&client.server_info()) {
+        Ok(()) => BusHealth::Connected,
+        Err(error) => {
+            tracing::error!(%error, "leaving the queue groups");
+            BusHealth::Refused(error.to_string())
+        }
+    }
+}
+
+fn check_version(info: &ServerInfo) -> Result<(), BusError> {
+    if parse_version(&info.version).is_some_and(|version| version >= SERVER_VERSION_MIN) {
+        return Ok(());
+    }
+    Err(BusError::ServerTooOld {
+        server: info.server_name.clone(),
+        address: format!("{}:{}", info.host, info.port),
+        version: info.version.clone(),
+        needed: SERVER_VERSION_MIN_TEXT,
+    })
+}
+
+/// `2.12.7`, `v2.12.7` or `2.12.7-RC.1`; a preview counts as what it previews.
+fn parse_version(text: &str) -> Option<(u64, u64, u64)> {
+    let numbers = text.trim_start_matches('v').split(['-', '+']).next()?;
+    let mut parts = numbers.split('.').map(|part| part.parse::<u64>().ok());
+    let version = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_server(version: &str) -> ServerInfo {
+        ServerInfo { server_name: "nats-1".into(), version: version.into(), ..ServerInfo::default() }
+    }
+
+    #[test]
+    fn a_server_with_known_bypasses_is_refused_by_name() {
+        for old in ["2.12.6", "2.11.20", "1.99.99", "", "two"] {
+            let error = check_version(&a_server(old)).unwrap_err().to_string();
+            assert!(error.contains("nats-1") && error.contains("2.12.7"), "{error}");
+        }
+        for new in ["2.12.7", "v2.12.7", "2.15.1", "3.0.0", "2.13.0-RC.1"] {
+            assert!(check_version(&a_server(new)).is_ok(), "{new} must be accepted");
+        }
+    }
+
+    #[test]
+    fn reconnecting_starts_at_once_and_slows_down() {
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        assert_eq!(reconnect_delay(1_000_000), Duration::from_millis(RECONNECT_DELAY_MILLIS_MAX));
+    }
+}

@@ -1,0 +1,171 @@
+//! Token buckets: who may speak how often. Time is a value, so that tests and simulation own it.
+//!
+//! Invariants:
+//! - A map holds a bounded number of buckets. One that is full again equals one that never was, so only such are
+//!   evicted: nobody gets fresh tokens by pushing his own bucket out.
+//! - When all places are in use, newcomers share one bucket: they are slowed, not let through and not locked out.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// How fast a bucket fills and how much it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that a full bucket holds.
+    pub burst: u32,
+    /// A token returns after so many milliseconds.
+    pub every_millis: u64,
+}
+
+/// One bucket: 8 bytes, so that there may be one per device. It stores when it will be full again, which needs
+/// neither a count nor a timer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    full_at: u64,
+}
+
+impl Bucket {
+    /// Takes a token at `now` (milliseconds of a clock that never goes back); false if there is none.
+    pub fn take(&mut self, rate: Rate, now: u64) -> bool {
+        let every = rate.every_millis.max(1);
+        let missing_until = self.full_at.max(now).saturating_add(every);
+        if missing_until - now > every.saturating_mul(u64::from(rate.burst.max(1))) {
+            return false;
+        }
+        self.full_at = missing_until;
+        true
+    }
+
+    /// Whether it holds all its tokens, so that nothing is lost by forgetting it.
+    #[must_use]
+    pub const fn is_full(&self, now: u64) -> bool {
+        self.full_at <= now
+    }
+}
+
+/// A bounded map of buckets of one rate.
+#[derive(Debug)]
+pub struct Buckets<K> {
+    rate: Rate,
+    places_max: usize,
+    buckets: HashMap<K, Bucket>,
+    shared: Bucket,
+    /// No sweep before this: one that frees nothing must not be repeated for every newcomer.
+    sweep_after: u64,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    #[must_use]
+    pub fn new(rate: Rate, places_max: usize) -> Self {
+        Buckets { rate, places_max, buckets: HashMap::new(), shared: Bucket::default(), sweep_after: 0 }
+    }
+
+    /// Takes a token of `key` at `now`; false if it has none left.
+    pub fn take(&mut self, key: K, now: u64) -> bool {
+        if let Some(bucket) = self.buckets.get_mut(&key) {
+            return bucket.take(self.rate, now);
+        }
+        if self.buckets.len() >= self.places_max {
+            self.sweep(now);
+        }
+        if self.buckets.len() >= self.places_max {
+            return self.shared.take(self.rate, now);
+        }
+        self.buckets.entry(key).or_default().take(self.rate, now)
+    }
+
+    fn sweep(&mut self, now: u64) {
+        if now < self.sweep_after {
+            return;
+        }
+        self.buckets.retain(|_, bucket| !bucket.is_full(now));
+        self.sweep_after = now.saturating_add(self.rate.every_millis.max(1));
+    }
+}
+
+/// Buckets of devices by slot, each with its own granted rate: an index, no hash, for the way of a heartbeat.
+#[derive(Debug, Default)]
+pub struct SlotBuckets {
+    buckets: Vec<Bucket>,
+}
+
+impl SlotBuckets {
+    /// Takes a token of the device at `slot`. Slots are dense, so the vector grows to the number of devices.
+    pub fn take(&mut self, slot: u32, rate: Rate, now: u64) -> bool {
+        let at = slot as usize;
+        if at >= self.buckets.len() {
+            self.buckets.resize(at + 1, Bucket::default());
+        }
+        self.buckets[at].take(rate, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RATE: Rate = Rate { burst: 3, every_millis: 1_000 };
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_one_token_per_interval() {
+        let mut bucket = Bucket::default();
+        assert_eq!((0..5).filter(|_| bucket.take(RATE, 10_000)).count(), 3);
+        assert!(!bucket.take(RATE, 10_999));
+        assert!(bucket.take(RATE, 11_000));
+        assert!(!bucket.take(RATE, 11_000));
+        assert!(bucket.is_full(14_000));
+    }
+
+    #[test]
+    fn nobody_gets_fresh_tokens_by_pushing_his_own_bucket_out() {
+        let mut buckets = Buckets::new(RATE, 8);
+        while buckets.take(0, 0) {}
+        for other in 1..1_000 {
+            buckets.take(other, 0);
+        }
+        assert!(!buckets.take(0, 0), "a drained bucket must survive a crowd");
+        assert!(buckets.buckets.len() <= 8);
+    }
+
+    #[test]
+    fn newcomers_to_a_full_map_share_one_bucket() {
+        let mut buckets = Buckets::new(RATE, 2);
+        for key in 0..2 {
+            while buckets.take(key, 0) {}
+        }
+        assert_eq!((2..100).filter(|&key| buckets.take(key, 0)).count(), 3);
+        assert!(buckets.take(200, 5_000), "once the first are full again, there is room");
+    }
+
+    #[test]
+    fn devices_do_not_share_a_bucket() {
+        let mut buckets = SlotBuckets::default();
+        while buckets.take(7, RATE, 0) {}
+        assert!(buckets.take(8, RATE, 0));
+        assert!(buckets.take(3, RATE, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_of_arrivals_beats_burst_and_rate(
+            gaps in proptest::collection::vec(0u64..3_000, 1..200),
+        ) {
+            let mut bucket = Bucket::default();
+            let (mut now, mut taken) = (0, 0);
+            for gap in gaps {
+                now += gap;
+                taken += u64::from(bucket.take(RATE, now));
+            }
+            prop_assert!(taken <= u64::from(RATE.burst) + now / RATE.every_millis);
+        }
+
+        #[test]
+        fn no_numbers_panic_a_bucket(burst: u32, every_millis: u64, times: Vec<u64>) {
+            let mut bucket = Bucket::default();
+            for now in times {
+                bucket.take(Rate { burst, every_millis }, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,2 @@
+pub mod buckets;
+pub mod rejections;
