@@ -17,5 +17,6 @@
 pub mod batch;
 pub mod ids;
 pub mod limits;
+pub mod log;
 pub mod time;
 pub mod vocabulary;

@@ -1,0 +1,21 @@
+//! How the log lies on disk: formats only; the disk is in `nodes`.
+//!
+//! ```text
+//!   segment file = header ‖ frame ‖ frame ‖ …        one ordered stream over all segments
+//!
+//!   segment.rs  the header: whose file, which key, where the log stood when the file began
+//!   frame.rs    length, checksum, sealing: one record at one place, and nowhere else
+//!   record.rs   what a frame says: vote, entry, truncation, committed, purge floor, closed
+//!   keys.rs     key-encryption keys, and the keys derived from them
+//!   merkle.rs   RFC 6962 hashes, and the frontier of a growing tree
+//!   leaf.rs     what a committed entry looks like as a leaf of that tree
+//! ```
+//!
+//! Numbers are little endian. All offsets and lengths are in bytes.
+
+pub mod frame;
+pub mod keys;
+pub mod leaf;
+pub mod merkle;
+pub mod record;
+pub mod segment;
