@@ -23,8 +23,10 @@
 //! | [`api`] | operators' HTTPS |
 //! | [`telemetry`] | logs and traces |
 
+pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod ingress;
 pub mod raft;
 pub mod storage;
