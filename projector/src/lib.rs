@@ -1,1 +1,42 @@
-//! placeholder
+//! What the log means: a pure, deterministic fold. Same log, same bytes of state, on every node, for ever.
+//!
+//! ```text
+//!   committed entry ──▶ apply/ ──▶ state/ ──▶ read, judgement ──▶ ingress, operators
+//!   (stamp ‖ batch)       │  ▲
+//!                         │  └── detect/  what is an attack      decide/  what policy does about it
+//!                         ▼
+//!                 outcomes (what to answer) and effects (what else the shell must do)
+//! ```
+//!
+//! [`Projector`] is the whole of it: `apply` one entry after the other, carry out what comes back, ask what you
+//! need to know. `snapshot` and `digest` make the state travel and comparable; `invariants` says what must hold.
+//!
+//! This room is pure: no clock, entropy, file or network; time is the leader's stamp in each entry. Nothing
+//! iterates in hash order.
+
+mod apply;
+mod decide;
+mod detect;
+mod digest;
+pub mod effects;
+pub mod invariants;
+pub mod judgement;
+pub mod outcome;
+mod projector;
+mod read;
+mod snapshot;
+mod state;
+pub mod view;
+
+pub use digest::StateDigest;
+pub use effects::{Applied, Effect, Notice, WantOperation};
+pub use judgement::Judgement;
+pub use outcome::{
+    Decline, DirectiveView, Grant, HeartbeatOutcome, HeartbeatOutcomes, HeartbeatStatus, LicenseGrant,
+    Outcome, Outcomes,
+};
+pub use projector::{ApplyError, Projector};
+pub use read::{DeviceView, EpochStanding, EpochView};
+pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
+pub use state::factory::{Lot, Station};
+pub use state::row::Heard;

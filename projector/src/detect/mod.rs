@@ -1,0 +1,2 @@
+//! Detectors: one file each.
+pub mod bucket;

@@ -1,0 +1,130 @@
+//! How a message is judged from applied state, before anything is proposed. `apply` uses the same judgement again,
+//! because state may have moved.
+
+use crate::state::State;
+use crate::state::license::Fate;
+use crate::state::row::{Heard, Row, marks};
+use crate::state::session::{Session, Standing, Superseded};
+use crate::state::window::Place;
+use events::ids::{CodeDigest, Epoch, Generation, Slot};
+use events::limits::EPOCH_CLAIM_JUMP_MAX;
+use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::Legitimacy;
+
+/// What the header of an authentic heartbeat means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Current epoch, new sequence: a row of the batch, if source and body say nothing new either.
+    Routine,
+    /// New, but worth an event: the first of its epoch, or a fork is open, or its numbers do not fit a row.
+    Irregular,
+    /// The same bytes, not known to be answered: answer again, log nothing.
+    Retry,
+    /// The same bytes after they were answered, or in an older epoch: charge it to the source.
+    Replay,
+    /// Two hold one secret: propose it as an event.
+    CloneEvidence,
+    /// A superseded epoch, or too old for the window: the device must resume. Proves nothing.
+    Stale,
+    /// The sender verified a verdict that this node has not applied yet: wait or forward, count nothing.
+    BehindSeen,
+    /// No key is kept for this epoch here; a node that lags may not have it yet.
+    UnknownEpoch,
+}
+
+impl State {
+    /// Judges a heartbeat whose tag has verified.
+    #[must_use]
+    pub fn judge(&self, slot: Slot, heard: &Heard) -> Judgement {
+        if heard.seen > self.applied {
+            return Judgement::BehindSeen;
+        }
+        self.judge_regardless(slot, heard)
+    }
+
+    /// As [`State::judge`], without waiting for what the sender has seen.
+    #[must_use]
+    pub fn judge_regardless(&self, slot: Slot, heard: &Heard) -> Judgement {
+        let (Some(row), Some(record)) = (self.rows.get(slot), self.records.get(slot)) else {
+            return Judgement::UnknownEpoch;
+        };
+        let session = &record.session;
+        match session.find(heard.epoch) {
+            None => Judgement::UnknownEpoch,
+            Some(_) if heard.sequence == 0 => Judgement::Stale,
+            Some(Standing::Pending(_)) => Judgement::Irregular,
+            Some(Standing::Current(_)) => judge_current(self.generation, row, session, heard),
+            Some(Standing::Superseded(old)) => judge_superseded(self.generation, old, session, heard),
+        }
+    }
+
+    /// Whether a device may activate with this code, or re-key without one. Every refused code gets the same answer
+    /// (protocol.md rule 16).
+    pub fn judge_code(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
+        let (Some(row), Some(record)) = (self.rows.get(slot), self.records.get(slot)) else {
+            return Err(RejectionReason::NotAuthentic);
+        };
+        let license = record.license.and_then(|at| self.licenses.get(at));
+        let Some(digest) = code else {
+            return license.map(|_| ()).ok_or(RejectionReason::NotLicensed);
+        };
+        match self.code(digest).map(|code| code.fate) {
+            Some(Fate::Used(at)) if Some(at) == record.license => Ok(()),
+            Some(Fate::Unused) if may_redeem(row.legitimacy) && license.is_none_or(|l| l.has_ended()) => {
+                Ok(())
+            }
+            Some(Fate::Unused | Fate::Used(_) | Fate::Void) | None => Err(RejectionReason::CodeRefused),
+        }
+    }
+}
+
+/// A device that was written off must not consume what somebody paid for.
+fn may_redeem(legitimacy: Legitimacy) -> bool {
+    match legitimacy {
+        Legitimacy::Provisioned | Legitimacy::Legitimate | Legitimacy::Suspect | Legitimacy::Restricted => {
+            true
+        }
+        Legitimacy::Revoked | Legitimacy::Retired => false,
+    }
+}
+
+fn judge_current(generation: Generation, row: &Row, session: &Session, heard: &Heard) -> Judgement {
+    match row.window.place(heard.sequence, heard.digest) {
+        Place::New if convicts(session, heard, generation) => Judgement::CloneEvidence,
+        Place::New if row.has(marks::FORKED) || !fits_a_row(heard) => Judgement::Irregular,
+        Place::New => Judgement::Routine,
+        Place::Repeated => Judgement::Retry,
+        Place::Answered => Judgement::Replay,
+        Place::Contradicted if row.generation == generation => Judgement::CloneEvidence,
+        Place::Contradicted | Place::TooOld => Judgement::Stale,
+    }
+}
+
+fn judge_superseded(generation: Generation, old: &Superseded, session: &Session, heard: &Heard) -> Judgement {
+    if convicts(session, heard, generation) {
+        return Judgement::CloneEvidence;
+    }
+    match old.window.place(heard.sequence, heard.digest) {
+        Place::Repeated | Place::Answered => Judgement::Replay,
+        Place::Contradicted if old.generation == generation => Judgement::CloneEvidence,
+        Place::Contradicted | Place::New | Place::TooOld => Judgement::Stale,
+    }
+}
+
+fn convicts(session: &Session, heard: &Heard, generation: Generation) -> bool {
+    let standing = session.find(heard.epoch);
+    standing.is_some_and(|s| session.convicts(s.link(), heard.seen, generation).is_some())
+}
+
+/// A row holds `sequence - acked` in one byte.
+fn fits_a_row(heard: &Heard) -> bool {
+    heard.sequence.checked_sub(heard.acked).is_some_and(|unacked| (1..=255).contains(&unacked))
+}
+
+/// The epoch that an activation gets: one above all that the cluster knows or the device claims, whose claim counts
+/// within a bounded jump (protocol.md rule 6).
+#[must_use]
+pub fn epoch_after(next_epoch: Epoch, claimed: Epoch) -> Epoch {
+    let known = next_epoch.saturating_sub(1);
+    known.max(claimed.min(known.saturating_add(EPOCH_CLAIM_JUMP_MAX))).saturating_add(1)
+}

@@ -1,0 +1,441 @@
+//! The read side: what ingress asks for each message (cheap, without allocation) and what operators ask.
+
+use crate::judgement::{Judgement, epoch_after};
+use crate::outcome::DirectiveView;
+use crate::projector::Projector;
+use crate::state::State;
+use crate::state::device::Record;
+use crate::state::factory::{Lot, Station};
+use crate::state::license::{Fate, code_of, license_id};
+use crate::state::row::{Heard, Row};
+use crate::state::session::{Link, Origin, Standing};
+use crate::state::source::Source;
+use crate::view::{
+    CodeBatchView, CodeState, Counts, DeviceSummary, FlagSubject, FlagView, LicenseView, LotView,
+    OperationView, SourceView, StationView, StoryLine,
+};
+use events::ids::{
+    CodeDigest, DeviceId, Epoch, FlagId, Generation, LicenseId, LotId, RecordDigest, Slot, SourceName,
+    StationId,
+};
+use events::time::Timestamp;
+use events::vocabulary::provisioning::ComponentDigest;
+use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::{FlagKind, Legitimacy, Suite, Wrapped};
+
+/// One device, borrowed from the state.
+#[derive(Clone, Copy)]
+pub struct DeviceView<'a> {
+    state: &'a State,
+    slot: Slot,
+    row: &'a Row,
+    record: &'a Record,
+}
+
+/// One epoch of a device: what a node needs to open what comes under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochView<'a> {
+    pub epoch: Epoch,
+    pub standing: EpochStanding,
+    pub suite: Suite,
+    pub generation: Generation,
+    pub server_nonce: &'a [u8; 32],
+    /// Of a resume; none for an activation.
+    pub client_nonce: Option<&'a [u8; 16]>,
+    /// The epoch that it succeeds; 0 for the first.
+    pub parent: Epoch,
+    pub resumption: &'a Wrapped,
+}
+
+/// Where an epoch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochStanding {
+    Current,
+    Pending,
+    Superseded,
+}
+
+impl Projector {
+    #[must_use]
+    pub fn slot_of(&self, device: &DeviceId) -> Option<Slot> {
+        self.state.index.devices.get(device).copied()
+    }
+
+    #[must_use]
+    pub fn device(&self, slot: Slot) -> Option<DeviceView<'_>> {
+        let (row, record) = (self.state.rows.get(slot)?, self.state.records.get(slot)?);
+        Some(DeviceView { state: &self.state, slot, row, record })
+    }
+
+    /// All devices in the order of their slots.
+    pub fn devices(&self) -> impl DoubleEndedIterator<Item = DeviceView<'_>> + '_ {
+        self.state.records.numbered().filter_map(|(slot, _)| self.device(slot))
+    }
+
+    /// The device whose OTP record has this digest.
+    #[must_use]
+    pub fn slot_of_record(&self, record: &RecordDigest) -> Option<Slot> {
+        self.state.index.records.get(record).copied()
+    }
+
+    /// Judges a heartbeat whose tag has verified.
+    #[must_use]
+    pub fn judge(&self, slot: Slot, heard: &Heard) -> Judgement {
+        self.state.judge(slot, heard)
+    }
+
+    /// As [`Projector::judge`], without waiting for what the sender has seen: for a leader, which nobody is ahead of.
+    #[must_use]
+    pub fn judge_regardless(&self, slot: Slot, heard: &Heard) -> Judgement {
+        self.state.judge_regardless(slot, heard)
+    }
+
+    /// Whether the device may activate with this code, or re-key without one.
+    pub fn judge_code(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
+        self.state.judge_code(slot, code)
+    }
+
+    #[must_use]
+    pub fn code(&self, digest: &CodeDigest) -> CodeState {
+        match self.state.code(digest).map(|code| code.fate) {
+            None => CodeState::Unknown,
+            Some(Fate::Unused) => CodeState::Unused,
+            Some(Fate::Void) => CodeState::Void,
+            Some(Fate::Used(at)) => match self.state.licenses.get(at) {
+                Some(license) => CodeState::Used { license: license_id(digest), slot: license.slot },
+                None => CodeState::Unknown,
+            },
+        }
+    }
+
+    #[must_use]
+    pub fn license(&self, license: &LicenseId) -> Option<LicenseView> {
+        self.state.license_by_code(&code_of(license)).and_then(|at| self.license_view(at))
+    }
+
+    /// All licenses in the order in which they were created.
+    pub fn licenses(&self) -> impl Iterator<Item = LicenseView> + '_ {
+        self.state.licenses.numbered().filter_map(|(at, _)| self.license_view(at))
+    }
+
+    pub fn code_batches(&self) -> impl Iterator<Item = CodeBatchView> + '_ {
+        self.state.code_batches.iter().map(|batch| CodeBatchView {
+            batch: batch.batch,
+            plan: batch.plan.clone(),
+            reseller: batch.reseller.clone(),
+            issued: batch.issued,
+            used: batch.used,
+            void: batch.void,
+        })
+    }
+
+    /// A lot as the state keeps it, with the wrapped key for tamper reports.
+    #[must_use]
+    pub fn lot(&self, lot: &LotId) -> Option<&Lot> {
+        self.state.lots.get(lot)
+    }
+
+    pub fn lots(&self) -> impl Iterator<Item = LotView> + '_ {
+        self.state.lots.iter().map(|(&id, lot)| LotView {
+            lot: id,
+            sku: lot.sku.clone(),
+            required: lot.required.clone(),
+            optional: lot.optional.clone(),
+            threshold: lot.threshold,
+            devices: lot.devices,
+        })
+    }
+
+    /// A station as the state keeps it, with its certificate.
+    #[must_use]
+    pub fn station(&self, station: &StationId) -> Option<&Station> {
+        self.state.stations.get(station)
+    }
+
+    pub fn stations(&self) -> impl Iterator<Item = StationView> + '_ {
+        self.state.stations.iter().map(|(&id, station)| StationView {
+            station: id,
+            lot: station.lot,
+            quota: station.quota,
+            used: station.used,
+            until: station.until,
+            revoked: station.revoked,
+        })
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = SourceView> + '_ {
+        self.state.sources.iter().map(source_view)
+    }
+
+    #[must_use]
+    pub fn source(&self, source: &SourceName) -> Option<SourceView> {
+        let at = *self.state.index.sources.get(source)?;
+        self.state.sources.get(at).map(source_view)
+    }
+
+    /// All flags, cleared ones included, in the order in which they were raised.
+    pub fn flags(&self) -> impl DoubleEndedIterator<Item = &FlagView> + '_ {
+        self.state.flags.iter()
+    }
+
+    #[must_use]
+    pub fn flag(&self, flag: &FlagId) -> Option<&FlagView> {
+        self.state.flags.get(*self.state.index.flags.get(flag)?)
+    }
+
+    /// Flags of one subject, cleared ones included.
+    pub fn flags_of(&self, subject: &FlagSubject) -> impl Iterator<Item = &FlagView> + '_ {
+        self.state.flags_of(subject)
+    }
+
+    #[must_use]
+    pub fn open_flag(&self, kind: FlagKind, subject: &FlagSubject) -> Option<&FlagView> {
+        self.state.open_flag(kind, subject)
+    }
+
+    /// All orders, settled ones included, in the order in which they were given.
+    pub fn operations(&self) -> impl DoubleEndedIterator<Item = &OperationView> + '_ {
+        self.state.operations.iter()
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            burned: u32::try_from(self.state.rows.len()).unwrap_or(u32::MAX),
+            legitimacy: self.state.index.legitimacy.clone(),
+            licenses: self.state.index.licenses.clone(),
+            heartbeats: self.state.heartbeats,
+            ..Counts::default()
+        };
+        for (kind, _) in self.state.index.open_flags.keys() {
+            *counts.flags.entry(*kind).or_default() += 1;
+        }
+        for operation in self.state.index.unsettled.iter().filter_map(|&at| self.state.operations.get(at)) {
+            *counts.unsettled.entry(operation.directive.kind).or_default() += 1;
+        }
+        counts
+    }
+
+    /// What happened to a device: the beginning, and what came last. Empty for an unknown device.
+    #[must_use]
+    pub fn story(&self, device: &DeviceId) -> Vec<StoryLine> {
+        let record = self.slot_of(device).and_then(|slot| self.state.records.get(slot));
+        record.map(|record| record.story.lines()).unwrap_or_default()
+    }
+
+    fn license_view(&self, at: u32) -> Option<LicenseView> {
+        let license = self.state.licenses.get(at)?;
+        let code = self.state.codes.get(license.code)?;
+        let batch = self.state.code_batches.get(code.batch)?;
+        Some(LicenseView {
+            license: license_id(&code.digest),
+            device: self.state.records.get(license.slot)?.birth.device,
+            state: license.state,
+            plan: batch.plan.clone(),
+            reseller: batch.reseller.clone(),
+            batch: batch.batch,
+            created: license.created,
+            created_at: license.created_at,
+            expires: license.expires,
+            leases: license.leases,
+        })
+    }
+}
+
+fn source_view(source: &Source) -> SourceView {
+    SourceView {
+        source: source.name.clone(),
+        first_heard: source.first_heard,
+        last_heard: source.last_heard,
+        heartbeats: source.heartbeats,
+        refused: source.refused.iter().map(|(reason, &count)| (reason.to_string(), count)).collect(),
+    }
+}
+
+impl<'a> DeviceView<'a> {
+    #[must_use]
+    pub fn id(&self) -> DeviceId {
+        self.record.birth.device
+    }
+
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    #[must_use]
+    pub fn lot(&self) -> LotId {
+        self.record.birth.lot
+    }
+
+    /// Uncompressed SEC1 point, 97 bytes.
+    #[must_use]
+    pub fn public_key(&self) -> &'a [u8] {
+        &self.record.birth.public_key
+    }
+
+    #[must_use]
+    pub fn pre_shared_key(&self) -> &'a Wrapped {
+        &self.record.birth.pre_shared_key
+    }
+
+    #[must_use]
+    pub fn nats_key(&self) -> &'a [u8; 32] {
+        &self.record.birth.nats_key
+    }
+
+    #[must_use]
+    pub fn components(&self) -> &'a [ComponentDigest] {
+        &self.record.birth.components
+    }
+
+    #[must_use]
+    pub fn record(&self) -> RecordDigest {
+        self.record.birth.record
+    }
+
+    #[must_use]
+    pub fn legitimacy(&self) -> Legitimacy {
+        self.row.legitimacy
+    }
+
+    /// The confirmed epoch; 0 if there was none yet.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.row.epoch
+    }
+
+    /// The number that the next resume gets.
+    #[must_use]
+    pub fn next_epoch(&self) -> Epoch {
+        self.row.next_epoch
+    }
+
+    /// The number that an activation gets whose device claims to know of `claimed`.
+    #[must_use]
+    pub fn epoch_for_activation(&self, claimed: Epoch) -> Epoch {
+        epoch_after(self.row.next_epoch, claimed)
+    }
+
+    /// The epochs that are kept: current, pending, then superseded from the latest on.
+    pub fn epochs(&self) -> impl Iterator<Item = EpochView<'a>> + use<'a> {
+        self.record.session.all().map(EpochView::of)
+    }
+
+    #[must_use]
+    pub fn epoch_view(&self, epoch: Epoch) -> Option<EpochView<'a>> {
+        self.record.session.find(epoch).map(EpochView::of)
+    }
+
+    /// The source that spoke last under the current epoch.
+    #[must_use]
+    pub fn source(&self) -> Option<&'a SourceName> {
+        self.state.sources.get(self.row.source).map(|source| &source.name)
+    }
+
+    #[must_use]
+    pub fn firmware(&self) -> u32 {
+        self.row.firmware
+    }
+
+    #[must_use]
+    pub fn condition(&self) -> u8 {
+        self.row.condition
+    }
+
+    #[must_use]
+    pub fn license(&self) -> Option<LicenseId> {
+        let license = self.state.licenses.get(self.record.license?)?;
+        self.state.codes.get(license.code).map(|code| license_id(&code.digest))
+    }
+
+    /// The highest directive that is not settled.
+    #[must_use]
+    pub fn directive(&self) -> Option<DirectiveView> {
+        self.record.directive()
+    }
+
+    /// The interval that the device is granted now, in milliseconds.
+    #[must_use]
+    pub fn interval_millis(&self) -> u32 {
+        self.state.heartbeat_millis
+    }
+
+    #[must_use]
+    pub fn last_heard(&self) -> Timestamp {
+        self.row.last_heard
+    }
+
+    #[must_use]
+    pub fn heartbeats(&self) -> u64 {
+        self.row.heartbeats
+    }
+
+    /// Flags of this device, cleared ones included.
+    pub fn flags(&self) -> impl Iterator<Item = &'a FlagView> + use<'a> {
+        self.state.flags_of(&FlagSubject::Device(self.id()))
+    }
+
+    #[must_use]
+    pub fn summary(&self) -> DeviceSummary {
+        let (birth, session) = (&self.record.birth, &self.record.session);
+        DeviceSummary {
+            device: birth.device,
+            slot: self.slot,
+            lot: birth.lot,
+            station: birth.station,
+            unit: birth.unit,
+            record: birth.record,
+            burned_at: birth.burned_at,
+            imported: birth.imported,
+            legitimacy: self.row.legitimacy,
+            epoch: self.row.epoch,
+            pending: session.pending.iter().map(|link| link.epoch).collect(),
+            superseded: session.superseded.iter().map(|old| old.link.epoch).collect(),
+            suite: session.current.as_ref().map(|link| link.suite),
+            source: self.source().cloned(),
+            license: self.license(),
+            firmware: self.row.firmware,
+            boot_count: self.row.boot_count,
+            condition: self.row.condition,
+            heartbeats: self.row.heartbeats,
+            last_heard: self.row.last_heard,
+            directive: self.directive(),
+            flags: self.flags().filter(|flag| flag.cleared.is_none()).map(|flag| flag.id).collect(),
+        }
+    }
+}
+
+impl<'a> EpochView<'a> {
+    fn of(standing: Standing<'a>) -> Self {
+        let link: &'a Link = standing.link();
+        EpochView {
+            epoch: link.epoch,
+            standing: match standing {
+                Standing::Current(_) => EpochStanding::Current,
+                Standing::Pending(_) => EpochStanding::Pending,
+                Standing::Superseded(_) => EpochStanding::Superseded,
+            },
+            suite: link.suite,
+            generation: link.generation,
+            server_nonce: &link.server_nonce,
+            client_nonce: match &link.origin {
+                Origin::Resume(nonce) => Some(nonce),
+                Origin::Activation(_) => None,
+            },
+            parent: link.parent,
+            resumption: &link.resumption,
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn open_flag(&self, kind: FlagKind, subject: &FlagSubject) -> Option<&FlagView> {
+        self.flags.get(*self.index.open_flags.get(&(kind, subject.clone()))?)
+    }
+
+    pub(crate) fn flags_of(&self, subject: &FlagSubject) -> impl Iterator<Item = &FlagView> + use<'_> {
+        let at = self.index.flags_of.get(subject).map(Vec::as_slice).unwrap_or_default();
+        at.iter().filter_map(|&at| self.flags.get(at))
+    }
+}

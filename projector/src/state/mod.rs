@@ -1,0 +1,71 @@
+//! The state that the log means. Only `apply` writes it.
+//!
+//! ```text
+//!   Row (hot, by slot) ── Record (cold, by slot) ── Session: epochs and forks
+//!        │                     │      └── Story
+//!        └── Source            ├── License ── Code ── CodeBatch
+//!   Lot ── Station             └── directives ── operations ── flags
+//! ```
+
+pub mod batches;
+pub mod device;
+pub mod factory;
+pub mod index;
+pub mod license;
+pub mod pages;
+pub mod row;
+pub mod session;
+pub mod source;
+pub mod story;
+pub mod timers;
+pub mod window;
+
+use crate::decide::breaker::Breaker;
+use crate::detect::bucket::Buckets;
+use crate::view::{FlagView, OperationView};
+use batches::Batches;
+use device::Record;
+use events::ids::{ClusterId, Generation, LogIndex, LotId, StationId};
+use events::time::Timestamp;
+use factory::{Lot, Station};
+use index::Index;
+use license::{Code, CodeBatch, License};
+use pages::Pages;
+use row::Row;
+use serde::{Deserialize, Serialize};
+use source::Source;
+use std::collections::BTreeMap;
+use timers::Timers;
+
+/// Everything that is derived from the log. Equal logs give equal states, byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub applied: LogIndex,
+    /// The highest stamp so far: time never goes back.
+    pub stamp: Timestamp,
+    pub cluster: Option<ClusterId>,
+    pub generation: Generation,
+    /// Until then no bucket counts: failures just after a restore ban nobody (protocol.md rule 7).
+    pub quiet_until: Timestamp,
+    pub heartbeat_millis: u32,
+    /// Heartbeats committed.
+    pub heartbeats: u64,
+    pub rows: Pages<Row>,
+    pub records: Pages<Record>,
+    pub lots: BTreeMap<LotId, Lot>,
+    pub stations: BTreeMap<StationId, Station>,
+    pub code_batches: Pages<CodeBatch>,
+    pub codes: Pages<Code>,
+    pub licenses: Pages<License>,
+    pub sources: Pages<Source>,
+    pub flags: Pages<FlagView>,
+    /// In the order in which they were ordered.
+    pub operations: Pages<OperationView>,
+    pub buckets: Buckets,
+    pub timers: Timers,
+    pub batches: Batches,
+    pub breaker: Breaker,
+    /// Derived from the above.
+    #[serde(skip)]
+    pub index: Index,
+}

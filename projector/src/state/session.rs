@@ -1,0 +1,176 @@
+//! The epochs of a device that still count: the confirmed one, its pending successors, the last two superseded.
+//!
+//! ```text
+//!            grant                 first heartbeat or resume under it
+//!   (none) ────────▶ pending (≤4) ───────────────────────────────────▶ current ────▶ superseded (2 kept)
+//!                       └── dies when another successor of its parent is confirmed, or as the fifth in line
+//! ```
+//!
+//! Invariants: numbers are unique and below the row's `next_epoch`; the row's `epoch` is `current`'s number.
+
+use super::window::Window;
+use events::ids::{BootId, Epoch, Generation, LogIndex};
+use events::limits::PENDING_SUCCESSORS_MAX;
+use events::time::Timestamp;
+use events::vocabulary::shared::{Suite, Wrapped};
+use serde::{Deserialize, Serialize};
+
+/// Superseded epochs that are kept, to judge forks by.
+pub const SUPERSEDED_KEPT: usize = 2;
+/// Forks that are kept: the earliest, since a later one must not hide an earlier one.
+pub const FORKS_KEPT: usize = 4;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub current: Option<Link>,
+    pub pending: Vec<Link>,
+    /// Oldest first.
+    pub superseded: Vec<Superseded>,
+    pub forks: Vec<Fork>,
+}
+
+/// One epoch as it was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub epoch: Epoch,
+    /// The epoch that it succeeds; 0 for the first activation.
+    pub parent: Epoch,
+    /// Epochs that follow each other without a fork or a re-key share their branch.
+    pub branch: Epoch,
+    pub origin: Origin,
+    pub server_nonce: [u8; 32],
+    pub resumption: Wrapped,
+    pub suite: Suite,
+    pub generation: Generation,
+    pub granted: LogIndex,
+    pub granted_at: Timestamp,
+    pub boot: BootId,
+    pub boot_count: u32,
+    pub firmware: u32,
+    /// Index of the source that asked for it.
+    pub source: u32,
+    /// Number of the license's lease that came with it; 0 for none.
+    pub lease: u32,
+}
+
+/// What asked for an epoch, and how a repetition of it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// Digest of the activation's transcript.
+    Activation([u8; 32]),
+    /// The client's nonce.
+    Resume([u8; 16]),
+}
+
+/// An epoch that gave way to a confirmed successor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    pub link: Link,
+    pub window: Window,
+    /// The log index at which its successor was confirmed.
+    pub at: LogIndex,
+    pub generation: Generation,
+}
+
+/// Two claim to hold what only one can: a resume from a superseded epoch with a ticket issued after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    pub index: LogIndex,
+    pub stamp: Timestamp,
+    pub generation: Generation,
+    /// The superseded epoch that was resumed.
+    pub from: Epoch,
+    /// The branch that was current then.
+    pub other: Epoch,
+}
+
+/// Where an epoch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing<'a> {
+    Current(&'a Link),
+    Pending(&'a Link),
+    Superseded(&'a Superseded),
+}
+
+impl<'a> Standing<'a> {
+    #[must_use]
+    pub fn link(self) -> &'a Link {
+        match self {
+            Standing::Current(link) | Standing::Pending(link) => link,
+            Standing::Superseded(superseded) => &superseded.link,
+        }
+    }
+}
+
+impl Session {
+    /// All epochs that count, the current one first.
+    pub fn all(&self) -> impl Iterator<Item = Standing<'_>> {
+        let current = self.current.iter().map(Standing::Current);
+        let pending = self.pending.iter().map(Standing::Pending);
+        current.chain(pending).chain(self.superseded.iter().rev().map(Standing::Superseded))
+    }
+
+    #[must_use]
+    pub fn find(&self, epoch: Epoch) -> Option<Standing<'_>> {
+        self.all().find(|standing| standing.link().epoch == epoch)
+    }
+
+    /// What was granted for the same resume before.
+    #[must_use]
+    pub fn resumed_before(&self, from: Epoch, nonce: &[u8; 16]) -> Option<&Link> {
+        let same = |link: &&Link| link.parent == from && link.origin == Origin::Resume(*nonce);
+        self.all().map(Standing::link).find(same)
+    }
+
+    /// What was granted for the same activation before.
+    #[must_use]
+    pub fn activated_before(&self, transcript: &[u8; 32]) -> Option<&Link> {
+        self.all().map(Standing::link).find(|link| link.origin == Origin::Activation(*transcript))
+    }
+
+    /// Keeps a new successor; the fifth pushes out the oldest, so that lost answers never lock a device out.
+    pub fn grant(&mut self, link: Link) {
+        if self.pending.len() == PENDING_SUCCESSORS_MAX {
+            self.pending.remove(0);
+        }
+        self.pending.push(link);
+    }
+
+    /// Makes a pending epoch the current one; `window` is the old one's. The others of its parent die, and so do
+    /// those whose parent is not kept any more. False if there is no such pending epoch.
+    pub fn confirm(&mut self, epoch: Epoch, window: Window, at: LogIndex, generation: Generation) -> bool {
+        let Some(position) = self.pending.iter().position(|link| link.epoch == epoch) else { return false };
+        let confirmed = self.pending.remove(position);
+        let parent = confirmed.parent;
+        if let Some(link) = self.current.replace(confirmed) {
+            if self.superseded.len() == SUPERSEDED_KEPT {
+                self.superseded.remove(0);
+            }
+            self.superseded.push(Superseded { link, window, at, generation });
+        }
+        let kept: Vec<Epoch> = self.all().map(|standing| standing.link().epoch).collect();
+        self.pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
+        true
+    }
+
+    /// Remembers a fork, unless an earlier one says the same or there is no place.
+    pub fn remember_fork(&mut self, fork: Fork) {
+        let known = self.forks.iter().any(|kept| kept.other == fork.other && kept.from <= fork.from);
+        if !known && self.forks.len() < FORKS_KEPT {
+            self.forks.push(fork);
+        }
+    }
+
+    /// The fork that is proven a clone by `link` speaking with knowledge of `fresh`, a log index: the other branch
+    /// lives on after the fork.
+    #[must_use]
+    pub fn convicts(&self, link: &Link, fresh: LogIndex, generation: Generation) -> Option<Fork> {
+        let proves = |fork: &&Fork| {
+            fork.generation == generation
+                && link.branch == fork.other
+                && link.epoch > fork.from
+                && fresh > fork.index
+        };
+        self.forks.iter().find(proves).copied()
+    }
+}

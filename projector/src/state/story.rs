@@ -1,0 +1,127 @@
+//! A device's story in bounded space: how it began, and what happened last.
+
+use crate::view::StoryLine;
+use events::ids::{Epoch, FlagId, LicenseId, LogIndex, StationId};
+use events::time::Timestamp;
+use events::vocabulary::operation::Settlement;
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Lines kept of the beginning.
+pub const FIRST_KEPT: usize = 16;
+/// Lines kept of the end.
+pub const LAST_KEPT: usize = 48;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Story {
+    first: Vec<Line>,
+    last: VecDeque<Line>,
+    /// Lines dropped between the first and the last.
+    dropped: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    index: LogIndex,
+    stamp: Timestamp,
+    what: Happening,
+}
+
+/// What can happen to a device, as far as its story tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Happening {
+    Burned { at: Timestamp, station: StationId, unit: u32 },
+    Imported,
+    Activated { epoch: Epoch, license: LicenseId },
+    Rekeyed { epoch: Epoch },
+    Resumed { from: Epoch, epoch: Epoch },
+    Forked { from: Epoch, current: Epoch },
+    Confirmed { epoch: Epoch },
+    Legitimacy { from: Legitimacy, to: Legitimacy },
+    LicenseSuspended { license: LicenseId },
+    LicenseResumed { license: LicenseId },
+    LicenseExpired { license: LicenseId },
+    BootCheck { restricted: bool },
+    Flagged { kind: FlagKind, flag: FlagId },
+    FlagCleared { kind: FlagKind, flag: FlagId },
+    Ordered { kind: OperationKind, by_person: bool },
+    Settled { kind: OperationKind, settlement: Settlement },
+}
+
+impl std::fmt::Display for Happening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Happening::Burned { at, station, unit } => {
+                write!(f, "burned at {at} by {station} as unit {unit}")
+            }
+            Happening::Imported => write!(f, "imported"),
+            Happening::Activated { epoch, license } => {
+                write!(f, "activated: epoch {epoch}, license {license}")
+            }
+            Happening::Rekeyed { epoch } => write!(f, "re-keyed: epoch {epoch}"),
+            Happening::Resumed { from, epoch } => write!(f, "resumed from epoch {from}: epoch {epoch}"),
+            Happening::Forked { from, current } => {
+                write!(f, "fork: epoch {from} was resumed although epoch {current} was confirmed")
+            }
+            Happening::Confirmed { epoch } => write!(f, "spoke under epoch {epoch}"),
+            Happening::Legitimacy { from, to } => write!(f, "{from} → {to}"),
+            Happening::LicenseSuspended { license } => write!(f, "license {license} suspended"),
+            Happening::LicenseResumed { license } => write!(f, "license {license} resumed"),
+            Happening::LicenseExpired { license } => write!(f, "license {license} expired"),
+            Happening::BootCheck { restricted: true } => write!(f, "reports a restricted boot check"),
+            Happening::BootCheck { restricted: false } => write!(f, "reports a full boot check again"),
+            Happening::Flagged { kind, flag } => write!(f, "flag {kind} raised ({flag})"),
+            Happening::FlagCleared { kind, flag } => write!(f, "flag {kind} cleared ({flag})"),
+            Happening::Ordered { kind, by_person: true } => write!(f, "{kind} ordered by a person"),
+            Happening::Ordered { kind, by_person: false } => write!(f, "{kind} ordered by policy"),
+            Happening::Settled { kind, settlement } => write!(f, "{kind} {settlement}"),
+        }
+    }
+}
+
+impl Story {
+    pub fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
+        let line = Line { index, stamp, what };
+        if self.first.len() < FIRST_KEPT {
+            self.first.push(line);
+            return;
+        }
+        if self.last.len() == LAST_KEPT {
+            self.last.pop_front();
+            self.dropped += 1;
+        }
+        self.last.push_back(line);
+    }
+
+    /// The story in order; a line of its own says what was left out.
+    #[must_use]
+    pub fn lines(&self) -> Vec<StoryLine> {
+        let tell =
+            |line: &Line| StoryLine { index: line.index, stamp: line.stamp, what: line.what.to_string() };
+        let gap = self.first.last().filter(|_| self.dropped > 0).map(|line| StoryLine {
+            index: line.index,
+            stamp: line.stamp,
+            what: format!("({} lines left out; the log has them)", self.dropped),
+        });
+        self.first.iter().map(tell).chain(gap).chain(self.last.iter().map(tell)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_story_keeps_its_beginning_and_its_end() {
+        let mut story = Story::default();
+        for index in 1..=100 {
+            story.tell(index, Timestamp::ZERO, Happening::Imported);
+        }
+        let lines = story.lines();
+        assert_eq!(lines.len(), FIRST_KEPT + 1 + LAST_KEPT);
+        assert_eq!((lines[0].index, lines[15].index, lines[17].index), (1, 16, 53));
+        assert_eq!(lines[16].what, "(36 lines left out; the log has them)");
+        assert_eq!(lines.last().unwrap().index, 100);
+    }
+}

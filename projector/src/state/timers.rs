@@ -1,0 +1,35 @@
+//! Timers run on stamped log time. A timer that fires only says "look now": what it finds is judged from state, so
+//! a timer that outlived its cause does nothing.
+
+use events::ids::Slot;
+use events::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Timer {
+    SuspicionEnds,
+    DirectiveExpires,
+    LicenseExpires,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    due: BTreeSet<(Timestamp, Timer, Slot)>,
+}
+
+impl Timers {
+    /// A `when` of zero is without end and sets nothing.
+    pub fn set(&mut self, when: Timestamp, timer: Timer, slot: Slot) {
+        if when > Timestamp::ZERO {
+            self.due.insert((when, timer, slot));
+        }
+    }
+
+    /// Takes the earliest timer that is due.
+    pub fn next_due(&mut self, now: Timestamp) -> Option<(Timer, Slot)> {
+        let &(when, timer, slot) = self.due.first().filter(|(when, _, _)| *when <= now)?;
+        self.due.remove(&(when, timer, slot));
+        Some((timer, slot))
+    }
+}
