@@ -23,10 +23,16 @@
 //! | [`api`] | operators' HTTPS |
 //! | [`telemetry`] | logs and traces |
 
+pub mod api;
 pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod ingress;
+pub mod leader;
+pub mod peers;
+pub mod proposer;
 pub mod raft;
+pub mod shared_projector;
 pub mod storage;
+pub mod telemetry;

@@ -12,7 +12,6 @@
 //!
 //! [`PeerTransport`] and [`PeerService`] are the seam at which simulation takes the place of sockets.
 
-pub mod authority;
 mod client;
 mod codec;
 pub mod counters;

@@ -105,7 +105,8 @@ async fn accept(
                     continue;
                 }
             },
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            // It changes once: to stop, or because the server is gone.
+            _ = stopping.changed() => return,
         };
         let (acceptor, gate, proven) = (acceptor.clone(), gate.clone(), proven.clone());
         tokio::spawn(async move {

@@ -1,3 +1,19 @@
-//! openraft: types, log, machine, network.
+//! openraft and what muster gives it.
+//!
+//! ```text
+//!   proposer ──▶ openraft ──▶ log_store ──▶ storage/        (append, fsync, vote)
+//!                  │  ▲ └───▶ network ────▶ peers/          (append entries, votes, snapshots out)
+//!                  │  └────── receive  ◀─── peers/          (the same, in)
+//!                  └────────▶ machine ────▶ shared_projector (committed entries, snapshots)
+//! ```
 
+pub mod leadership;
+pub mod machine;
+pub mod network;
+pub mod receive;
+pub mod settings;
+pub mod snapshot;
 pub mod types;
+
+/// This node's raft.
+pub type MusterRaft = openraft::Raft<types::TypeConfig, machine::Machine>;

@@ -12,6 +12,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use std::time::Duration;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -47,19 +48,11 @@ impl Telemetry {
             Some(endpoint) => Some(exporter(endpoint, config.trace_ratio, service, node)?),
             None => None,
         };
-        let spans = traces.as_ref().map(|provider| {
-            let tracer = provider.tracer("muster");
-            // The exporter's own requests must not be traced, or each export would cause another.
-            let own = tracing_subscriber::filter::filter_fn(|metadata| {
-                !["h2", "hyper", "tonic", "tower"].iter().any(|noisy| metadata.target().starts_with(noisy))
-            });
-            tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own)
-        });
-        tracing_subscriber::registry()
-            .with(spans)
-            .with(lines(config.format).with_filter(filter))
-            .try_init()
-            .map_err(|_| TelemetryError::SetTwice)?;
+        let mut layers = vec![lines(config.format, filter)];
+        if let Some(provider) = &traces {
+            layers.push(spans(provider));
+        }
+        tracing_subscriber::registry().with(layers).try_init().map_err(|_| TelemetryError::SetTwice)?;
         Ok(Telemetry { traces })
     }
 }
@@ -73,23 +66,22 @@ impl Drop for Telemetry {
     }
 }
 
-type SpanLayer = tracing_subscriber::layer::Layered<
-    Option<
-        tracing_subscriber::filter::Filtered<
-            tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::Tracer>,
-            tracing_subscriber::filter::FilterFn,
-            Registry,
-        >,
-    >,
-    Registry,
->;
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn lines(format: LogFormat) -> Box<dyn Layer<SpanLayer> + Send + Sync> {
+fn lines(format: LogFormat, filter: EnvFilter) -> BoxedLayer {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Human => layer.with_target(true).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Human => layer.with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
     }
+}
+
+/// Spans of this program only: those of the exporter's own requests would cause another export each.
+fn spans(provider: &SdkTracerProvider) -> BoxedLayer {
+    let own = filter_fn(|metadata| {
+        !["h2", "hyper", "tonic", "tower", "openraft"].iter().any(|other| metadata.target().starts_with(other))
+    });
+    tracing_opentelemetry::layer().with_tracer(provider.tracer("muster")).with_filter(own).boxed()
 }
 
 fn exporter(endpoint: &str, ratio: f64, service: &str, node: &str) -> Result<SdkTracerProvider, TelemetryError> {

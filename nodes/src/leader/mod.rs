@@ -1,0 +1,13 @@
+//! Who may lead, and what only a leader does.
+//!
+//! ```text
+//!   peers/watch ──reports──▶ clock_guard   may this node stamp? (protocol.md rule 10)
+//!                       └──▶ automation    do all nodes hold the same state? else automation stops
+//!   raft metrics ──────────▶ duties        tick when idle, order what the fold wants, name the cluster once
+//! ```
+
+pub mod automation;
+pub mod clock_guard;
+pub mod duties;
+pub mod transfer;
+pub mod watchman;

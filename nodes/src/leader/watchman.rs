@@ -1,0 +1,54 @@
+//! Judges each round of peers' reports: this node's clock, and whether all states are equal.
+
+use super::automation::AutomationSwitch;
+use super::clock_guard::{ClockGuard, ClockVerdict};
+use super::transfer;
+use crate::peers::watch::PeerReports;
+use crate::raft::MusterRaft;
+use crate::shared_projector::SharedProjector;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub struct Watchman {
+    pub raft: MusterRaft,
+    pub projector: SharedProjector,
+    pub clock_guard: Arc<ClockGuard>,
+    pub automation: AutomationSwitch,
+    pub reports: watch::Receiver<Arc<PeerReports>>,
+}
+
+impl Watchman {
+    /// Watches until the reports end.
+    pub async fn run(mut self) {
+        let mut before = self.clock_guard.verdict();
+        while self.reports.changed().await.is_ok() {
+            let reports = self.reports.borrow_and_update().clone();
+            self.compare_states(&reports);
+            let ahead: Vec<i64> = reports.values().filter_map(|report| report.ahead_millis).collect();
+            let verdict = self.clock_guard.judge(&ahead);
+            self.act_on_clock(before, verdict).await;
+            before = verdict;
+        }
+    }
+
+    fn compare_states(&self, reports: &PeerReports) {
+        let own = self.projector.digests();
+        for (&peer, report) in reports {
+            if let Some(status) = report.status.as_ref().filter(|_| report.reachable) {
+                self.automation.compare(peer, &own, &status.digests);
+            }
+        }
+    }
+
+    /// A node whose clock is off neither leads nor stands for election (protocol.md rule 10).
+    async fn act_on_clock(&self, before: ClockVerdict, now: ClockVerdict) {
+        let off = |verdict| matches!(verdict, ClockVerdict::Off { .. });
+        if off(before) != off(now) {
+            self.raft.runtime_config().elect(!off(now));
+            tracing::warn!(?before, ?now, "the verdict on this node's clock changed");
+        }
+        if off(now) && self.raft.is_leader() {
+            transfer::hand_over(&self.raft).await;
+        }
+    }
+}

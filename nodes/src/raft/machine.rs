@@ -1,0 +1,167 @@
+//! openraft's state machine: the fold, its snapshots, and where it stands.
+//!
+//! - The fold lives in memory; what survives a restart is the last snapshot and the log after it.
+//! - Applied index, membership and state are one unit: they change together under one lock holder (openraft's own
+//!   worker) and lie together in one snapshot.
+//! - A snapshot is built from a copy of the fold, so that apply goes on meanwhile.
+
+use super::snapshot::{self, Snapshot, SnapshotShelf};
+use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::shared_projector::SharedProjector;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{EntryPayload, OptionalSend};
+use projector::Projector;
+use std::io;
+use std::sync::Arc;
+
+/// A snapshot of the fold as it travels: `Projector::to_snapshot`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SnapshotBytes(pub Bytes);
+
+impl std::fmt::Debug for SnapshotBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SnapshotBytes({} bytes)", self.0.len())
+    }
+}
+
+/// The fold as openraft drives it.
+pub struct Machine {
+    projector: SharedProjector,
+    shelf: Arc<dyn SnapshotShelf>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Machine {
+    /// A machine that stands at the shelf's last snapshot; openraft applies the log after it.
+    pub fn open(projector: SharedProjector, shelf: Arc<dyn SnapshotShelf>) -> Result<Self, io::Error> {
+        let mut machine = Machine { projector, shelf, applied: None, membership: StoredMembership::default() };
+        if let Some(kept) = machine.shelf.last()? {
+            let fold = snapshot::read(&kept)?;
+            machine.stand_at(&kept.meta, fold);
+        }
+        Ok(machine)
+    }
+
+    fn stand_at(&mut self, meta: &SnapshotMeta, fold: Projector) {
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.projector.replace(fold);
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+
+    /// Applies one entry; the outcomes are encoded only if somebody waits for them.
+    fn apply_one(
+        &mut self,
+        log_id: LogId,
+        payload: EntryPayload<super::types::Payload, events::ids::NodeId, super::types::PeerNode>,
+        wanted: bool,
+    ) -> Result<EncodedOutcomes, io::Error> {
+        let mut encoded = EncodedOutcomes::default();
+        match payload {
+            EntryPayload::Blank => self.projector.skip(log_id.index),
+            EntryPayload::Membership(membership) => {
+                self.projector.skip(log_id.index);
+                self.membership = StoredMembership::new(Some(log_id), membership);
+            }
+            EntryPayload::Normal(payload) => {
+                // An entry that this version cannot read must stop it: to pass it over would fork the state.
+                let outcomes = self.projector.apply(log_id.index, &payload.0).map_err(io::Error::other)?;
+                if wanted {
+                    encoded.0 = Bytes::from(postcard::to_stdvec(&outcomes).map_err(io::Error::other)?);
+                }
+            }
+        }
+        self.applied = Some(log_id);
+        Ok(encoded)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotBytes;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<Entries>(&mut self, mut entries: Entries) -> Result<(), io::Error>
+    where
+        Entries: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            let outcomes = self.apply_one(entry.log_id, entry.payload, responder.is_some())?;
+            // Published before the answer: who got an outcome may read it from the fold.
+            self.projector.publish_applied();
+            if let Some(responder) = responder {
+                responder.send(outcomes);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let fold = self.projector.read(Projector::clone);
+        Builder { meta: self.meta(), fold: Some(fold), shelf: self.shelf.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotBytes) -> Result<(), io::Error> {
+        let (shelf, snapshot) = (self.shelf.clone(), Snapshot { meta: meta.clone(), data });
+        let fold = off_the_runtime(move || {
+            // Read before it is kept: a snapshot that cannot be read must not replace one that can.
+            let fold = snapshot::read(&snapshot)?;
+            shelf.keep(&snapshot)?;
+            Ok(fold)
+        })
+        .await?;
+        self.stand_at(meta, fold);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
+        let shelf = self.shelf.clone();
+        let kept = off_the_runtime(move || shelf.last()).await?;
+        Ok(kept.map(|kept| SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data }))
+    }
+}
+
+/// Encodes and keeps a copy of the fold.
+pub struct Builder {
+    meta: SnapshotMeta,
+    /// Taken by the first build.
+    fold: Option<Projector>,
+    shelf: Arc<dyn SnapshotShelf>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotBytes;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
+        let fold = self.fold.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
+        let (meta, shelf) = (self.meta.clone(), self.shelf.clone());
+        let kept = off_the_runtime(move || {
+            let snapshot = Snapshot { meta, data: SnapshotBytes(Bytes::from(fold.to_snapshot())) };
+            shelf.keep(&snapshot)?;
+            Ok(snapshot)
+        })
+        .await?;
+        tracing::info!(bytes = kept.data.0.len(), last = ?kept.meta.last_log_id, "kept a snapshot");
+        Ok(SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data })
+    }
+}
+
+/// Runs what takes long or waits for the disk where it blocks no other task.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, io::Error> + Send + 'static,
+) -> Result<T, io::Error> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

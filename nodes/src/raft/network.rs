@@ -1,0 +1,217 @@
+//! openraft's calls to its peers, over the peers' wire.
+
+use super::machine::SnapshotBytes;
+use super::types::{LogId, PeerNode, TypeConfig, Vote};
+use crate::entropy::Entropy;
+use crate::peers::message::{APPEND_BYTES_TARGET, SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
+use crate::peers::{PeerAddress, PeerError, PeerReply, PeerRequest, PeerTransport};
+use events::ids::NodeId;
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{EntryPayload, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Makes a client per peer.
+pub struct Network {
+    pub own: NodeId,
+    pub transport: Arc<dyn PeerTransport>,
+    pub entropy: Arc<dyn Entropy>,
+    /// Entries must be on the peer's disk within this time; longer than openraft's own limit, which is made for
+    /// heartbeats.
+    pub append_within: Duration,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: NodeId, node: &PeerNode) -> PeerClient {
+        PeerClient {
+            own: self.own,
+            to: PeerAddress { node: target, address: node.peers_address.clone() },
+            transport: self.transport.clone(),
+            entropy: self.entropy.clone(),
+            append_within: self.append_within,
+        }
+    }
+}
+
+/// Calls one peer.
+pub struct PeerClient {
+    own: NodeId,
+    to: PeerAddress,
+    transport: Arc<dyn PeerTransport>,
+    entropy: Arc<dyn Entropy>,
+    append_within: Duration,
+}
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+impl PeerClient {
+    async fn call(&self, action: RPCTypes, request: PeerRequest, within: Duration) -> Rpc<PeerReply> {
+        match self.transport.call(&self.to, request, within).await {
+            Ok(PeerReply::Stopped(why)) => Err(Unreachable::from_string(why).into()),
+            Ok(reply) => Ok(reply),
+            Err(PeerError::Timeout { after, .. }) => {
+                Err(Timeout { action, id: self.own, target: self.to.node, timeout: after }.into())
+            }
+            Err(error @ (PeerError::Unreachable { .. } | PeerError::Refused { .. })) => {
+                Err(Unreachable::new(&error).into())
+            }
+            Err(error @ PeerError::Malformed { .. }) => Err(NetworkError::new(&error).into()),
+        }
+    }
+}
+
+fn another_kind<T>() -> Rpc<T> {
+    Err(NetworkError::from_string("the peer's reply is of another kind").into())
+}
+
+/// How many of `entries` go into one message: as many as stay below the target, at least one.
+fn entries_that_fit(entries: &[super::types::Entry]) -> usize {
+    let mut bytes = 0;
+    let fit = entries.iter().take_while(|entry| {
+        let before = bytes;
+        bytes += match &entry.payload {
+            EntryPayload::Normal(payload) => payload.0.len(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        };
+        before < APPEND_BYTES_TARGET
+    });
+    fit.count().max(1)
+}
+
+impl RaftNetworkV2<TypeConfig> for PeerClient {
+    type SnapshotData = SnapshotBytes;
+
+    async fn append_entries(
+        &mut self,
+        mut rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let within = if rpc.entries.is_empty() { option.soft_ttl() } else { self.append_within };
+        let fit = entries_that_fit(&rpc.entries);
+        let cut_at: Option<LogId> = (fit < rpc.entries.len()).then(|| rpc.entries[fit - 1].log_id);
+        rpc.entries.truncate(fit);
+        let reply = self.call(RPCTypes::AppendEntries, PeerRequest::Append(rpc), within).await?;
+        match (reply, cut_at) {
+            (PeerReply::Append(AppendEntriesResponse::Success), Some(last)) => {
+                Ok(AppendEntriesResponse::PartialSuccess(Some(last)))
+            }
+            (PeerReply::Append(response), _) => Ok(response),
+            _ => another_kind(),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.call(RPCTypes::Vote, PeerRequest::Vote(rpc), option.soft_ttl()).await? {
+            PeerReply::Vote(response) => Ok(response),
+            _ => another_kind(),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.call(RPCTypes::Vote, PeerRequest::PreVote(rpc), option.soft_ttl()).await? {
+            PeerReply::Vote(response) => Ok(response),
+            _ => another_kind(),
+        }
+    }
+
+    /// Sends the snapshot in pieces; each must be kept before the next one goes.
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotBytes>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let send = self.send_pieces(vote, snapshot, option.soft_ttl());
+        tokio::select! {
+            result = send => Ok(result?),
+            closed = cancel => Err(closed.into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let request = PeerRequest::TransferLeader(rpc);
+        match self.call(RPCTypes::TransferLeader, request, option.soft_ttl()).await? {
+            PeerReply::TransferLeader(response) => Ok(response),
+            _ => another_kind(),
+        }
+    }
+}
+
+impl PeerClient {
+    async fn send_pieces(
+        &self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotBytes>,
+        within: Duration,
+    ) -> Rpc<SnapshotResponse<TypeConfig>> {
+        let transfer = self.entropy.number();
+        let data = snapshot.snapshot.0;
+        let mut offset = 0;
+        loop {
+            let end = data.len().min(offset + SNAPSHOT_CHUNK_BYTES);
+            let chunk = SnapshotChunk {
+                transfer,
+                vote,
+                meta: snapshot.meta.clone(),
+                offset: offset as u64,
+                total: data.len() as u64,
+                data: data.slice(offset..end),
+            };
+            match self.call(RPCTypes::InstallSnapshot, PeerRequest::Snapshot(chunk), within).await? {
+                PeerReply::Snapshot(SnapshotReceipt::Installed(response)) => return Ok(response),
+                PeerReply::Snapshot(SnapshotReceipt::Kept { offset: kept }) if kept == end as u64 => {
+                    offset = end;
+                }
+                PeerReply::Snapshot(SnapshotReceipt::Kept { .. }) => {
+                    return Err(NetworkError::from_string("the peer lost a piece of the snapshot").into());
+                }
+                _ => return another_kind(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::{Entry, Payload, log_id};
+
+    fn entry(index: u64, bytes: usize) -> Entry {
+        let payload = EntryPayload::Normal(Payload(bytes::Bytes::from(vec![0; bytes])));
+        Entry { log_id: log_id(1, index), payload }
+    }
+
+    #[test]
+    fn an_append_is_cut_above_its_target_but_never_to_nothing() {
+        let small: Vec<_> = (1..=100).map(|n| entry(n, 100)).collect();
+        assert_eq!(entries_that_fit(&small), 100);
+        let large: Vec<_> = (1..=3).map(|n| entry(n, APPEND_BYTES_TARGET - 1)).collect();
+        assert_eq!(entries_that_fit(&large), 2, "the one that crosses the target still goes");
+        assert_eq!(entries_that_fit(&[entry(1, APPEND_BYTES_TARGET)]), 1);
+        assert_eq!(entries_that_fit(&[]), 1);
+    }
+}

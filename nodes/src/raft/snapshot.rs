@@ -1,0 +1,35 @@
+//! Snapshots at rest: where the machine keeps them, and how it reads one back.
+
+use super::machine::SnapshotBytes;
+use super::types::SnapshotMeta;
+use projector::Projector;
+use std::io;
+
+/// A snapshot may not be larger than this, in bytes.
+pub const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+
+/// State, and where in the log it stands: one unit.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub meta: SnapshotMeta,
+    pub data: SnapshotBytes,
+}
+
+/// Keeps the last snapshot. Blocking.
+pub trait SnapshotShelf: Send + Sync + 'static {
+    /// Keeps a snapshot durably in place of the one before; on an error the one before is still there.
+    fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error>;
+    /// The last one that was kept.
+    fn last(&self) -> Result<Option<Snapshot>, io::Error>;
+}
+
+/// The fold that a snapshot holds; its applied index must be the one that the meta names.
+pub fn read(snapshot: &Snapshot) -> Result<Projector, io::Error> {
+    let fold = Projector::from_snapshot(&snapshot.data.0).map_err(io::Error::other)?;
+    let named = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
+    if fold.applied() != named {
+        let why = format!("the snapshot holds the state at {}, but is named for {named}", fold.applied());
+        return Err(io::Error::other(why));
+    }
+    Ok(fold)
+}

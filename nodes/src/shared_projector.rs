@@ -1,0 +1,117 @@
+//! The fold of this node, shared: one writer (the state machine), many readers, and those who wait for it.
+
+use events::ids::LogIndex;
+use events::limits::DIGEST_INDEX_INTERVAL;
+use parking_lot::{Mutex, RwLock};
+pub use projector::StateDigest;
+use projector::{ApplyError, Effect, Outcomes, Projector};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{broadcast, watch};
+
+/// Digests kept for comparison with peers that lag or lead.
+const DIGESTS_KEPT: usize = 64;
+/// Effects that a slow reader may be behind; what it misses is made up for by the next verdict.
+const EFFECTS_KEPT: usize = 1024;
+
+/// An effect, and the entry that caused it.
+#[derive(Clone, Debug)]
+pub struct Caused {
+    pub index: LogIndex,
+    pub effect: Effect,
+}
+
+/// A handle to the fold; clones share it.
+#[derive(Clone)]
+pub struct SharedProjector(Arc<Inner>);
+
+struct Inner {
+    fold: RwLock<Projector>,
+    applied: watch::Sender<LogIndex>,
+    effects: broadcast::Sender<Caused>,
+    /// Ascending by index.
+    digests: Mutex<VecDeque<(LogIndex, StateDigest)>>,
+}
+
+impl SharedProjector {
+    #[must_use]
+    pub fn new(fold: Projector) -> Self {
+        let applied = watch::Sender::new(fold.applied());
+        let effects = broadcast::Sender::new(EFFECTS_KEPT);
+        SharedProjector(Arc::new(Inner { fold: RwLock::new(fold), applied, effects, digests: Mutex::default() }))
+    }
+
+    /// Reads a consistent state. Apply waits meanwhile: be quick, and never wait for anything inside.
+    pub fn read<T>(&self, reader: impl FnOnce(&Projector) -> T) -> T {
+        reader(&self.0.fold.read())
+    }
+
+    /// The applied index, and a way to wait for it to move.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.0.applied.subscribe()
+    }
+
+    /// Effects of what is applied from now on. Subscribe after the log was recovered, so that old ones are not
+    /// carried out again.
+    #[must_use]
+    pub fn effects(&self) -> broadcast::Receiver<Caused> {
+        self.0.effects.subscribe()
+    }
+
+    /// State digests at the last fixed indices, ascending.
+    #[must_use]
+    pub fn digests(&self) -> Vec<(LogIndex, StateDigest)> {
+        self.0.digests.lock().iter().copied().collect()
+    }
+
+    /// Applies one committed entry. Only the state machine calls this.
+    pub(crate) fn apply(&self, index: LogIndex, payload: &[u8]) -> Result<Outcomes, ApplyError> {
+        let mut fold = self.0.fold.write();
+        let applied = fold.apply(index, payload)?;
+        self.note_digest(index, &mut fold);
+        drop(fold);
+        for effect in applied.effects {
+            // Nobody listens on a node without egress.
+            let _ = self.0.effects.send(Caused { index, effect });
+        }
+        Ok(applied.outcomes)
+    }
+
+    /// Passes over an entry that carries no batch (a new term, a membership).
+    pub(crate) fn skip(&self, index: LogIndex) {
+        let mut fold = self.0.fold.write();
+        fold.skip(index);
+        self.note_digest(index, &mut fold);
+    }
+
+    /// Tells the waiters how far apply came.
+    pub(crate) fn publish_applied(&self) {
+        let applied = self.0.fold.read().applied();
+        self.0.applied.send_if_modified(|published| {
+            let moved = *published != applied;
+            *published = applied;
+            moved
+        });
+    }
+
+    /// Puts another state in place: an installed snapshot.
+    pub(crate) fn replace(&self, fold: Projector) {
+        let mut own = self.0.fold.write();
+        self.0.digests.lock().clear();
+        *own = fold;
+        drop(own);
+        self.publish_applied();
+    }
+
+    fn note_digest(&self, index: LogIndex, fold: &mut Projector) {
+        if !index.is_multiple_of(DIGEST_INDEX_INTERVAL) {
+            return;
+        }
+        let mut digests = self.0.digests.lock();
+        if digests.len() == DIGESTS_KEPT {
+            digests.pop_front();
+        }
+        digests.push_back((index, fold.digest()));
+    }
+}
