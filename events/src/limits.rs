@@ -24,7 +24,13 @@ pub const REGION_NAME_BYTES_MAX: usize = 32;
 pub const COMPONENTS_MAX: usize = 8;
 /// The raw value of one component, in bytes.
 pub const COMPONENT_VALUE_BYTES_MAX: usize = 64;
+/// A lot's SKU, in bytes.
+pub const SKU_BYTES_MAX: usize = 64;
+/// Entries of one manifest, about 7 MB; larger exports come in parts.
+pub const MANIFEST_ENTRIES_MAX: usize = 16_384;
 
+/// A license token, in bytes; it travels in sealed answers.
+pub const LICENSE_TOKEN_BYTES_MAX: usize = 1536;
 /// Codes that one `CodesIssued` event carries.
 pub const CODES_PER_EVENT_MAX: usize = 4096;
 
@@ -54,5 +60,8 @@ const _: () = {
     assert!(BATCH_HEARTBEATS_MAX * 24 < BATCH_BYTES_MAX);
     assert!(CODES_PER_EVENT_MAX * 16 < EVENT_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX < EVENT_BYTES_MAX);
+    assert!(LICENSE_TOKEN_BYTES_MAX < MESSAGE_BYTES_MAX);
+    // Lengths that the formats hold in one and in two bytes.
+    assert!(SKU_BYTES_MAX <= u8::MAX as usize && COMPONENT_VALUE_BYTES_MAX <= u16::MAX as usize);
     assert!(CONTENT_DIGESTS_MAX as u32 <= WINDOW_WIDTH);
 };
