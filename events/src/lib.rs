@@ -15,8 +15,13 @@
 //! randomness as bytes or as an `rand_core::CryptoRng` of the caller.
 
 pub mod batch;
+pub mod envelope;
+pub mod identity;
 pub mod ids;
+pub mod keyring;
+pub mod license;
 pub mod limits;
 pub mod log;
+mod secret;
 pub mod time;
 pub mod vocabulary;

@@ -6,7 +6,10 @@
 //!   segment.rs  the header: whose file, which key, where the log stood when the file began
 //!   frame.rs    length, checksum, sealing: one record at one place, and nowhere else
 //!   record.rs   what a frame says: vote, entry, truncation, committed, purge floor, closed
+//!   standing.rs where a log stands after a record, and which record may not follow
 //!   keys.rs     key-encryption keys, and the keys derived from them
+//!   header.rs   how a file's header proves itself
+//!   snapshot.rs a snapshot of the projector: header and sealed parts
 //!   merkle.rs   RFC 6962 hashes, and the frontier of a growing tree
 //!   leaf.rs     what a committed entry looks like as a leaf of that tree
 //! ```
@@ -14,8 +17,11 @@
 //! Numbers are little endian. All offsets and lengths are in bytes.
 
 pub mod frame;
+mod header;
 pub mod keys;
 pub mod leaf;
 pub mod merkle;
 pub mod record;
 pub mod segment;
+pub mod snapshot;
+pub mod standing;

@@ -16,20 +16,20 @@
 //! 130  committed        17   the same: the last one known committed
 //! 147  floor            17   the same: the purge floor
 //! 164  (zero)           8
-//! 172  tag             16   AES-256-GCM of nothing, nonce 12 × 0xff, associated data = bytes 0..172
-//! 188  checksum         4   CRC-32C of bytes 0..188
+//! 172  tag, checksum   20   (header.rs)
 //! ```
 //!
 //! Segment key = HKDF-SHA384(salt, key-encryption key, "muster log segment v1" ‖ cluster ‖ node ‖ segment ‖ generation).
 //! A file has one generation, and what a torn tail held is never written again under the same key. The restated
 //! vote and positions let an open begin at the first segment that it needs instead of at the first one ever.
 
+use super::header::{PROOF_BYTES, is_genuine, is_intact, seal_header};
 pub use super::keys::{KeyEncryptionKey, SegmentKeysError};
 use super::keys::{SALT_BYTES, SegmentKeys};
 use super::record::{LogPosition, VoteRecord};
+use super::standing::Standing;
 use crate::ids::{ClusterId, NodeId};
 use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::{AeadInOut, Nonce, Tag};
 
 /// Bytes of a segment's header.
 pub const HEADER_BYTES: usize = 192;
@@ -37,9 +37,7 @@ pub const HEADER_BYTES: usize = 192;
 const MAGIC: &[u8; 8] = b"MUSTRLOG";
 const VERSION: u16 = 1;
 const KEY_LABEL: &[u8] = b"muster log segment v1";
-const SEALED_BYTES: usize = 172;
-const CHECKED_BYTES: usize = 188;
-const HEADER_NONCE: [u8; 12] = [0xff; 12];
+const SAID_BYTES: usize = HEADER_BYTES - PROOF_BYTES;
 
 /// Which segment of whose log. Bound into the key, the checksum and the associated data of every frame, so that a
 /// misplaced or recycled block cannot pass.
@@ -49,16 +47,6 @@ pub struct SegmentIdentity {
     pub node: NodeId,
     pub segment: u64,
     pub generation: u64,
-}
-
-/// Where a log stands: what a node must know to vote and to append.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    pub vote: Option<VoteRecord>,
-    /// The last entry, or the purge floor if there is none above it.
-    pub last: Option<LogPosition>,
-    pub committed: Option<LogPosition>,
-    pub floor: Option<LogPosition>,
 }
 
 /// All that a header says.
@@ -125,10 +113,7 @@ impl SegmentHeader {
         debug_assert_eq!(key.id(), self.key_id, "a header names the key that seals it");
         let mut bytes = self.plain_bytes();
         let aead = self.derive(key);
-        let tag = header_tag(&aead, &bytes);
-        bytes[SEALED_BYTES..CHECKED_BYTES].copy_from_slice(&tag);
-        let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
-        bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
+        seal_header(&aead, &mut bytes);
         (bytes, SegmentCipher { identity: self.identity, aead })
     }
 
@@ -162,7 +147,7 @@ impl SealedHeader {
         if &bytes[..8] != MAGIC {
             return Err(HeaderError::Magic);
         }
-        if crc32c::crc32c(&bytes[..CHECKED_BYTES]).to_le_bytes() != bytes[CHECKED_BYTES..] {
+        if !is_intact(&bytes) {
             return Err(HeaderError::Checksum);
         }
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
@@ -184,16 +169,9 @@ impl SealedHeader {
         let id = self.header.key_id;
         let key = keys.find(id).ok_or(HeaderKeyError::UnknownKey { id })?;
         let aead = self.header.derive(key);
-        let tag: Tag<Aes256Gcm> = self.bytes[SEALED_BYTES..CHECKED_BYTES]
-            .try_into()
-            .map_err(|_| HeaderKeyError::WrongKey { id })?;
-        aead.decrypt_inout_detached(
-            &Nonce::<Aes256Gcm>::from(HEADER_NONCE),
-            &self.bytes[..SEALED_BYTES],
-            [0u8; 0].as_mut_slice().into(),
-            &tag,
-        )
-        .map_err(|_| HeaderKeyError::WrongKey { id })?;
+        if !is_genuine(&aead, &self.bytes) {
+            return Err(HeaderKeyError::WrongKey { id });
+        }
         let cipher = SegmentCipher { identity: self.header.identity, aead };
         Ok((self.header, cipher))
     }
@@ -212,15 +190,6 @@ impl std::fmt::Debug for SegmentCipher {
     }
 }
 
-fn header_tag(aead: &Aes256Gcm, bytes: &[u8; HEADER_BYTES]) -> [u8; 16] {
-    let nonce = Nonce::<Aes256Gcm>::from(HEADER_NONCE);
-    #[allow(clippy::expect_used, reason = "GCM seals any message below 64 GiB")]
-    let tag = aead
-        .encrypt_inout_detached(&nonce, &bytes[..SEALED_BYTES], [0u8; 0].as_mut_slice().into())
-        .expect("an empty message is sealed");
-    tag.into()
-}
-
 fn flagged(value: Option<(u8, u64, u64)>) -> [u8; 17] {
     let mut bytes = [0; 17];
     if let Some((flag, first, second)) = value {
@@ -236,7 +205,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 fn parse_plain(bytes: &[u8; HEADER_BYTES]) -> Option<SegmentHeader> {
-    if bytes[10..12] != [0; 2] || bytes[164..SEALED_BYTES] != [0; 8] {
+    if bytes[10..12] != [0; 2] || bytes[164..SAID_BYTES] != [0; 8] {
         return None;
     }
     let identity = SegmentIdentity {
@@ -341,8 +310,8 @@ mod tests {
     fn a_forged_header_with_a_right_checksum_does_not_unlock() {
         let (mut bytes, _) = fixtures::header().seal(&fixtures::key());
         bytes[88] ^= 1;
-        let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
-        bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..188]);
+        bytes[188..].copy_from_slice(&checksum.to_le_bytes());
         let refused = SealedHeader::parse(&bytes).unwrap().unlock(&keys()).unwrap_err();
         assert_eq!(refused, HeaderKeyError::WrongKey { id: 5 });
     }
@@ -363,8 +332,8 @@ mod tests {
         let (mut bytes, _) = fixtures::header().seal(&fixtures::key());
         assert_eq!(SealedHeader::parse(&bytes[..191]).err(), Some(HeaderError::Short));
         bytes[8] = 2;
-        let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
-        bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..188]);
+        bytes[188..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(SealedHeader::parse(&bytes).err(), Some(HeaderError::UnknownVersion(2)));
     }
 }
