@@ -1,12 +1,172 @@
-//! What must hold after every entry.
+//! What must hold after every entry. A violation is a bug of the fold, or a forged snapshot.
+
 use crate::projector::Projector;
+use crate::state::State;
+use crate::state::device::{DIRECTIVES_KEPT, Record, TRANSCRIPTS_KEPT};
+use crate::state::index::Index;
+use crate::state::license::Fate;
+use crate::state::row::{Row, marks};
+use crate::state::session::{FORKS_KEPT, SUPERSEDED_KEPT, Standing};
+use crate::view::LicenseState;
+use events::ids::Slot;
+use events::limits::PENDING_SUCCESSORS_MAX;
+use events::vocabulary::shared::{Legitimacy, OperationKind};
+use std::collections::BTreeSet;
 
-/// An invariant that does not hold: a bug of the fold, or a forged snapshot.
+/// An invariant that does not hold, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Violation(pub String);
+pub enum Violation {
+    #[error("{rows} rows but {records} records")]
+    RowsAndRecords { rows: usize, records: usize },
+    #[error("slot {slot}: {rule}")]
+    Device { slot: Slot, rule: &'static str },
+    #[error("license {license}: {rule}")]
+    License { license: u32, rule: &'static str },
+    #[error("code {code}: {rule}")]
+    Code { code: u32, rule: &'static str },
+    #[error("what is derived from the state differs from the state")]
+    Index,
+    #[error("devices, records, units, codes or sources are not unique")]
+    NotUnique,
+    #[error("a station imported more than its quota, or a count differs from what it counts")]
+    Factory,
+    #[error("code batch {batch}: its counts differ from its codes")]
+    CodeBatch { batch: u32 },
+}
 
-/// Checks every invariant.
-pub fn check(_projector: &Projector) -> Result<(), Violation> {
+/// Checks every invariant; takes time in proportion to the state.
+pub fn check(projector: &Projector) -> Result<(), Violation> {
+    let state = &projector.state;
+    let (rows, records) = (state.rows.len(), state.records.len());
+    if rows != records {
+        return Err(Violation::RowsAndRecords { rows, records });
+    }
+    for ((slot, row), record) in state.rows.numbered().zip(state.records.iter()) {
+        let violated = |rule| Violation::Device { slot, rule };
+        check_session(row, record).map_err(violated)?;
+        check_standing(state, slot, row, record).map_err(violated)?;
+    }
+    check_licenses(state)?;
+    check_factory(state)?;
+    if Index::of(state) != state.index {
+        return Err(Violation::Index);
+    }
+    let unique = state.index.devices.len() == records
+        && state.index.records.len() == records
+        && state.index.units.len() == records
+        && state.index.codes.len() == state.codes.len()
+        && state.index.code_batches.len() == state.code_batches.len()
+        && state.index.sources.len() == state.sources.len()
+        && state.index.flags.len() == state.flags.len();
+    if unique { Ok(()) } else { Err(Violation::NotUnique) }
+}
+
+fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
+    let session = &record.session;
+    let numbers: Vec<_> = session.all().map(|standing| standing.link().epoch).collect();
+    let current = session.current.as_ref().map_or(0, |link| link.epoch);
+    let superseded_below_current = session.superseded.iter().all(|old| old.link.epoch != current);
+    let links_sound = session.all().map(Standing::link).all(|link| link.parent < link.epoch);
+    let windows = session.superseded.iter().map(|old| &old.window).chain([&row.window, &record.numbers]);
+    let rules = [
+        (row.epoch == current, "the row's epoch is the current one"),
+        (numbers.iter().all(|&epoch| epoch != 0 && epoch < row.next_epoch), "epochs are below the next one"),
+        (numbers.iter().collect::<BTreeSet<_>>().len() == numbers.len(), "epochs are unique"),
+        (superseded_below_current, "the current epoch is not superseded"),
+        (links_sound, "an epoch is above its parent"),
+        (session.pending.len() <= PENDING_SUCCESSORS_MAX, "at most four successors are pending"),
+        (session.superseded.len() <= SUPERSEDED_KEPT, "at most two superseded epochs are kept"),
+        (session.forks.len() <= FORKS_KEPT, "at most four forks are kept"),
+        (record.transcripts.len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
+        (row.has(marks::FORKED) != session.forks.is_empty(), "the mark of a fork tells of forks"),
+        (windows.into_iter().all(|window| window.is_sound()), "windows are sound"),
+    ];
+    first_broken(&rules)
+}
+
+fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Result<(), &'static str> {
+    let binding = record.bound_by.and_then(|at| state.operations.get(at));
+    let bound_as = binding.filter(|o| o.device == record.birth.device).map(|o| o.directive.kind);
+    let by_order = match row.legitimacy {
+        Legitimacy::Restricted => bound_as == Some(OperationKind::Restrict),
+        Legitimacy::Revoked => bound_as == Some(OperationKind::Revoke),
+        Legitimacy::Provisioned | Legitimacy::Legitimate | Legitimacy::Suspect | Legitimacy::Retired => {
+            record.bound_by.is_none()
+        }
+    };
+    let license = record.license.and_then(|at| state.licenses.get(at));
+    let owned = record.license.is_none() || license.is_some_and(|license| license.slot == slot);
+    let active = license.is_some_and(|license| license.state == LicenseState::Active);
+    let activated = row.legitimacy != Legitimacy::Legitimate || license.is_some();
+    let ascending = record.directives.windows(2).all(|pair| pair[0].id < pair[1].id);
+    let open = |id: events::vocabulary::shared::DirectiveId| {
+        let at = state.index.operations.get(&(id.index, id.ordinal));
+        at.is_some_and(|at| state.index.unsettled.contains(at))
+    };
+    let source_known = row.source == crate::state::row::NO_SOURCE || state.sources.get(row.source).is_some();
+    let rules = [
+        (by_order, "a device is restricted or revoked by an order only"),
+        (owned, "a device's license names the device"),
+        (activated, "a legitimate device owns a license"),
+        (row.has(marks::LICENSED) == active, "the mark of a license tells of an active license"),
+        (row.has(marks::DIRECTED) != record.directives.is_empty(), "the mark tells of directives"),
+        (record.directives.len() <= DIRECTIVES_KEPT && ascending, "directives are few and ascend"),
+        (record.directives.iter().all(|directive| open(directive.id)), "a directive's order is open"),
+        (source_known, "a row's source is known"),
+    ];
+    first_broken(&rules)
+}
+
+fn check_licenses(state: &State) -> Result<(), Violation> {
+    for (at, license) in state.licenses.numbered() {
+        let code = state.codes.get(license.code);
+        if code.is_none_or(|code| code.fate != Fate::Used(at)) {
+            return Err(Violation::License { license: at, rule: "its code created it" });
+        }
+        let owner = state.records.get(license.slot);
+        let ended = license.state == LicenseState::Expired;
+        if !owner.is_some_and(|owner| owner.license == Some(at) || ended) {
+            return Err(Violation::License { license: at, rule: "its device owns it until it ended" });
+        }
+    }
+    let mut counts = vec![(0, 0, 0); state.code_batches.len()];
+    for (at, code) in state.codes.numbered() {
+        let Some((issued, used, void)) = counts.get_mut(code.batch as usize) else {
+            return Err(Violation::Code { code: at, rule: "its batch exists" });
+        };
+        *issued += 1;
+        match code.fate {
+            Fate::Unused => {}
+            Fate::Void => *void += 1,
+            Fate::Used(license) => {
+                *used += 1;
+                if state.licenses.get(license).is_none_or(|license| license.code != at) {
+                    return Err(Violation::Code { code: at, rule: "its license names it" });
+                }
+            }
+        }
+    }
+    for ((at, batch), counted) in state.code_batches.numbered().zip(counts) {
+        if (batch.issued, batch.used, batch.void) != counted {
+            return Err(Violation::CodeBatch { batch: at });
+        }
+    }
     Ok(())
+}
+
+/// A quota may be lowered below what was imported; it only stops what comes after.
+fn check_factory(state: &State) -> Result<(), Violation> {
+    let of_lots: u64 = state.lots.values().map(|lot| u64::from(lot.devices)).sum();
+    let of_stations: u64 = state.stations.values().map(|station| u64::from(station.used)).sum();
+    let born = |record: &Record| {
+        state.lots.contains_key(&record.birth.lot)
+            && state.stations.get(&record.birth.station).is_some_and(|s| s.lot == record.birth.lot)
+    };
+    let devices = state.records.len() as u64;
+    let sound = of_lots == devices && of_stations == devices && state.records.iter().all(born);
+    if sound { Ok(()) } else { Err(Violation::Factory) }
+}
+
+fn first_broken(rules: &[(bool, &'static str)]) -> Result<(), &'static str> {
+    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
 }

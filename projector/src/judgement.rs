@@ -35,7 +35,7 @@ pub enum Judgement {
 impl State {
     /// Judges a heartbeat whose tag has verified.
     #[must_use]
-    pub fn judge(&self, slot: Slot, heard: &Heard) -> Judgement {
+    pub(crate) fn judge(&self, slot: Slot, heard: &Heard) -> Judgement {
         if heard.seen > self.applied {
             return Judgement::BehindSeen;
         }
@@ -44,7 +44,7 @@ impl State {
 
     /// As [`State::judge`], without waiting for what the sender has seen.
     #[must_use]
-    pub fn judge_regardless(&self, slot: Slot, heard: &Heard) -> Judgement {
+    pub(crate) fn judge_regardless(&self, slot: Slot, heard: &Heard) -> Judgement {
         let (Some(row), Some(record)) = (self.rows.get(slot), self.records.get(slot)) else {
             return Judgement::UnknownEpoch;
         };
@@ -60,7 +60,7 @@ impl State {
 
     /// Whether a device may activate with this code, or re-key without one. Every refused code gets the same answer
     /// (protocol.md rule 16).
-    pub fn judge_code(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
+    pub(crate) fn judge_code(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
         let (Some(row), Some(record)) = (self.rows.get(slot), self.records.get(slot)) else {
             return Err(RejectionReason::NotAuthentic);
         };
@@ -124,7 +124,7 @@ fn fits_a_row(heard: &Heard) -> bool {
 /// The epoch that an activation gets: one above all that the cluster knows or the device claims, whose claim counts
 /// within a bounded jump (protocol.md rule 6).
 #[must_use]
-pub fn epoch_after(next_epoch: Epoch, claimed: Epoch) -> Epoch {
+pub(crate) fn epoch_after(next_epoch: Epoch, claimed: Epoch) -> Epoch {
     let known = next_epoch.saturating_sub(1);
     known.max(claimed.min(known.saturating_add(EPOCH_CLAIM_JUMP_MAX))).saturating_add(1)
 }

@@ -1,17 +1,83 @@
-//! The only writer of the state.
+//! The only writer of the state: one committed entry at a time, one file per family of events.
+//!
+//! ```text
+//!   entry ─▶ decode everything ─▶ time passes ─▶ came before? ─▶ rows ─▶ events ─▶ outcomes, effects
+//!                  │                (timers)           └── yes: answer from what was kept, change nothing
+//!                  └── unreadable: error, state untouched
+//! ```
+
+mod activation;
+mod again;
+mod cluster;
+mod codes;
+mod factory;
+mod flag;
+mod heartbeat;
+mod operation;
+mod rejection;
+mod routine;
+mod session;
+pub(crate) mod step;
+mod time;
 
 use crate::effects::Applied;
-use crate::outcome::{HeartbeatOutcomes, Outcomes};
+use crate::outcome::{Decline, HeartbeatOutcomes, Outcome, Outcomes};
 use crate::projector::ApplyError;
 use crate::state::State;
+use events::batch::{BatchError, access, split_stamp};
 use events::ids::LogIndex;
+use events::vocabulary::Event;
+use step::Step;
 
-pub fn entry(state: &mut State, index: LogIndex, payload: &[u8]) -> Result<Applied, ApplyError> {
-    let (stamp, _batch) =
-        events::batch::split_stamp(payload).map_err(|source| ApplyError::Entry { index, source })?;
-    state.applied = index;
-    state.stamp = state.stamp.max(stamp);
-    let heartbeats = HeartbeatOutcomes::new(state.heartbeat_millis);
-    let outcomes = Outcomes { index, stamp: state.stamp, duplicate: false, events: Vec::new(), heartbeats };
-    Ok(Applied { outcomes, effects: Vec::new() })
+/// Applies one entry. After an error the state is as it was.
+pub(crate) fn entry(state: &mut State, index: LogIndex, payload: &[u8]) -> Result<Applied, ApplyError> {
+    if index <= state.applied {
+        return Err(ApplyError::OutOfOrder { applied: state.applied, got: index });
+    }
+    let unreadable = |source: BatchError| ApplyError::Entry { index, source };
+    let (stamp, bytes) = split_stamp(payload).map_err(unreadable)?;
+    let batch = access(bytes).map_err(unreadable)?;
+    let events: Vec<Event> =
+        batch.decode_events().collect::<Result<_, _>>().map_err(|e| unreadable(e.into()))?;
+
+    let mut step = Step::begin(state, index, stamp);
+    let duplicate = step.state.batches.came_before(batch.batch_id());
+    let mut heartbeats = HeartbeatOutcomes::new(step.state.heartbeat_millis);
+    for row in batch.heartbeats.rows() {
+        heartbeats.push(if duplicate { step.routine_again(&row) } else { step.routine(&row) });
+    }
+    let answer = |(ordinal, event)| match duplicate {
+        true => step.event_again(event),
+        false => step.event(u16::try_from(ordinal).unwrap_or(u16::MAX), event),
+    };
+    let events = events.into_iter().enumerate().map(answer).collect();
+    let outcomes = Outcomes { index, stamp: step.now, duplicate, events, heartbeats };
+    Ok(Applied { outcomes, effects: step.effects })
+}
+
+impl Step<'_> {
+    /// Applies one event; `ordinal` is its place in the batch.
+    fn event(&mut self, ordinal: u16, event: Event) -> Outcome {
+        if self.state.cluster.is_none() && !matches!(event, Event::ClusterCreated(_) | Event::Tick(_)) {
+            return Outcome::Declined(Decline::NoCluster);
+        }
+        match event {
+            Event::ClusterCreated(event) => self.cluster_created(&event),
+            Event::Tick(_) => Outcome::Accepted,
+            Event::LotCreated(event) => self.lot_created(event),
+            Event::StationCertified(event) => self.station_certified(event),
+            Event::StationRevoked(event) => self.station_revoked(&event),
+            Event::DeviceProvisioned(event) => self.device_provisioned(event),
+            Event::CodesIssued(event) => self.codes_issued(event),
+            Event::CodeVoided(event) => self.code_voided(&event),
+            Event::DeviceActivated(event) => self.device_activated(event),
+            Event::SessionResumed(event) => self.session_resumed(event),
+            Event::HeartbeatObserved(event) => self.heartbeat_observed(&event),
+            Event::RejectionSummary(event) => self.rejection_summary(&event),
+            Event::TamperReported(event) => self.tamper_reported(&event),
+            Event::FlagCleared(event) => self.flag_cleared(&event),
+            Event::OperationOrdered(event) => self.operation_ordered(ordinal, event),
+            Event::OperationSettled(event) => self.operation_settled(&event),
+        }
+    }
 }

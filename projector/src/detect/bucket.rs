@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// How much a bucket holds and how fast it drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub(crate) struct Size {
     pub capacity: u32,
     /// One unit drains in this time, in milliseconds of log time.
     pub leak_every_millis: u64,
@@ -19,14 +19,14 @@ pub struct Size {
 
 /// The buckets that are not empty, by what they look for and in whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Buckets {
+pub(crate) struct Buckets {
     empty_at: BTreeMap<(FlagKind, FlagSubject), Timestamp>,
 }
 
 impl Buckets {
     /// Pours `amount` in and says whether it flowed over. A full bucket stays full, not fuller.
     #[must_use]
-    pub fn pour(
+    pub(crate) fn pour(
         &mut self,
         kind: FlagKind,
         subject: FlagSubject,
@@ -43,17 +43,17 @@ impl Buckets {
     }
 
     /// Empties one bucket: a person closed the case.
-    pub fn empty(&mut self, kind: FlagKind, subject: &FlagSubject) {
+    pub(crate) fn empty(&mut self, kind: FlagKind, subject: &FlagSubject) {
         self.empty_at.remove(&(kind, subject.clone()));
     }
 
     /// Empties all of them.
-    pub fn empty_all(&mut self) {
+    pub(crate) fn empty_all(&mut self) {
         self.empty_at.clear();
     }
 
     /// Forgets the buckets that drained; changes no judgement.
-    pub fn forget_drained(&mut self, now: Timestamp) {
+    pub(crate) fn forget_drained(&mut self, now: Timestamp) {
         self.empty_at.retain(|_, empty_at| *empty_at > now);
     }
 }

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 const BOOTS_KEPT: usize = 4;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Batches {
+pub(crate) struct Batches {
     /// (boot, highest counter), the latest boot last.
     nodes: BTreeMap<NodeId, Vec<(u64, u64)>>,
 }
 
 impl Batches {
     /// Whether this batch came before; it has from now on.
-    pub fn came_before(&mut self, id: BatchId) -> bool {
+    pub(crate) fn came_before(&mut self, id: BatchId) -> bool {
         let boots = self.nodes.entry(id.node).or_default();
         if let Some((_, highest)) = boots.iter_mut().find(|(boot, _)| *boot == id.boot) {
             let before = id.counter <= *highest;

@@ -10,12 +10,12 @@ use events::vocabulary::shared::Wrapped;
 use serde::{Deserialize, Serialize};
 
 /// Unsettled directives kept per device; the oldest gives way, since only the highest is named in verdicts.
-pub const DIRECTIVES_KEPT: usize = 4;
+pub(crate) const DIRECTIVES_KEPT: usize = 4;
 /// Transcripts of activations that are remembered after their epoch died.
-pub const TRANSCRIPTS_KEPT: usize = 4;
+pub(crate) const TRANSCRIPTS_KEPT: usize = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     pub birth: Birth,
     pub session: Session,
     /// Digests of the last transcripts that were granted, oldest first.
@@ -36,7 +36,7 @@ pub struct Record {
 
 /// What the factory said, and never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Birth {
+pub(crate) struct Birth {
     pub device: DeviceId,
     pub lot: LotId,
     pub station: StationId,
@@ -52,7 +52,7 @@ pub struct Birth {
 
 impl Birth {
     #[must_use]
-    pub fn new(event: DeviceProvisioned, imported: LogIndex) -> Self {
+    pub(crate) fn new(event: DeviceProvisioned, imported: LogIndex) -> Self {
         Birth {
             device: event.device,
             lot: event.lot,
@@ -70,7 +70,7 @@ impl Birth {
 
     /// Whether a manifest entry says the same. The wrapped key is left out: each import wraps it anew.
     #[must_use]
-    pub fn says(&self, event: &DeviceProvisioned) -> bool {
+    pub(crate) fn says(&self, event: &DeviceProvisioned) -> bool {
         self.device == event.device
             && self.lot == event.lot
             && self.station == event.station
@@ -84,7 +84,7 @@ impl Birth {
 
 impl Record {
     #[must_use]
-    pub fn new(birth: Birth) -> Self {
+    pub(crate) fn new(birth: Birth) -> Self {
         Record {
             birth,
             session: Session::default(),
@@ -101,7 +101,7 @@ impl Record {
 
     /// The highest directive that is not settled: obeying it is enough for all below.
     #[must_use]
-    pub fn directive(&self) -> Option<DirectiveView> {
+    pub(crate) fn directive(&self) -> Option<DirectiveView> {
         self.directives.last().copied()
     }
 }

@@ -19,7 +19,7 @@ pub struct Lot {
 
 impl Lot {
     #[must_use]
-    pub fn new(event: LotCreated) -> Self {
+    pub(crate) fn new(event: LotCreated) -> Self {
         Lot {
             sku: event.sku,
             required: event.required,
@@ -32,7 +32,7 @@ impl Lot {
 
     /// Whether an event says the same. The wrapped key is left out: each proposal wraps it anew.
     #[must_use]
-    pub fn says(&self, event: &LotCreated) -> bool {
+    pub(crate) fn says(&self, event: &LotCreated) -> bool {
         self.sku == event.sku
             && self.required == event.required
             && self.optional == event.optional
@@ -54,7 +54,7 @@ pub struct Station {
 
 impl Station {
     #[must_use]
-    pub fn new(event: StationCertified) -> Self {
+    pub(crate) fn new(event: StationCertified) -> Self {
         Station {
             lot: event.lot,
             public_key: event.public_key,

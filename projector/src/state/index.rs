@@ -2,15 +2,17 @@
 
 use super::State;
 use super::license::Fate;
-use crate::view::{FlagSubject, LicenseState};
+use crate::outcome::DirectiveView;
+use crate::view::{FlagSubject, LicenseState, OperationView};
 use events::ids::{
     CodeBatchId, CodeDigest, DeviceId, FlagId, LogIndex, RecordDigest, Slot, SourceName, StationId,
 };
-use events::vocabulary::shared::{FlagKind, Legitimacy};
+use events::vocabulary::operation::Cause;
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Index {
+pub(crate) struct Index {
     pub devices: BTreeMap<DeviceId, Slot>,
     pub records: BTreeMap<RecordDigest, Slot>,
     pub units: BTreeMap<(StationId, u32), Slot>,
@@ -23,6 +25,8 @@ pub struct Index {
     /// By log index and ordinal of the order.
     pub operations: BTreeMap<(LogIndex, u16), u32>,
     pub unsettled: BTreeSet<u32>,
+    /// What was ordered because of a flag: each kind once per flag.
+    pub ordered_for: BTreeSet<(FlagId, OperationKind)>,
     pub legitimacy: BTreeMap<Legitimacy, u32>,
     pub licenses: BTreeMap<LicenseState, u32>,
 }
@@ -30,7 +34,7 @@ pub struct Index {
 impl Index {
     /// Finds everything anew; equal to what is kept up to date along the log.
     #[must_use]
-    pub fn of(state: &State) -> Self {
+    pub(crate) fn of(state: &State) -> Self {
         let mut index = Index::default();
         for (slot, record) in state.records.numbered() {
             index.devices.insert(record.birth.device, slot);
@@ -53,22 +57,29 @@ impl Index {
             }
         }
         for (at, operation) in state.operations.numbered() {
-            let id = operation.directive.id;
-            index.operations.insert((id.index, id.ordinal), at);
-            if operation.settled.is_none() {
-                index.unsettled.insert(at);
-            }
+            index.add_operation(at, operation);
         }
         index
     }
 
-    pub fn add_flag(&mut self, at: u32, id: FlagId, subject: &FlagSubject) {
+    pub(crate) fn add_flag(&mut self, at: u32, id: FlagId, subject: &FlagSubject) {
         self.flags.insert(id, at);
         self.flags_of.entry(subject.clone()).or_default().push(at);
     }
 
+    pub(crate) fn add_operation(&mut self, at: u32, operation: &OperationView) {
+        let DirectiveView { id, kind, .. } = operation.directive;
+        self.operations.insert((id.index, id.ordinal), at);
+        if operation.settled.is_none() {
+            self.unsettled.insert(at);
+        }
+        if let Cause::Flag(flag) = operation.cause {
+            self.ordered_for.insert((flag, kind));
+        }
+    }
+
     /// Moves one thing from a count to another; a count of nothing is not kept.
-    pub fn recount<K: Ord>(counts: &mut BTreeMap<K, u32>, from: Option<K>, to: K) {
+    pub(crate) fn recount<K: Ord>(counts: &mut BTreeMap<K, u32>, from: Option<K>, to: K) {
         if let Some(from) = from
             && let Some(count) = counts.get_mut(&from)
         {
@@ -83,13 +94,13 @@ impl Index {
 
 impl State {
     #[must_use]
-    pub fn code(&self, digest: &CodeDigest) -> Option<&super::license::Code> {
+    pub(crate) fn code(&self, digest: &CodeDigest) -> Option<&super::license::Code> {
         self.index.codes.get(digest).and_then(|&at| self.codes.get(at))
     }
 
     /// Index of the license that a code created.
     #[must_use]
-    pub fn license_by_code(&self, digest: &CodeDigest) -> Option<u32> {
+    pub(crate) fn license_by_code(&self, digest: &CodeDigest) -> Option<u32> {
         match self.code(digest)?.fate {
             Fate::Used(license) => Some(license),
             Fate::Unused | Fate::Void => None,

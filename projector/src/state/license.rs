@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// One issue of codes; several events may carry parts of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeBatch {
+pub(crate) struct CodeBatch {
     pub batch: CodeBatchId,
     pub plan: Plan,
     pub reseller: String,
@@ -20,7 +20,7 @@ pub struct CodeBatch {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Code {
+pub(crate) struct Code {
     pub digest: CodeDigest,
     /// Index of its issue.
     pub batch: u32,
@@ -29,7 +29,7 @@ pub struct Code {
 
 /// What became of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fate {
+pub(crate) enum Fate {
     Unused,
     /// Index of the license that it created.
     Used(u32),
@@ -37,7 +37,7 @@ pub enum Fate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct License {
+pub(crate) struct License {
     /// Index of the code that created it.
     pub code: u32,
     pub slot: Slot,
@@ -51,20 +51,20 @@ pub struct License {
 
 /// A license is named by the code that created it.
 #[must_use]
-pub fn license_id(code: &CodeDigest) -> LicenseId {
+pub(crate) fn license_id(code: &CodeDigest) -> LicenseId {
     LicenseId::from_bytes(*code.as_bytes())
 }
 
 /// The code that created a license.
 #[must_use]
-pub fn code_of(license: &LicenseId) -> CodeDigest {
+pub(crate) fn code_of(license: &LicenseId) -> CodeDigest {
     CodeDigest::from_bytes(*license.as_bytes())
 }
 
 impl License {
     /// An ended license does not keep its device from redeeming another code.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.state == LicenseState::Expired
     }
 }

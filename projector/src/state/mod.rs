@@ -7,18 +7,18 @@
 //!   Lot ── Station             └── directives ── operations ── flags
 //! ```
 
-pub mod batches;
-pub mod device;
-pub mod factory;
-pub mod index;
-pub mod license;
-pub mod pages;
-pub mod row;
-pub mod session;
-pub mod source;
-pub mod story;
-pub mod timers;
-pub mod window;
+pub(crate) mod batches;
+pub(crate) mod device;
+pub(crate) mod factory;
+pub(crate) mod index;
+pub(crate) mod license;
+pub(crate) mod pages;
+pub(crate) mod row;
+pub(crate) mod session;
+pub(crate) mod source;
+pub(crate) mod story;
+pub(crate) mod timers;
+pub(crate) mod window;
 
 use crate::decide::breaker::Breaker;
 use crate::detect::bucket::Buckets;
@@ -39,7 +39,7 @@ use timers::Timers;
 
 /// Everything that is derived from the log. Equal logs give equal states, byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     pub applied: LogIndex,
     /// The highest stamp so far: time never goes back.
     pub stamp: Timestamp,

@@ -7,7 +7,7 @@ const PAGE: usize = 64;
 
 /// Items are added and changed, never removed: an index is a name.
 #[derive(Clone, Debug)]
-pub struct Pages<T> {
+pub(crate) struct Pages<T> {
     items: Vec<T>,
     /// The digest of each page, none if it changed since; derived, hence neither compared nor stored.
     digests: Vec<Option<[u8; 32]>>,
@@ -29,23 +29,23 @@ impl<T: Eq> Eq for Pages<T> {}
 
 impl<T> Pages<T> {
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
     #[must_use]
-    pub fn get(&self, index: u32) -> Option<&T> {
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
         self.items.get(index as usize)
     }
 
-    pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let item = self.items.get_mut(index as usize)?;
         self.digests[index as usize / PAGE] = None;
         Some(item)
     }
 
     /// Adds an item and returns its index.
-    pub fn push(&mut self, item: T) -> u32 {
+    pub(crate) fn push(&mut self, item: T) -> u32 {
         let index = self.items.len();
         if index.is_multiple_of(PAGE) {
             self.digests.push(None);
@@ -55,19 +55,19 @@ impl<T> Pages<T> {
         u32::try_from(index).unwrap_or(u32::MAX)
     }
 
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.items.iter()
     }
 
     /// Items with their indices.
-    pub fn numbered(&self) -> impl DoubleEndedIterator<Item = (u32, &T)> + '_ {
+    pub(crate) fn numbered(&self) -> impl DoubleEndedIterator<Item = (u32, &T)> + '_ {
         self.items.iter().enumerate().map(|(index, item)| (u32::try_from(index).unwrap_or(u32::MAX), item))
     }
 }
 
 impl<T: Serialize> Pages<T> {
     /// SHA-256 over the number of items and the digests of the pages, each over its items' postcard bytes.
-    pub fn digest(&mut self) -> Result<[u8; 32], postcard::Error> {
+    pub(crate) fn digest(&mut self) -> Result<[u8; 32], postcard::Error> {
         let mut all = Sha256::new();
         all.update((self.items.len() as u64).to_le_bytes());
         for (items, kept) in self.items.chunks(PAGE).zip(&mut self.digests) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A million of these lie in memory side by side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
+pub(crate) struct Row {
     pub window: Window,
     pub last_heard: Timestamp,
     /// When the next lease of the license is due; see [`marks::LICENSED`].
@@ -34,21 +34,21 @@ const _: () =
     assert!(std::mem::size_of::<Row>() <= 160, "design.md section 7: a hot row has at most 160 bytes");
 
 /// No source was heard yet.
-pub const NO_SOURCE: u32 = u32::MAX;
+pub(crate) const NO_SOURCE: u32 = u32::MAX;
 
 /// What a routine heartbeat must know of the cold record without reading it.
-pub mod marks {
+pub(crate) mod marks {
     /// A fork is remembered: every heartbeat must show its `seen`, so none is routine.
-    pub const FORKED: u8 = 1;
+    pub(crate) const FORKED: u8 = 1;
     /// A directive is not settled: every verdict names it.
-    pub const DIRECTED: u8 = 2;
+    pub(crate) const DIRECTED: u8 = 2;
     /// There is an active license, so leases fall due.
-    pub const LICENSED: u8 = 4;
+    pub(crate) const LICENSED: u8 = 4;
 }
 
 impl Row {
     #[must_use]
-    pub fn new(generation: Generation) -> Self {
+    pub(crate) fn new(generation: Generation) -> Self {
         Row {
             window: Window::default(),
             last_heard: Timestamp::ZERO,
@@ -67,11 +67,11 @@ impl Row {
     }
 
     #[must_use]
-    pub fn has(&self, mark: u8) -> bool {
+    pub(crate) fn has(&self, mark: u8) -> bool {
         self.marks & mark != 0
     }
 
-    pub fn set(&mut self, mark: u8, on: bool) {
+    pub(crate) fn set(&mut self, mark: u8, on: bool) {
         self.marks = if on { self.marks | mark } else { self.marks & !mark };
     }
 }

@@ -16,12 +16,12 @@ use events::vocabulary::shared::{Suite, Wrapped};
 use serde::{Deserialize, Serialize};
 
 /// Superseded epochs that are kept, to judge forks by.
-pub const SUPERSEDED_KEPT: usize = 2;
+pub(crate) const SUPERSEDED_KEPT: usize = 2;
 /// Forks that are kept: the earliest, since a later one must not hide an earlier one.
-pub const FORKS_KEPT: usize = 4;
+pub(crate) const FORKS_KEPT: usize = 4;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
+pub(crate) struct Session {
     pub current: Option<Link>,
     pub pending: Vec<Link>,
     /// Oldest first.
@@ -31,7 +31,7 @@ pub struct Session {
 
 /// One epoch as it was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub(crate) struct Link {
     pub epoch: Epoch,
     /// The epoch that it succeeds; 0 for the first activation.
     pub parent: Epoch,
@@ -55,7 +55,7 @@ pub struct Link {
 
 /// What asked for an epoch, and how a repetition of it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Digest of the activation's transcript.
     Activation([u8; 32]),
     /// The client's nonce.
@@ -64,7 +64,7 @@ pub enum Origin {
 
 /// An epoch that gave way to a confirmed successor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Superseded {
+pub(crate) struct Superseded {
     pub link: Link,
     pub window: Window,
     /// The log index at which its successor was confirmed.
@@ -74,7 +74,7 @@ pub struct Superseded {
 
 /// Two claim to hold what only one can: a resume from a superseded epoch with a ticket issued after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fork {
+pub(crate) struct Fork {
     pub index: LogIndex,
     pub stamp: Timestamp,
     pub generation: Generation,
@@ -86,7 +86,7 @@ pub struct Fork {
 
 /// Where an epoch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing<'a> {
+pub(crate) enum Standing<'a> {
     Current(&'a Link),
     Pending(&'a Link),
     Superseded(&'a Superseded),
@@ -94,7 +94,7 @@ pub enum Standing<'a> {
 
 impl<'a> Standing<'a> {
     #[must_use]
-    pub fn link(self) -> &'a Link {
+    pub(crate) fn link(self) -> &'a Link {
         match self {
             Standing::Current(link) | Standing::Pending(link) => link,
             Standing::Superseded(superseded) => &superseded.link,
@@ -104,32 +104,32 @@ impl<'a> Standing<'a> {
 
 impl Session {
     /// All epochs that count, the current one first.
-    pub fn all(&self) -> impl Iterator<Item = Standing<'_>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = Standing<'_>> {
         let current = self.current.iter().map(Standing::Current);
         let pending = self.pending.iter().map(Standing::Pending);
         current.chain(pending).chain(self.superseded.iter().rev().map(Standing::Superseded))
     }
 
     #[must_use]
-    pub fn find(&self, epoch: Epoch) -> Option<Standing<'_>> {
+    pub(crate) fn find(&self, epoch: Epoch) -> Option<Standing<'_>> {
         self.all().find(|standing| standing.link().epoch == epoch)
     }
 
     /// What was granted for the same resume before.
     #[must_use]
-    pub fn resumed_before(&self, from: Epoch, nonce: &[u8; 16]) -> Option<&Link> {
+    pub(crate) fn resumed_before(&self, from: Epoch, nonce: &[u8; 16]) -> Option<&Link> {
         let same = |link: &&Link| link.parent == from && link.origin == Origin::Resume(*nonce);
         self.all().map(Standing::link).find(same)
     }
 
     /// What was granted for the same activation before.
     #[must_use]
-    pub fn activated_before(&self, transcript: &[u8; 32]) -> Option<&Link> {
+    pub(crate) fn activated_before(&self, transcript: &[u8; 32]) -> Option<&Link> {
         self.all().map(Standing::link).find(|link| link.origin == Origin::Activation(*transcript))
     }
 
     /// Keeps a new successor; the fifth pushes out the oldest, so that lost answers never lock a device out.
-    pub fn grant(&mut self, link: Link) {
+    pub(crate) fn grant(&mut self, link: Link) {
         if self.pending.len() == PENDING_SUCCESSORS_MAX {
             self.pending.remove(0);
         }
@@ -138,7 +138,13 @@ impl Session {
 
     /// Makes a pending epoch the current one; `window` is the old one's. The others of its parent die, and so do
     /// those whose parent is not kept any more. False if there is no such pending epoch.
-    pub fn confirm(&mut self, epoch: Epoch, window: Window, at: LogIndex, generation: Generation) -> bool {
+    pub(crate) fn confirm(
+        &mut self,
+        epoch: Epoch,
+        window: Window,
+        at: LogIndex,
+        generation: Generation,
+    ) -> bool {
         let Some(position) = self.pending.iter().position(|link| link.epoch == epoch) else { return false };
         let confirmed = self.pending.remove(position);
         let parent = confirmed.parent;
@@ -154,7 +160,8 @@ impl Session {
     }
 
     /// Remembers a fork, unless an earlier one says the same or there is no place.
-    pub fn remember_fork(&mut self, fork: Fork) {
+    pub(crate) fn remember_fork(&mut self, fork: Fork) {
+        self.forks.retain(|kept| kept.generation == fork.generation);
         let known = self.forks.iter().any(|kept| kept.other == fork.other && kept.from <= fork.from);
         if !known && self.forks.len() < FORKS_KEPT {
             self.forks.push(fork);
@@ -164,7 +171,7 @@ impl Session {
     /// The fork that is proven a clone by `link` speaking with knowledge of `fresh`, a log index: the other branch
     /// lives on after the fork.
     #[must_use]
-    pub fn convicts(&self, link: &Link, fresh: LogIndex, generation: Generation) -> Option<Fork> {
+    pub(crate) fn convicts(&self, link: &Link, fresh: LogIndex, generation: Generation) -> Option<Fork> {
         let proves = |fork: &&Fork| {
             fork.generation == generation
                 && link.branch == fork.other

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub(crate) struct Source {
     pub name: SourceName,
     pub first_heard: Timestamp,
     pub last_heard: Timestamp,
@@ -18,7 +18,7 @@ pub struct Source {
 
 impl Source {
     #[must_use]
-    pub fn new(name: SourceName, now: Timestamp) -> Self {
+    pub(crate) fn new(name: SourceName, now: Timestamp) -> Self {
         Source { name, first_heard: now, last_heard: now, heartbeats: 0, refused: BTreeMap::new() }
     }
 }

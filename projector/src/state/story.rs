@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Lines kept of the beginning.
-pub const FIRST_KEPT: usize = 16;
+pub(crate) const FIRST_KEPT: usize = 16;
 /// Lines kept of the end.
-pub const LAST_KEPT: usize = 48;
+pub(crate) const LAST_KEPT: usize = 48;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Story {
+pub(crate) struct Story {
     first: Vec<Line>,
     last: VecDeque<Line>,
     /// Lines dropped between the first and the last.
@@ -30,7 +30,7 @@ struct Line {
 
 /// What can happen to a device, as far as its story tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Happening {
+pub(crate) enum Happening {
     Burned { at: Timestamp, station: StationId, unit: u32 },
     Imported,
     Activated { epoch: Epoch, license: LicenseId },
@@ -81,7 +81,7 @@ impl std::fmt::Display for Happening {
 }
 
 impl Story {
-    pub fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
+    pub(crate) fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
         let line = Line { index, stamp, what };
         if self.first.len() < FIRST_KEPT {
             self.first.push(line);
@@ -96,7 +96,7 @@ impl Story {
 
     /// The story in order; a line of its own says what was left out.
     #[must_use]
-    pub fn lines(&self) -> Vec<StoryLine> {
+    pub(crate) fn lines(&self) -> Vec<StoryLine> {
         let tell =
             |line: &Line| StoryLine { index: line.index, stamp: line.stamp, what: line.what.to_string() };
         let gap = self.first.last().filter(|_| self.dropped > 0).map(|line| StoryLine {

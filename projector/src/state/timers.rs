@@ -7,27 +7,28 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Timer {
+pub(crate) enum Timer {
     SuspicionEnds,
     DirectiveExpires,
     LicenseExpires,
+    HandsOffEnds,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timers {
+pub(crate) struct Timers {
     due: BTreeSet<(Timestamp, Timer, Slot)>,
 }
 
 impl Timers {
     /// A `when` of zero is without end and sets nothing.
-    pub fn set(&mut self, when: Timestamp, timer: Timer, slot: Slot) {
+    pub(crate) fn set(&mut self, when: Timestamp, timer: Timer, slot: Slot) {
         if when > Timestamp::ZERO {
             self.due.insert((when, timer, slot));
         }
     }
 
     /// Takes the earliest timer that is due.
-    pub fn next_due(&mut self, now: Timestamp) -> Option<(Timer, Slot)> {
+    pub(crate) fn next_due(&mut self, now: Timestamp) -> Option<(Timer, Slot)> {
         let &(when, timer, slot) = self.due.first().filter(|(when, _, _)| *when <= now)?;
         self.due.remove(&(when, timer, slot));
         Some((timer, slot))

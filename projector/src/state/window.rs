@@ -11,7 +11,7 @@ const _: () = assert!(WINDOW_WIDTH == u64::BITS, "the window is one word");
 
 /// Which sequences were heard, up to which they were answered, and what the last ones said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub(crate) struct Window {
     seen: u64,
     highest: Sequence,
     acked: Sequence,
@@ -20,7 +20,7 @@ pub struct Window {
 
 /// What the window knows of a sequence and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// Not heard yet.
     New,
     /// Heard with the same content, not known to be answered: a retry.
@@ -36,7 +36,7 @@ pub enum Place {
 impl Window {
     /// Judges without changing anything.
     #[must_use]
-    pub fn place(&self, sequence: Sequence, digest: u32) -> Place {
+    pub(crate) fn place(&self, sequence: Sequence, digest: u32) -> Place {
         if sequence > self.highest {
             return Place::New;
         }
@@ -58,7 +58,7 @@ impl Window {
     }
 
     /// Takes a sequence in if it is [`Place::New`]; its tag has verified. `acked` counts only below the sequence.
-    pub fn accept(&mut self, sequence: Sequence, digest: u32, acked: Sequence) -> Place {
+    pub(crate) fn accept(&mut self, sequence: Sequence, digest: u32, acked: Sequence) -> Place {
         let place = self.place(sequence, digest);
         if place == Place::New {
             if sequence > self.highest {
@@ -73,16 +73,6 @@ impl Window {
             self.acked = self.acked.max(acked.min(sequence - 1));
         }
         place
-    }
-
-    #[must_use]
-    pub fn highest(&self) -> Sequence {
-        self.highest
-    }
-
-    #[must_use]
-    pub fn acked(&self) -> Sequence {
-        self.acked
     }
 
     /// Whether the invariants at the top of this file hold.
@@ -140,12 +130,12 @@ mod tests {
             let (mut window, mut everything) = (Window::default(), Everything::default());
             for (offset, digest, acked) in heard {
                 let (sequence, acked) = (start + offset, start + acked);
-                prop_assert_eq!(window.place(sequence, digest), window.clone().accept(sequence, digest, acked));
+                prop_assert_eq!(window.place(sequence, digest), { window }.accept(sequence, digest, acked));
                 prop_assert_eq!(
                     window.accept(sequence, digest, acked),
                     everything.accept(sequence, digest, acked)
                 );
-                prop_assert_eq!(window.acked(), everything.acked);
+                prop_assert_eq!(window.acked, everything.acked);
                 prop_assert!(window.is_sound());
             }
         }

@@ -1,0 +1,46 @@
+//! A batch that came before: nothing changes, and what was kept is answered once more. The node that proposes it
+//! again has lost the outcomes; its devices still wait.
+
+use super::activation::transcript_digest;
+use super::step::Step;
+use crate::outcome::Outcome;
+use events::vocabulary::Event;
+use events::vocabulary::rejection::RejectionReason;
+
+impl Step<'_> {
+    pub(crate) fn event_again(&self, event: Event) -> Outcome {
+        match event {
+            Event::DeviceActivated(event) => match self.state.index.devices.get(&event.device) {
+                Some(&slot) => {
+                    let refused = Outcome::Refused(self.refusal_of(slot, event.code.as_ref()));
+                    self.activated_before(slot, &transcript_digest(&event)).unwrap_or(refused)
+                }
+                None => Outcome::Refused(RejectionReason::NotAuthentic),
+            },
+            Event::SessionResumed(event) => {
+                let slot = self.state.index.devices.get(&event.device);
+                let kept = slot.and_then(|&slot| self.resumed_before(slot, &event));
+                kept.map_or(Outcome::Refused(RejectionReason::EpochStale), Outcome::Resumed)
+            }
+            Event::HeartbeatObserved(event) => self.observed_again(&event),
+            Event::ClusterCreated(_)
+            | Event::Tick(_)
+            | Event::LotCreated(_)
+            | Event::StationCertified(_)
+            | Event::StationRevoked(_)
+            | Event::DeviceProvisioned(_)
+            | Event::CodesIssued(_)
+            | Event::CodeVoided(_)
+            | Event::RejectionSummary(_)
+            | Event::TamperReported(_)
+            | Event::FlagCleared(_)
+            | Event::OperationOrdered(_)
+            | Event::OperationSettled(_) => Outcome::Duplicate,
+        }
+    }
+
+    /// Why an activation that left no trace was refused, as far as the state still tells.
+    fn refusal_of(&self, slot: events::ids::Slot, code: Option<&events::ids::CodeDigest>) -> RejectionReason {
+        self.state.judge_code(slot, code).err().unwrap_or(RejectionReason::EpochStale)
+    }
+}

@@ -1,0 +1,162 @@
+//! One entry being applied: the state, its place in the log, and what it makes the shell do.
+
+use crate::effects::{Effect, Notice};
+use crate::outcome::{Grant, HeartbeatOutcome, HeartbeatStatus, LicenseGrant};
+use crate::state::State;
+use crate::state::index::Index;
+use crate::state::license::license_id;
+use crate::state::row::marks;
+use crate::state::session::{Link, Origin};
+use crate::state::source::Source;
+use crate::state::story::Happening;
+use crate::view::LicenseState;
+use events::ids::{LogIndex, Slot, SourceName};
+use events::time::Timestamp;
+use events::vocabulary::shared::Legitimacy;
+
+/// A lease is renewed after an eighth of its time, so that seven verdicts may be lost before it ends.
+const RENEWALS_PER_LEASE: u64 = 8;
+
+pub(crate) struct Step<'a> {
+    pub state: &'a mut State,
+    pub index: LogIndex,
+    pub now: Timestamp,
+    pub effects: Vec<Effect>,
+}
+
+impl<'a> Step<'a> {
+    /// Time never goes back, whatever the stamp says.
+    pub(crate) fn begin(state: &'a mut State, index: LogIndex, stamp: Timestamp) -> Self {
+        state.applied = index;
+        state.stamp = state.stamp.max(stamp);
+        let now = state.stamp;
+        let mut step = Step { state, index, now, effects: Vec::new() };
+        step.pass_time();
+        step
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.effects.push(Effect::Notice(notice));
+    }
+
+    pub(crate) fn tell(&mut self, slot: Slot, what: Happening) {
+        if let Some(record) = self.state.records.get_mut(slot) {
+            record.story.tell(self.index, self.now, what);
+        }
+    }
+
+    pub(crate) fn set_legitimacy(&mut self, slot: Slot, to: Legitimacy) {
+        let Some(row) = self.state.rows.get_mut(slot) else { return };
+        let from = std::mem::replace(&mut row.legitimacy, to);
+        if from != to {
+            Index::recount(&mut self.state.index.legitimacy, Some(from), to);
+            self.tell(slot, Happening::Legitimacy { from, to });
+        }
+    }
+
+    /// What a device is when nothing speaks against it.
+    pub(crate) fn unburdened(&self, slot: Slot) -> Legitimacy {
+        match self.state.records.get(slot).and_then(|record| record.license) {
+            Some(_) => Legitimacy::Legitimate,
+            None => Legitimacy::Provisioned,
+        }
+    }
+
+    /// The index of a source, which was heard just now.
+    pub(crate) fn source(&mut self, name: &SourceName) -> u32 {
+        if let Some(&at) = self.state.index.sources.get(name) {
+            if let Some(source) = self.state.sources.get_mut(at) {
+                source.last_heard = self.now;
+            }
+            return at;
+        }
+        let at = self.state.sources.push(Source::new(name.clone(), self.now));
+        self.state.index.sources.insert(name.clone(), at);
+        at
+    }
+
+    pub(crate) fn set_license_state(&mut self, at: u32, to: LicenseState) {
+        let Some(license) = self.state.licenses.get_mut(at) else { return };
+        let from = std::mem::replace(&mut license.state, to);
+        let (code, slot) = (license.code, license.slot);
+        if from == to {
+            return;
+        }
+        Index::recount(&mut self.state.index.licenses, Some(from), to);
+        if let Some(row) = self.state.rows.get_mut(slot) {
+            row.set(marks::LICENSED, to == LicenseState::Active);
+        }
+        let Some(license) = self.state.codes.get(code).map(|code| license_id(&code.digest)) else { return };
+        let what = match to {
+            LicenseState::Active => Happening::LicenseResumed { license },
+            LicenseState::Suspended => Happening::LicenseSuspended { license },
+            LicenseState::Expired => Happening::LicenseExpired { license },
+        };
+        self.tell(slot, what);
+    }
+
+    /// Gives the next lease of the device's license, if it holds one.
+    pub(crate) fn lease(&mut self, slot: Slot) -> Option<LicenseGrant> {
+        let at = self.state.records.get(slot)?.license?;
+        let license = self.state.licenses.get_mut(at).filter(|l| l.state == LicenseState::Active)?;
+        license.leases += 1;
+        let lease = license.leases;
+        let grant = self.lease_as_given(slot, lease, self.now)?;
+        let lease_millis = u64::from(grant.plan.lease_seconds) * 1000;
+        let due = self.now.plus_millis(lease_millis / RENEWALS_PER_LEASE);
+        if let Some(row) = self.state.rows.get_mut(slot) {
+            row.lease_due = due;
+        }
+        Some(grant)
+    }
+
+    /// A lease as it was given at `given`; none once the license does not hold any more.
+    fn lease_as_given(&self, slot: Slot, lease: u32, given: Timestamp) -> Option<LicenseGrant> {
+        let license = self.state.licenses.get(self.state.records.get(slot)?.license?)?;
+        let code = self.state.codes.get(license.code)?;
+        let plan = self.state.code_batches.get(code.batch)?.plan.clone();
+        if license.state != LicenseState::Active || lease == 0 {
+            return None;
+        }
+        let whole = given.plus_millis(u64::from(plan.lease_seconds) * 1000);
+        let lease_expires =
+            if license.expires == Timestamp::ZERO { whole } else { whole.min(license.expires) };
+        let (license, expires) = (license_id(&code.digest), license.expires);
+        Some(LicenseGrant { license, plan, expires, lease, lease_expires })
+    }
+
+    /// The answer to what was granted as `link`, now or before.
+    pub(crate) fn grant(&self, slot: Slot, link: &Link) -> Option<Box<Grant>> {
+        let (row, record) = (self.state.rows.get(slot)?, self.state.records.get(slot)?);
+        let (from_epoch, client_nonce) = match link.origin {
+            Origin::Resume(nonce) => (link.parent, Some(nonce)),
+            Origin::Activation(_) => (0, None),
+        };
+        Some(Box::new(Grant {
+            device: record.birth.device,
+            slot,
+            epoch: link.epoch,
+            from_epoch,
+            granted: link.granted,
+            client_nonce,
+            server_nonce: link.server_nonce,
+            resumption: link.resumption.clone(),
+            suite: link.suite,
+            generation: link.generation,
+            interval_millis: self.state.heartbeat_millis,
+            legitimacy: row.legitimacy,
+            license: self.lease_as_given(slot, link.lease, link.granted_at),
+        }))
+    }
+
+    /// The answer to a heartbeat of a known device: how it was judged, and what the device must know.
+    pub(crate) fn answer(&self, slot: Slot, status: HeartbeatStatus) -> HeartbeatOutcome {
+        let mut outcome = HeartbeatOutcome { status, ..HeartbeatOutcome::usual(self.state.heartbeat_millis) };
+        let Some(row) = self.state.rows.get(slot) else { return outcome };
+        outcome.legitimacy = row.legitimacy;
+        if row.has(marks::DIRECTED) {
+            outcome.directive = self.state.records.get(slot).and_then(|record| record.directive());
+        }
+        outcome
+    }
+}

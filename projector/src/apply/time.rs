@@ -1,0 +1,80 @@
+//! Time passes: whatever is due at this entry's stamp.
+
+use super::step::Step;
+use crate::decide;
+use crate::effects::{Effect, Notice};
+use crate::state::row::marks;
+use crate::state::timers::Timer;
+use crate::view::{FlagSubject, LicenseState};
+use events::ids::Slot;
+use events::time::Timestamp;
+use events::vocabulary::operation::Settlement;
+use events::vocabulary::shared::{FlagKind, Legitimacy};
+
+impl Step<'_> {
+    pub(crate) fn pass_time(&mut self) {
+        let mut reconsider = false;
+        while let Some((timer, slot)) = self.state.timers.next_due(self.now) {
+            match timer {
+                Timer::SuspicionEnds => self.end_suspicion(slot),
+                Timer::DirectiveExpires => self.expire_orders(slot),
+                Timer::LicenseExpires => self.expire_license(slot),
+                Timer::HandsOffEnds => reconsider = true,
+            }
+        }
+        if self.state.breaker.pass_time(self.now) {
+            self.notice(Notice::BreakerClosed);
+            reconsider = true;
+        }
+        if reconsider {
+            self.effects.extend(decide::wanted(self.state).into_iter().map(Effect::Want));
+        }
+        self.state.buckets.forget_drained(self.now);
+    }
+
+    /// A fork without a second voice heals; a proven clone does not.
+    fn end_suspicion(&mut self, slot: Slot) {
+        let Some(record) = self.state.records.get_mut(slot) else { return };
+        if record.suspect_until == Timestamp::ZERO || record.suspect_until > self.now {
+            return;
+        }
+        let subject = FlagSubject::Device(record.birth.device);
+        record.suspect_until = Timestamp::ZERO;
+        if self.state.open_flag(FlagKind::Clone, &subject).is_none() {
+            self.forget_forks(slot);
+            if self.state.rows.get(slot).is_some_and(|row| row.legitimacy == Legitimacy::Suspect) {
+                self.set_legitimacy(slot, self.unburdened(slot));
+            }
+        }
+    }
+
+    pub(crate) fn forget_forks(&mut self, slot: Slot) {
+        if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
+            record.session.forks.clear();
+            row.set(marks::FORKED, false);
+        }
+    }
+
+    /// Directives that are void now are settled, and a restriction that ends is lifted.
+    fn expire_orders(&mut self, slot: Slot) {
+        let Some(record) = self.state.records.get(slot) else { return };
+        let is_over = |expires: Timestamp| expires > Timestamp::ZERO && expires <= self.now;
+        let over: Vec<_> = record.directives.iter().filter(|d| is_over(d.expires)).map(|d| d.id).collect();
+        let bound_by = record.bound_by.and_then(|at| self.state.operations.get(at));
+        let lifted = bound_by.is_some_and(|operation| is_over(operation.directive.expires));
+        for id in over {
+            self.settle(slot, id, Settlement::Expired);
+        }
+        if lifted {
+            self.unbind(slot);
+        }
+    }
+
+    fn expire_license(&mut self, slot: Slot) {
+        let Some(at) = self.state.records.get(slot).and_then(|record| record.license) else { return };
+        let is_over = |expires: Timestamp| expires > Timestamp::ZERO && expires <= self.now;
+        if self.state.licenses.get(at).is_some_and(|license| is_over(license.expires)) {
+            self.set_license_state(at, LicenseState::Expired);
+        }
+    }
+}

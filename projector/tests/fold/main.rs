@@ -1,0 +1,16 @@
+//! The fold, told as stories about a small fleet. After every committed entry the invariants are checked, and at the
+//! end of every story its log is folded again, through a snapshot, to the same digest.
+
+mod activation;
+mod attribution;
+mod batches;
+mod clones;
+mod factory;
+mod heartbeats;
+mod honest;
+mod nonsense;
+mod operations;
+mod ratchet;
+mod restore;
+mod terminal;
+mod world;
