@@ -136,6 +136,23 @@ fn rule_1_an_activation_with_a_stale_or_foreign_ticket_stops_at_the_ticket() {
 }
 
 #[test]
+fn rule_18_a_renewed_ticket_keeps_the_sealed_activation_as_it_was() {
+    let world = World::new();
+    let sealed = world.seal(&world.body());
+    let later = Ticket::issue(&world.keyring.ticket_key, 1, [9; 16], 99, NOW);
+    let renewed =
+        sealed.with_ticket(&world.seed.pre_shared_key(), world.public().device_id(), &later).unwrap();
+    assert_ne!(renewed.message, sealed.message);
+    let open = |message: &[u8]| world.gate(message).unwrap().open(&world.keyring, &world.public()).unwrap();
+    let (first, second) = (open(&sealed.message), open(&renewed.message));
+    assert_eq!((first.transcript, first.exporter), (second.transcript, second.exporter));
+    assert_eq!(second.ticket, later);
+    let thief = DeviceSeed::from_bytes([7; 32]).pre_shared_key();
+    let stolen = sealed.with_ticket(&thief, world.public().device_id(), &later).unwrap();
+    assert_eq!(world.gate(&stolen.message).unwrap_err(), EnvelopeError::NotAuthentic);
+}
+
+#[test]
 fn an_activation_for_another_device_or_cluster_does_not_open() {
     let world = World::new();
     let sealed = world.seal(&world.body());
