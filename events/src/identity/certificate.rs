@@ -153,3 +153,6 @@ impl CertifiedStation {
 fn field<const N: usize>(bytes: &[u8; CERTIFICATE_BYTES], at: usize) -> [u8; N] {
     std::array::from_fn(|i| bytes[at + i])
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ impl From<ComponentPolicy> for PolicyText {
         PolicyText { required, optional, threshold }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 pub mod certificate;
 pub mod fingerprint;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod key;
 pub mod lot;
 pub mod manifest;

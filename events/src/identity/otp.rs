@@ -375,3 +375,6 @@ fn cipher(
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0) || bytes.iter().all(|byte| *byte == 0xff)
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,6 @@ impl PartialEq for ActivationCode {
 }
 
 impl Eq for ActivationCode {}
+
+#[cfg(test)]
+mod tests;

@@ -166,3 +166,6 @@ impl TryFrom<ClaimsText> for Claims {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
