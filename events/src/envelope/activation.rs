@@ -1,15 +1,19 @@
 //! Activation and re-key, the device's side. The cluster's side is in `receive.rs`.
 //!
 //! ```text
-//! message  up header 40 │ cluster key u32 │ ticket 52 │ encapsulated key 97 │ ciphertext n+16 │ signature 96 │ mac 32
-//!          └─────────────── associated data ─────────┘
-//!          └────────────────────── transcript ───────────────────────────────┘
+//! message  up header 40 │ cluster key u32 │ encapsulated key 97 │ ciphertext n+16 │ signature 96 │ ticket 52 │ mac 32
+//!          └────── associated data ──────┘
+//!          └────────────────────── transcript ───────────────────────────┘
+//!          └────────────────────────── what the mac covers ────────────────────────────────────┘
 //! body     code: present u8, 20 │ record 16 │ random 32 │ boot 16 │ boot count u32 │ firmware u32 │
 //!          epoch claimed u32 │ count u8 │ count × (kind u8, digest 8)
 //! ```
 //!
 //! HPKE in PSK mode hides the body and proves the OTP seed; the signature over the transcript proves the device key to
 //! everybody; the mac lets the cluster refuse a stranger before any P-384 (protocol.md rules 15 and 17).
+//!
+//! The ticket stands outside the transcript: a terminal that was cut off for longer than a ticket counts renews it and
+//! keeps the seal, since it has forgotten the code (rule 18), and the cluster knows the activation again (rule 17).
 
 use super::EnvelopeError;
 use super::header::{Header, MessageKind, SuiteSet};
@@ -32,15 +36,17 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 pub(super) const KEY_ID_AT: usize = Header::BYTES;
-pub(super) const TICKET_AT: usize = KEY_ID_AT + 4;
-pub(super) const ENCAPSULATED_AT: usize = TICKET_AT + Ticket::BYTES;
+pub(super) const ENCAPSULATED_AT: usize = KEY_ID_AT + 4;
 pub(super) const CIPHERTEXT_AT: usize = ENCAPSULATED_AT + ENCAPSULATED_BYTES;
 pub(super) const MAC_BYTES: usize = 32;
+/// Ticket and mac: what [`PreparedActivation::with_ticket`] replaces.
+pub(super) const RENEWABLE_BYTES: usize = Ticket::BYTES + MAC_BYTES;
 pub(super) const CODE_BYTES: usize = crate::license::code::CODE_SYMBOLS;
 const BODY_FIXED_BYTES: usize = 1 + CODE_BYTES + 16 + 32 + 16 + 4 + 4 + 4 + 1;
 
-/// Nothing shorter can be an activation: no components, an AEAD tag, signature and mac.
-pub const ACTIVATION_BYTES_MIN: usize = CIPHERTEXT_AT + BODY_FIXED_BYTES + 16 + Signature::BYTES + MAC_BYTES;
+/// Nothing shorter can be an activation: no components, an AEAD tag, signature, ticket and mac.
+pub const ACTIVATION_BYTES_MIN: usize =
+    CIPHERTEXT_AT + BODY_FIXED_BYTES + 16 + Signature::BYTES + RENEWABLE_BYTES;
 
 secret_bytes!(
     /// What both sides export from the HPKE context; the agent keeps it until the answer came.
@@ -83,7 +89,6 @@ pub fn seal_activation(
     let header = Header { suite: offered.bits(), ..Header::new(MessageKind::Activation, id) };
     let mut message = header.encode().to_vec();
     message.extend_from_slice(&cluster.cluster_key.id.to_le_bytes());
-    message.extend_from_slice(&ticket.encode());
 
     let psk = PskBundle::new(pre_shared.as_bytes(), id.as_bytes()).map_err(|_| HpkeError)?;
     let (encapsulated, mut context) = setup_sender_with_rng::<AesGcm256, HkdfSha384, DhP384HkdfSha384>(
@@ -101,9 +106,27 @@ pub fn seal_activation(
     message.extend_from_slice(&ciphertext);
     let signature = device.sign(&signed(&message));
     message.extend_from_slice(signature.as_bytes());
-    let mac = gate_mac(pre_shared, id, &message);
-    message.extend_from_slice(&mac);
+    append_ticket(&mut message, pre_shared, id, ticket);
     Ok(PreparedActivation { message, exporter: ExporterSecret::from_bytes(*exporter) })
+}
+
+impl PreparedActivation {
+    /// The same sealed and signed activation with a fresh ticket. None if the message is no activation.
+    #[must_use]
+    pub fn with_ticket(&self, pre_shared: &PreSharedKey, device: DeviceId, ticket: &Ticket) -> Option<Self> {
+        if self.message.len() < ACTIVATION_BYTES_MIN {
+            return None;
+        }
+        let mut message = self.message[..self.message.len() - RENEWABLE_BYTES].to_vec();
+        append_ticket(&mut message, pre_shared, device, ticket);
+        Some(PreparedActivation { message, exporter: self.exporter.clone() })
+    }
+}
+
+fn append_ticket(message: &mut Vec<u8>, pre_shared: &PreSharedKey, device: DeviceId, ticket: &Ticket) {
+    message.extend_from_slice(&ticket.encode());
+    let mac = gate_mac(pre_shared, device, message);
+    message.extend_from_slice(&mac);
 }
 
 pub(super) const EXPORTER_LABEL: &[u8] = b"muster v1 exporter";

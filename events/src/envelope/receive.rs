@@ -10,7 +10,7 @@
 use super::EnvelopeError;
 use super::activation::{
     ACTIVATION_BYTES_MIN, ActivationBody, CIPHERTEXT_AT, ENCAPSULATED_AT, EXPORTER_LABEL, ExporterSecret,
-    KEY_ID_AT, MAC_BYTES, TICKET_AT, gate, hpke_info, parse_body, signed,
+    KEY_ID_AT, MAC_BYTES, RENEWABLE_BYTES, gate, hpke_info, parse_body, signed,
 };
 use super::header::{Header, MessageKind, SuiteSet};
 use super::reader::Reader;
@@ -54,7 +54,7 @@ pub struct VerifiedActivation {
     pub ticket: Ticket,
     pub body: ActivationBody,
     pub exporter: ExporterSecret,
-    /// header ‖ key id ‖ ticket ‖ encapsulated key ‖ ciphertext; what [`signed`] prefixes is what was signed.
+    /// header ‖ key id ‖ encapsulated key ‖ ciphertext: the same however often its ticket was renewed; what [`signed`] prefixes is what was signed.
     pub transcript: Vec<u8>,
     pub signature: Signature,
 }
@@ -65,10 +65,8 @@ impl<'a> ReceivedActivation<'a> {
         if message.len() < ACTIVATION_BYTES_MIN {
             return Err(EnvelopeError::Malformed);
         }
-        let mut reader = Reader::new(&message[KEY_ID_AT..]);
-        let cluster_key = reader.u32()?;
-        debug_assert_eq!(TICKET_AT, KEY_ID_AT + 4);
-        let ticket = Ticket::parse(&reader.array()?)?;
+        let cluster_key = Reader::new(&message[KEY_ID_AT..]).u32()?;
+        let ticket = Ticket::parse(&Reader::new(&message[message.len() - RENEWABLE_BYTES..]).array()?)?;
         Ok(ReceivedActivation { message, header, cluster_key, ticket })
     }
 
@@ -118,7 +116,7 @@ impl GatedActivation<'_> {
         if device.device_id() != header.device {
             return Err(EnvelopeError::NotAuthentic);
         }
-        let signature_at = message.len() - MAC_BYTES - Signature::BYTES;
+        let signature_at = message.len() - RENEWABLE_BYTES - Signature::BYTES;
         let transcript = &message[..signature_at];
         let signature = Signature::try_from(&message[signature_at..signature_at + Signature::BYTES])
             .map_err(|_| EnvelopeError::Malformed)?;
