@@ -1,1 +1,12 @@
-//! placeholder
+//! The program on the terminal: a pure protocol machine and a thin shell around it.
+//!
+//! ```text
+//!   OTP, components ──▶ boot check ──▶ Machine ◀──▶ shell ◀──▶ NATS, state file, clock, entropy
+//! ```
+//!
+//! [`machine`] decides and touches nothing; [`shell`] touches and decides nothing; [`cli`] is what people type.
+//! `muster fleet` drives the same machine for many simulated terminals in one process.
+
+pub mod cli;
+pub mod machine;
+pub mod shell;

@@ -1,2 +1,7 @@
-#![allow(clippy::print_stdout)]
-fn main() {}
+//! `muster-agent`: see `muster-agent --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edge_agent::cli::main()
+}

@@ -1,0 +1,220 @@
+//! Awaiting the sealed answer to an activation, or to a re-key, which is an activation without a code.
+//!
+//! Sealed activation and exporter secret are on flash before the first transmission, the plain code is forgotten
+//! (protocol.md rule 18), and the same sealed bytes are sent until a sealed answer comes. Only the ticket beside them
+//! is renewed when it expired: neither a long outage nor a power cut costs the customer a second typing.
+
+use super::beating::{Beating, Granted};
+use super::core::{Core, World};
+use super::effects::{AgentEvent, RequestId, SessionOrigin, TransmitKind};
+use super::exchange::Exchange;
+use super::hello::{Hello, Purpose};
+use super::phase::Phase;
+use super::plan;
+use super::saved::SavedActivation;
+use super::session;
+use events::envelope::answer::GrantBody;
+use events::envelope::{
+    ActivationBody, Answer, ExporterSecret, PreparedActivation, Ticket, after_activation,
+    open_activation_answer, seal_activation,
+};
+use events::ids::LogIndex;
+use events::license::ActivationCode;
+use events::vocabulary::rejection::RejectionReason;
+
+#[derive(Debug)]
+pub(super) struct Activating {
+    exchange: Exchange,
+    exporter: ExporterSecret,
+}
+
+impl Activating {
+    /// Seals a new activation, which replaces one that was never answered.
+    pub fn seal(
+        code: Option<ActivationCode>,
+        ticket: &Ticket,
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        let has_code = code.is_some();
+        let Some(prepared) = seal(code, ticket, core, world) else {
+            core.events
+                .push_back(AgentEvent::CommandRefused { why: "the pinned cluster key is no P-384 point" });
+            return Phase::AwaitingCode;
+        };
+        core.saved.activation = Some(SavedActivation {
+            message: prepared.message.clone(),
+            exporter: prepared.exporter.as_bytes().to_vec().into(),
+            boot: core.boot,
+            has_code,
+            offered: core.settings.offered,
+        });
+        if !has_code {
+            core.saved.rekeyed_at = world.now.wall;
+        }
+        Activating::transmit(prepared, 0, core, world)
+    }
+
+    /// The activation on flash, as it is.
+    pub fn again(
+        saved: &SavedActivation,
+        delay: u64,
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Option<Phase> {
+        let prepared = prepared(saved)?;
+        Some(Activating::transmit(prepared, delay, core, world))
+    }
+
+    /// The activation on flash, with a fresh ticket.
+    pub fn refresh(ticket: &Ticket, core: &mut Core, world: &mut World<'_>) -> Phase {
+        let identity = core.check.identity.as_ref();
+        let renewed = identity.zip(core.saved.activation.as_ref()).and_then(|(identity, saved)| {
+            prepared(saved)?.with_ticket(&identity.pre_shared_key, identity.device, ticket)
+        });
+        let Some(renewed) = renewed else {
+            // Flash holds something that is no activation: it could never be answered.
+            core.saved.activation = None;
+            core.must_persist();
+            return plan::next(core, 0, world);
+        };
+        if let Some(saved) = &mut core.saved.activation {
+            saved.message.clone_from(&renewed.message);
+        }
+        Activating::transmit(renewed, 0, core, world)
+    }
+
+    fn transmit(prepared: PreparedActivation, delay: u64, core: &mut Core, world: &mut World<'_>) -> Phase {
+        core.must_persist();
+        let mut exchange = core.exchange(TransmitKind::Activation, prepared.message, delay, world.now);
+        core.transmit(&mut exchange, world);
+        Phase::Activating(Activating { exchange, exporter: prepared.exporter })
+    }
+
+    pub fn due(&self) -> u64 {
+        self.exchange.due()
+    }
+
+    pub fn handle_timeout(mut self, core: &mut Core, world: &mut World<'_>) -> Phase {
+        if self.exchange.outlives_ticket(world.now, &core.settings) {
+            return Phase::Hello(Hello::start(Purpose::Refresh, core, 0, world));
+        }
+        core.transmit(&mut self.exchange, world);
+        Phase::Activating(self)
+    }
+
+    pub fn handle_reply(
+        mut self,
+        request: RequestId,
+        bytes: &[u8],
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        if request != self.exchange.request {
+            return Phase::Activating(self);
+        }
+        match open_activation_answer(&self.exporter, &self.exchange.bytes, bytes) {
+            Ok((index, Answer::Granted(grant))) => self.handle_grant(index, &grant, core, world),
+            Ok((_, Answer::Refused(reason))) => self.handle_refusal(reason, core, world),
+            Err(_) => match core.hint(bytes, &mut self.exchange, world) {
+                // The hello that follows costs nothing, whoever sent the hint.
+                Some(RejectionReason::TicketRefused) => {
+                    let wait = self.exchange.due().saturating_sub(world.now.monotonic_millis);
+                    Phase::Hello(Hello::start(Purpose::Refresh, core, wait, world))
+                }
+                Some(_) | None => Phase::Activating(self),
+            },
+        }
+    }
+
+    fn handle_grant(
+        self,
+        index: LogIndex,
+        grant: &GrantBody,
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        let Some(saved) = core.saved.activation.take() else { return plan::next(core, 0, world) };
+        let Ok(binding) = session::binding(grant, saved.offered, core.saved.device) else {
+            return final_refusal(RejectionReason::Downgrade, saved.has_code, core, world);
+        };
+        let secret = after_activation(&self.exporter, &grant.server_nonce, &binding);
+        let origin = if saved.has_code { SessionOrigin::Activation } else { SessionOrigin::Rekey };
+        session::take_grant(grant, &secret, origin, core, world);
+        if saved.boot != core.boot {
+            // An earlier start sealed it and may have beaten under this very epoch before its flash forgot: this
+            // start takes an epoch of its own (protocol.md rule 8).
+            return plan::next(core, 0, world);
+        }
+        let keys = session::keys(&secret, &binding);
+        let interval_millis = grant.interval_millis;
+        let granted = Granted { epoch: grant.epoch, keys, index, interval_millis };
+        Phase::Beating(Box::new(Beating::start(granted, world)))
+    }
+
+    /// A refusal inside the seal: authentic.
+    fn handle_refusal(mut self, reason: RejectionReason, core: &mut Core, world: &mut World<'_>) -> Phase {
+        match reason {
+            RejectionReason::CodeRefused
+            | RejectionReason::NotLicensed
+            | RejectionReason::NotAuthentic
+            | RejectionReason::Malformed
+            | RejectionReason::Downgrade
+            | RejectionReason::Replayed => {
+                let has_code = core.saved.activation.take().is_some_and(|saved| saved.has_code);
+                core.must_persist();
+                final_refusal(reason, has_code, core, world)
+            }
+            RejectionReason::TicketRefused => Phase::Hello(Hello::start(Purpose::Refresh, core, 0, world)),
+            RejectionReason::RateExceeded
+            | RejectionReason::ReplySubject
+            | RejectionReason::Oversized
+            | RejectionReason::Unavailable
+            | RejectionReason::EpochStale => {
+                self.exchange.back_off(0, world.now, &core.settings, world.rng);
+                Phase::Activating(self)
+            }
+        }
+    }
+}
+
+/// The activation is over; a session that is still on flash goes on.
+fn final_refusal(reason: RejectionReason, has_code: bool, core: &mut Core, world: &mut World<'_>) -> Phase {
+    core.must_persist();
+    core.rekey_due = None;
+    core.resume_refusals = 0;
+    if has_code {
+        core.events.push_back(AgentEvent::ActivationRefused { reason });
+    } else {
+        core.events.push_back(AgentEvent::RekeyRefused { reason });
+    }
+    plan::next(core, 0, world)
+}
+
+fn prepared(saved: &SavedActivation) -> Option<PreparedActivation> {
+    let exporter = ExporterSecret::try_from(saved.exporter.as_slice()).ok()?;
+    Some(PreparedActivation { message: saved.message.clone(), exporter })
+}
+
+fn seal(
+    code: Option<ActivationCode>,
+    ticket: &Ticket,
+    core: &Core,
+    world: &mut World<'_>,
+) -> Option<PreparedActivation> {
+    let identity = core.check.identity.as_ref()?;
+    let mut random = [0; 32];
+    world.rng.fill_bytes(&mut random);
+    let body = ActivationBody {
+        code,
+        record: core.check.record,
+        random,
+        boot: core.boot,
+        boot_count: core.saved.boot_count,
+        firmware: core.settings.firmware,
+        epoch_claimed: core.saved.epoch_highest,
+        components: identity.components.clone(),
+    };
+    let (key, pre_shared, offered) = (&identity.key, &identity.pre_shared_key, core.settings.offered);
+    seal_activation(&mut world.rng, key, pre_shared, &core.cluster, offered, ticket, &body).ok()
+}

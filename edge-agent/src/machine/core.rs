@@ -1,0 +1,173 @@
+//! What every state of the machine shares: identity, flash, counters and the queues towards the shell.
+
+use super::boot_check::BootCheck;
+use super::effects::{AgentEvent, RequestId, Snapshot, Standing, Transmit, TransmitKind};
+use super::exchange::Exchange;
+use super::now::Now;
+use super::saved::Saved;
+use super::settings::Settings;
+use bytes::Bytes;
+use events::envelope::Refusal;
+use events::ids::{BootId, Epoch};
+use events::keyring::ClusterPublic;
+use events::time::Timestamp;
+use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::Legitimacy;
+use rand_core::CryptoRng;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Time and randomness of one call, as values from the shell.
+pub(super) struct World<'a> {
+    pub now: Now,
+    pub rng: &'a mut dyn CryptoRng,
+}
+
+pub(super) struct Core {
+    pub settings: Settings,
+    /// The cluster's public keys, as pinned.
+    pub cluster: Arc<ClusterPublic>,
+    pub check: BootCheck,
+    pub saved: Saved,
+    /// Random at each start of the agent.
+    pub boot: BootId,
+    pub started_millis: u64,
+    /// Resumes refused in a row, each with a fresh ticket.
+    pub resume_refusals: u32,
+    /// When this agent may re-key on its own accord, once resumes keep failing: drawn with jitter.
+    pub rekey_due: Option<u64>,
+    /// Whether a re-key was tried in this boot though there was no session at all.
+    pub rekey_tried_blank: bool,
+    /// Heartbeats sealed in this boot, over all its epochs.
+    pub heartbeats: u32,
+    /// The lease whose token was asked for by a resume in this boot.
+    pub lease_asked: u32,
+    pub events: VecDeque<AgentEvent>,
+    gate: PersistGate,
+    outbox: VecDeque<Transmit>,
+    requests: RequestId,
+    time_floor_written: u64,
+}
+
+/// Nothing leaves while the state that it stands on is not durable.
+#[derive(Default)]
+struct PersistGate {
+    dirty: bool,
+    revision: u64,
+    in_flight: bool,
+}
+
+impl Core {
+    pub fn new(settings: Settings, cluster: Arc<ClusterPublic>, check: BootCheck, saved: Saved) -> Self {
+        Core {
+            settings,
+            cluster,
+            check,
+            saved,
+            boot: BootId::from_bytes([0; 16]),
+            started_millis: 0,
+            resume_refusals: 0,
+            rekey_due: None,
+            rekey_tried_blank: false,
+            heartbeats: 0,
+            lease_asked: 0,
+            events: VecDeque::new(),
+            gate: PersistGate::default(),
+            outbox: VecDeque::new(),
+            requests: 0,
+            time_floor_written: 0,
+        }
+    }
+
+    /// What the terminal may do: the boot check and the last directive must both agree to `Full`.
+    pub fn standing(&self) -> Standing {
+        if self.saved.restricted { Standing::Restricted } else { self.check.standing }
+    }
+
+    /// A request that starts `delay` milliseconds from now.
+    pub fn exchange(&mut self, kind: TransmitKind, bytes: Vec<u8>, delay: u64, now: Now) -> Exchange {
+        self.requests += 1;
+        Exchange::starting_at(self.requests, kind, Bytes::from(bytes), now.monotonic_millis + delay)
+    }
+
+    /// Sends what is due of `exchange`. True if that was so.
+    pub fn transmit(&mut self, exchange: &mut Exchange, world: &mut World<'_>) -> bool {
+        let due = exchange.transmit(world.now, &self.settings, world.rng);
+        let sent = due.is_some();
+        self.outbox.extend(due);
+        sent
+    }
+
+    /// Bytes that no key opened. If they are an unsealed refusal, it is told to whoever listens and the next attempt
+    /// of `exchange` waits; anything else changes nothing at all.
+    pub fn hint(
+        &mut self,
+        bytes: &[u8],
+        exchange: &mut Exchange,
+        world: &mut World<'_>,
+    ) -> Option<RejectionReason> {
+        let refusal = Refusal::parse(bytes).ok()?;
+        self.events.push_back(AgentEvent::Hinted { kind: exchange.kind, reason: refusal.reason });
+        exchange.back_off(u64::from(refusal.retry_after_millis), world.now, &self.settings, world.rng);
+        Some(refusal.reason)
+    }
+
+    /// The state changed in a way that must be durable before anything else leaves. A terminal whose record does
+    /// not open writes nothing: what lies there may be the state of the device that it was.
+    pub fn must_persist(&mut self) {
+        self.gate.dirty = self.check.identity.is_some();
+    }
+
+    /// Only sealed answers come here (protocol.md rule 14). Flash wears, so this alone writes rarely.
+    pub fn raise_time_floor(&mut self, stamp: Timestamp, now: Now) {
+        self.saved.time_floor = self.saved.time_floor.max(stamp);
+        if now.monotonic_millis.saturating_sub(self.time_floor_written) >= self.settings.time_floor_interval {
+            self.time_floor_written = now.monotonic_millis;
+            self.must_persist();
+        }
+    }
+
+    /// A verdict under `epoch` verified: the epoch before it is of no use any more (protocol.md rule 5).
+    pub fn prove(&mut self, epoch: Epoch) {
+        if let Some(next) = self.saved.next.take_if(|next| next.epoch == epoch) {
+            self.saved.current = Some(next);
+            self.must_persist();
+        }
+    }
+
+    pub fn learn_legitimacy(&mut self, legitimacy: Legitimacy) {
+        if self.saved.legitimacy != legitimacy {
+            self.saved.legitimacy = legitimacy;
+            self.must_persist();
+            self.events.push_back(AgentEvent::LegitimacyChanged { legitimacy });
+        }
+    }
+
+    pub fn poll_persist(&mut self) -> Option<Snapshot> {
+        if !self.gate.dirty || self.gate.in_flight {
+            return None;
+        }
+        self.gate.dirty = false;
+        self.gate.in_flight = true;
+        self.gate.revision += 1;
+        Some(Snapshot { revision: self.gate.revision, bytes: self.saved.encode() })
+    }
+
+    pub fn handle_persisted(&mut self, revision: u64) {
+        if revision == self.gate.revision {
+            self.gate.in_flight = false;
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        !self.gate.dirty && !self.gate.in_flight
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        if self.is_durable() { self.outbox.pop_front() } else { None }
+    }
+
+    pub fn poll_event(&mut self) -> Option<AgentEvent> {
+        if self.is_durable() { self.events.pop_front() } else { None }
+    }
+}

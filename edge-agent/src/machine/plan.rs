@@ -1,0 +1,75 @@
+//! What to do next, decided from what is on flash: the one place that chooses between the ways into a session.
+//!
+//! ```text
+//! boot check without key ───────────▶ Reporting
+//! sealed activation on flash ───────▶ Activating (the same bytes)
+//! a session on flash ───────────────▶ Hello → Resuming; refused again and again → Hello → Activating (re-key)
+//! neither, first time in this boot ─▶ Hello → Activating (re-key): a lost state heals if the device is licensed
+//! neither ──────────────────────────▶ AwaitingCode
+//! ```
+
+use super::activating::Activating;
+use super::backoff::{below, full_jitter};
+use super::core::{Core, World};
+use super::effects::{AgentEvent, Standing};
+use super::hello::{Hello, Purpose};
+use super::phase::Phase;
+use super::reporting::Reporting;
+use super::saved::Saved;
+
+/// The phase that follows, its first request `delay` milliseconds from now.
+pub(super) fn next(core: &mut Core, delay: u64, world: &mut World<'_>) -> Phase {
+    let may_redeem = core.standing() == Standing::Full;
+    if core.check.identity.is_none() {
+        return Phase::Reporting(Reporting::start(core, world));
+    }
+    let pending = core.saved.activation.clone().filter(|activation| may_redeem || !activation.has_code);
+    if let Some(phase) = pending.and_then(|activation| Activating::again(&activation, delay, core, world)) {
+        return phase;
+    }
+    if core.saved.newest_session().is_some() {
+        return Phase::Hello(Hello::start(Purpose::Resume, core, delay, world));
+    }
+    if !core.check.is_full() {
+        return Phase::Reporting(Reporting::start(core, world));
+    }
+    if !core.rekey_tried_blank {
+        core.rekey_tried_blank = true;
+        return Phase::Hello(Hello::start(Purpose::Rekey, core, delay, world));
+    }
+    core.events.push_back(AgentEvent::CodeNeeded);
+    Phase::AwaitingCode
+}
+
+/// A resume was refused although its ticket was fresh. After a few of these the sessions on flash are of no use
+/// any more: re-key, with jitter, at most hourly (protocol.md rule 6); until then try on.
+pub(super) fn after_refused_resume(core: &mut Core, retry_after: u64, world: &mut World<'_>) -> Phase {
+    core.resume_refusals = core.resume_refusals.saturating_add(1);
+    let delay = retry_after + full_jitter(&core.settings, core.resume_refusals, world.rng);
+    if core.resume_refusals < core.settings.resume_refusals_before_rekey || !may_rekey(core) {
+        return Phase::Hello(Hello::start(Purpose::Resume, core, delay, world));
+    }
+    let due = *core.rekey_due.get_or_insert_with(|| {
+        let jitter = below(core.settings.rekey_jitter, world.rng);
+        world.now.monotonic_millis + rekey_rest(core.settings.rekey_interval, &core.saved, world) + jitter
+    });
+    if world.now.monotonic_millis < due {
+        return Phase::Hello(Hello::start(Purpose::Resume, core, delay, world));
+    }
+    core.events.push_back(AgentEvent::StartedOver { why: "resumes keep being refused: re-keying" });
+    Phase::Hello(Hello::start(Purpose::Rekey, core, 0, world))
+}
+
+/// A re-key presents the fingerprint: with a failed boot check it would only be refused.
+fn may_rekey(core: &Core) -> bool {
+    core.check.is_full()
+}
+
+/// How much of the pause since the last re-key is left. A wall clock that went back tells nothing: no pause then,
+/// the jitter still holds.
+fn rekey_rest(interval: u64, saved: &Saved, world: &World<'_>) -> u64 {
+    if world.now.wall < saved.rekeyed_at {
+        return 0;
+    }
+    interval.saturating_sub(world.now.wall.millis_since(saved.rekeyed_at))
+}

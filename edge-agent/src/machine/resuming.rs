@@ -1,0 +1,153 @@
+//! Awaiting the sealed answer to a resume: symmetric only, a ratchet that a power cut never turns against us.
+//!
+//! Which epoch to resume from: the newest on flash. The one before it is tried only when the cluster shows a newer
+//! generation, that is, was restored from a backup and may not know the newest: to resume from an epoch whose
+//! successor the cluster confirmed would look like a fork (protocol.md rules 4, 5 and 7).
+
+use super::beating::{Beating, Granted};
+use super::core::{Core, World};
+use super::effects::{AgentEvent, RequestId, SessionOrigin, TransmitKind};
+use super::exchange::Exchange;
+use super::hello::{Hello, Purpose};
+use super::phase::Phase;
+use super::plan;
+use super::saved::SavedSession;
+use super::session;
+use events::envelope::answer::GrantBody;
+use events::envelope::resume::{ResumeBody, ResumeHead};
+use events::envelope::{Answer, ResumptionSecret, Ticket, after_resume, open_resume_answer, seal_resume};
+use events::ids::LogIndex;
+use events::vocabulary::rejection::RejectionReason;
+
+pub(super) struct Resuming {
+    exchange: Exchange,
+    head: ResumeHead,
+    from: SavedSession,
+    secret: ResumptionSecret,
+}
+
+impl Resuming {
+    /// Seals a resume under a fresh client nonce; what is sent again is these bytes.
+    pub fn seal(ticket: &Ticket, core: &mut Core, world: &mut World<'_>) -> Phase {
+        let Some((from, secret)) = source(ticket, core) else {
+            // Flash holds no session that could be resumed: the plan finds another way.
+            core.saved.current = None;
+            core.saved.next = None;
+            core.must_persist();
+            return plan::next(core, 0, world);
+        };
+        let mut client_nonce = [0; 16];
+        world.rng.fill_bytes(&mut client_nonce);
+        let head = ResumeHead {
+            device: core.saved.device,
+            from_epoch: from.epoch,
+            client_nonce,
+            offered: core.settings.offered,
+            ticket: *ticket,
+        };
+        let body = ResumeBody {
+            boot: core.boot,
+            boot_count: core.saved.boot_count,
+            firmware: core.settings.firmware,
+        };
+        let bytes = seal_resume(&secret, &head, &body);
+        let mut exchange = core.exchange(TransmitKind::Resume, bytes, 0, world.now);
+        core.transmit(&mut exchange, world);
+        Phase::Resuming(Box::new(Resuming { exchange, head, from, secret }))
+    }
+
+    pub fn due(&self) -> u64 {
+        self.exchange.due()
+    }
+
+    pub fn handle_timeout(mut self: Box<Self>, core: &mut Core, world: &mut World<'_>) -> Phase {
+        if self.exchange.outlives_ticket(world.now, &core.settings) {
+            return Phase::Hello(Hello::start(Purpose::Resume, core, 0, world));
+        }
+        core.transmit(&mut self.exchange, world);
+        Phase::Resuming(self)
+    }
+
+    pub fn handle_reply(
+        mut self: Box<Self>,
+        request: RequestId,
+        bytes: &[u8],
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        if request != self.exchange.request {
+            return Phase::Resuming(self);
+        }
+        match open_resume_answer(&self.secret, &self.head, &self.exchange.bytes, bytes) {
+            Ok((index, Answer::Granted(grant))) => self.handle_grant(index, &grant, core, world),
+            Ok((_, Answer::Refused(reason))) => self.handle_refusal(reason, 0, core, world),
+            Err(_) => match core.hint(bytes, &mut self.exchange, world) {
+                Some(reason) => {
+                    let wait = self.exchange.due().saturating_sub(world.now.monotonic_millis);
+                    self.handle_refusal(reason, wait, core, world)
+                }
+                None => Phase::Resuming(self),
+            },
+        }
+    }
+
+    fn handle_grant(
+        self: Box<Self>,
+        index: LogIndex,
+        grant: &GrantBody,
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        let binding = session::binding(grant, self.head.offered, core.saved.device);
+        let Ok(binding) =
+            binding.map_err(|_| ()).and_then(|b| if grant.epoch > self.from.epoch { Ok(b) } else { Err(()) })
+        else {
+            core.events
+                .push_back(AgentEvent::StartedOver { why: "a grant that this terminal must not take" });
+            return plan::after_refused_resume(core, 0, world);
+        };
+        let secret = after_resume(&self.secret, &self.head.client_nonce, &grant.server_nonce, &binding);
+        // The sealed answer proves that the cluster knows the epoch resumed from: it is the one to keep.
+        core.saved.current = Some(self.from);
+        session::take_grant(grant, &secret, SessionOrigin::Resume, core, world);
+        let keys = session::keys(&secret, &binding);
+        let interval_millis = grant.interval_millis;
+        let granted = Granted { epoch: grant.epoch, keys, index, interval_millis };
+        Phase::Beating(Box::new(Beating::start(granted, world)))
+    }
+
+    /// `wait` is the back-off that the next hello keeps.
+    fn handle_refusal(
+        self: Box<Self>,
+        reason: RejectionReason,
+        wait: u64,
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        match reason {
+            RejectionReason::TicketRefused => Phase::Hello(Hello::start(Purpose::Resume, core, wait, world)),
+            RejectionReason::EpochStale
+            | RejectionReason::NotAuthentic
+            | RejectionReason::Replayed
+            | RejectionReason::Downgrade
+            | RejectionReason::NotLicensed => plan::after_refused_resume(core, wait, world),
+            RejectionReason::Malformed
+            | RejectionReason::CodeRefused
+            | RejectionReason::RateExceeded
+            | RejectionReason::ReplySubject
+            | RejectionReason::Oversized
+            | RejectionReason::Unavailable => Phase::Resuming(self),
+        }
+    }
+}
+
+/// The session to resume from, and its secret.
+fn source(ticket: &Ticket, core: &Core) -> Option<(SavedSession, ResumptionSecret)> {
+    let newest = core.saved.newest_session()?;
+    let restored = ticket.generation > newest.generation && core.resume_refusals % 2 == 1;
+    let from = match &core.saved.current {
+        Some(older) if restored => older,
+        _ => newest,
+    };
+    Some((from.clone(), from.secret()?))
+}

@@ -1,0 +1,155 @@
+//! What survives a power cut: the only state that a boot starts from.
+//!
+//! Invariants:
+//! - `current` is the newest epoch that the cluster confirmed to us by a sealed answer; `next` was granted and is on
+//!   flash, but no verdict under it verified yet. `next` is used only after it was written (protocol.md rule 5).
+//! - `activation` was written before its first transmission and holds no plain code (rule 18).
+//! - `obeyed`, `time_floor` and `epoch_highest` never go down, unless the flash lied.
+
+use events::envelope::SuiteSet;
+use events::ids::{BootId, DeviceId, Epoch, Generation};
+use events::time::Timestamp;
+use events::vocabulary::shared::{DirectiveId, Legitimacy, Suite};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// First byte of the payload; a changed layout gets a new number.
+const LAYOUT: u8 = 1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SavedError {
+    #[error("the state is of layout {0}, which this version does not know")]
+    Layout(u8),
+    #[error("the state is malformed")]
+    Malformed,
+    #[error("the state belongs to another device")]
+    OtherDevice,
+}
+
+/// A session as it lies on flash; its keys are derived from `resumption` when it is used.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct SavedSession {
+    pub epoch: Epoch,
+    pub suite: Suite,
+    /// Under which generation of the cluster it was granted (rule 7).
+    pub generation: Generation,
+    pub resumption: Zeroizing<Vec<u8>>,
+}
+
+/// A sealed activation or re-key whose answer did not arrive yet.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct SavedActivation {
+    pub message: Vec<u8>,
+    pub exporter: Zeroizing<Vec<u8>>,
+    /// The start of the agent that sealed it: only there its grant may be beaten under (rule 8).
+    pub boot: BootId,
+    /// False for a re-key.
+    pub has_code: bool,
+    pub offered: SuiteSet,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Saved {
+    pub device: DeviceId,
+    pub boot_count: u32,
+    pub epoch_highest: Epoch,
+    pub current: Option<SavedSession>,
+    pub next: Option<SavedSession>,
+    pub activation: Option<SavedActivation>,
+    /// The highest directive obeyed (rule 12).
+    pub obeyed: DirectiveId,
+    /// A directive restricted this terminal; another one may reinstate it.
+    pub restricted: bool,
+    pub legitimacy: Legitimacy,
+    /// The newest time that a sealed answer named (rule 14).
+    pub time_floor: Timestamp,
+    /// Wall time of the last re-key on our own accord.
+    pub rekeyed_at: Timestamp,
+    pub license_token: Option<String>,
+    /// Counter of the license lease that the token belongs to.
+    pub lease: u32,
+}
+
+impl Saved {
+    /// The state of a terminal that was never switched on.
+    pub fn fresh(device: DeviceId) -> Self {
+        Saved {
+            device,
+            boot_count: 0,
+            epoch_highest: 0,
+            current: None,
+            next: None,
+            activation: None,
+            obeyed: DirectiveId::default(),
+            restricted: false,
+            legitimacy: Legitimacy::Provisioned,
+            time_floor: Timestamp::ZERO,
+            rekeyed_at: Timestamp::ZERO,
+            license_token: None,
+            lease: 0,
+        }
+    }
+
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        /// Larger than any state: a vector that grows would leave unwiped copies of secrets behind.
+        const CAPACITY: usize = 8 * 1024;
+        let mut bytes = Vec::with_capacity(CAPACITY);
+        bytes.push(LAYOUT);
+        #[allow(clippy::expect_used, reason = "plain data of known lengths; a vector takes all of it")]
+        let bytes = postcard::to_extend(self, bytes).expect("a state can be encoded");
+        Zeroizing::new(bytes)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, SavedError> {
+        let (layout, body) = bytes.split_first().ok_or(SavedError::Malformed)?;
+        if *layout != LAYOUT {
+            return Err(SavedError::Layout(*layout));
+        }
+        let (saved, rest) = postcard::take_from_bytes::<Saved>(body).map_err(|_| SavedError::Malformed)?;
+        if rest.is_empty() { Ok(saved) } else { Err(SavedError::Malformed) }
+    }
+
+    /// The session that the next resume starts from: the newest that the cluster granted.
+    pub fn newest_session(&self) -> Option<&SavedSession> {
+        self.next.as_ref().or(self.current.as_ref())
+    }
+}
+
+/// What `muster-agent status` shows of a state: no secrets.
+#[derive(Clone, Debug, Serialize)]
+pub struct StateSummary {
+    pub device: DeviceId,
+    pub boot_count: u32,
+    /// The newest epoch on flash; none before the first activation.
+    pub epoch: Option<Epoch>,
+    /// Whether a verdict under that epoch verified.
+    pub epoch_proven: bool,
+    pub suite: Option<Suite>,
+    pub activation_pending: bool,
+    pub restricted_by_directive: bool,
+    pub legitimacy: Legitimacy,
+    pub obeyed: DirectiveId,
+    pub time_floor: Timestamp,
+    pub licensed: bool,
+}
+
+impl StateSummary {
+    /// Reads the payload of a state file.
+    pub fn parse(payload: &[u8]) -> Result<Self, SavedError> {
+        let saved = Saved::decode(payload)?;
+        let session = saved.newest_session();
+        Ok(StateSummary {
+            device: saved.device,
+            boot_count: saved.boot_count,
+            epoch: session.map(|session| session.epoch),
+            epoch_proven: saved.next.is_none() && saved.current.is_some(),
+            suite: session.map(|session| session.suite),
+            activation_pending: saved.activation.is_some(),
+            restricted_by_directive: saved.restricted,
+            legitimacy: saved.legitimacy,
+            obeyed: saved.obeyed,
+            time_floor: saved.time_floor,
+            licensed: saved.license_token.is_some(),
+        })
+    }
+}

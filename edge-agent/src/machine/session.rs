@@ -1,0 +1,70 @@
+//! From a sealed grant to a session on flash, and from flash to the keys of a running one.
+
+use super::core::{Core, World};
+use super::effects::{AgentEvent, SessionOrigin};
+use super::saved::SavedSession;
+use events::envelope::answer::GrantBody;
+use events::envelope::session::EpochBinding;
+use events::envelope::{ResumptionSecret, SessionKeys, SuiteSet};
+use events::ids::DeviceId;
+
+/// The grant names a suite that this terminal never offered: not taken, whoever sealed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Downgrade;
+
+/// What both sides bind the new epoch's secret to.
+pub(super) fn binding(
+    grant: &GrantBody,
+    offered: SuiteSet,
+    device: DeviceId,
+) -> Result<EpochBinding, Downgrade> {
+    if !offered.contains(grant.suite) {
+        return Err(Downgrade);
+    }
+    Ok(EpochBinding { device, epoch: grant.epoch, offered, suite: grant.suite })
+}
+
+/// Puts the granted epoch on flash as `next`, beside everything else that the grant says. Nothing leaves before it
+/// is durable (protocol.md rule 5).
+pub(super) fn take_grant(
+    grant: &GrantBody,
+    secret: &ResumptionSecret,
+    origin: SessionOrigin,
+    core: &mut Core,
+    world: &World<'_>,
+) {
+    core.saved.next = Some(SavedSession {
+        epoch: grant.epoch,
+        suite: grant.suite,
+        generation: grant.generation,
+        resumption: secret.as_bytes().to_vec().into(),
+    });
+    core.saved.epoch_highest = core.saved.epoch_highest.max(grant.epoch);
+    core.saved.lease = grant.lease;
+    if let Some(token) = &grant.license_token {
+        core.saved.license_token = Some(token.clone());
+        core.events.push_back(AgentEvent::LicenseRenewed);
+    }
+    core.raise_time_floor(grant.stamp, world.now);
+    core.learn_legitimacy(grant.legitimacy);
+    core.resume_refusals = 0;
+    core.rekey_due = None;
+    core.must_persist();
+    core.events.push_back(AgentEvent::Granted {
+        epoch: grant.epoch,
+        origin,
+        suite: grant.suite,
+        interval_millis: u64::from(grant.interval_millis),
+    });
+}
+
+impl SavedSession {
+    /// None if flash holds something that is no secret.
+    pub fn secret(&self) -> Option<ResumptionSecret> {
+        ResumptionSecret::try_from(self.resumption.as_slice()).ok()
+    }
+}
+
+pub(super) fn keys(secret: &ResumptionSecret, binding: &EpochBinding) -> SessionKeys {
+    secret.session_keys(binding.device, binding.epoch, binding.suite)
+}

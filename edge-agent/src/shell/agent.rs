@@ -1,0 +1,132 @@
+//! The shell around one machine: it does what the machine wants, in the order that the machine gives.
+
+use super::boot::{self, BootError};
+use super::bus::{Address, Bus, BusError};
+use super::clock::Clock;
+use super::config::Config;
+use super::entropy::Entropy;
+use super::flash::FolderFlash;
+use super::lock::{InstanceLock, LockError};
+use super::state_file::{StateFile, StateFileError};
+use crate::machine::{AgentEvent, BootCheck, Command, Machine};
+use events::keyring::ClusterPublic;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::time::sleep_until;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error("cannot use the state directory `{}`: {source}", folder.display())]
+    StateDir { folder: PathBuf, source: io::Error },
+}
+
+pub struct Agent {
+    machine: Machine,
+    state: StateFile<FolderFlash>,
+    bus: Bus,
+    clock: Clock,
+    /// Held as long as the agent lives.
+    _lock: InstanceLock,
+}
+
+impl Agent {
+    /// One boot: lock, boot check, state, connection. Nothing was sent yet.
+    pub async fn boot(config: &Config) -> Result<Self, AgentError> {
+        let dir_error = |source| AgentError::StateDir { folder: config.state_dir.clone(), source };
+        let flash = FolderFlash::open(&config.state_dir).map_err(dir_error)?;
+        let lock = InstanceLock::acquire(&config.state_dir)?;
+        let check = boot::check(config)?;
+        boot::publish(&check, &config.state_dir).map_err(dir_error)?;
+        let address = Address { device: check.device(), lot: check.lot };
+        let (state, found) = StateFile::open(flash)?;
+        for file in found.damaged {
+            tracing::warn!(file, "a copy of the state is damaged; the other one is used");
+        }
+        let persisted = found.payload.as_ref().map(|payload| payload.as_slice());
+        let machine = machine_from(config, boot::cluster(config)?, check, persisted);
+        let bus = Bus::open(config, address).await?;
+        Ok(Agent { machine, state, bus, clock: Clock::start(), _lock: lock })
+    }
+
+    /// Starts the machine: every start of the process is a boot.
+    pub async fn start(&mut self) -> Result<Vec<AgentEvent>, AgentError> {
+        self.machine.handle_started(self.clock.now(), &mut Entropy);
+        self.settle().await
+    }
+
+    pub async fn command(&mut self, command: Command) -> Result<Vec<AgentEvent>, AgentError> {
+        self.machine.handle_command(command, self.clock.now(), &mut Entropy);
+        self.settle().await
+    }
+
+    /// Waits for the next answer or timeout and hands it to the machine; call [`Agent::settle`] then. Safe to
+    /// cancel while it waits.
+    pub async fn wait(&mut self) -> Result<(), AgentError> {
+        let due = self.machine.poll_timeout().map(|millis| self.clock.instant_at(millis));
+        let timeout = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answer = self.bus.next_answer() => {
+                let (request, bytes) = answer?;
+                self.machine.handle_reply(request, &bytes, self.clock.now(), &mut Entropy);
+            }
+            () = timeout => self.machine.handle_timeout(self.clock.now(), &mut Entropy),
+        }
+        Ok(())
+    }
+
+    /// Does what the machine wants: first make durable, then send, then tell.
+    pub async fn settle(&mut self) -> Result<Vec<AgentEvent>, AgentError> {
+        while let Some(snapshot) = self.machine.poll_persist() {
+            self.state.save(&snapshot.bytes)?;
+            self.machine.handle_persisted(snapshot.revision);
+        }
+        while let Some(transmit) = self.machine.poll_transmit() {
+            self.bus.publish(transmit).await;
+        }
+        Ok(std::iter::from_fn(|| self.machine.poll_event()).collect())
+    }
+
+    /// A stop in good order.
+    pub async fn stop(mut self) -> Result<(), AgentError> {
+        self.machine.handle_stopping();
+        let _told = self.settle().await?;
+        self.bus.flush().await;
+        Ok(())
+    }
+}
+
+/// A state that cannot be read is no reason to stand still: blank, a licensed device re-keys by itself.
+fn machine_from(
+    config: &Config,
+    cluster: ClusterPublic,
+    check: BootCheck,
+    persisted: Option<&[u8]>,
+) -> Machine {
+    let cluster = Arc::new(cluster);
+    // Without an identity the state of the terminal that this once was stays as it is.
+    let persisted = persisted.filter(|_| check.device().is_some());
+    let restored =
+        persisted.map(|bytes| Machine::restore(config.settings(), cluster.clone(), check.clone(), bytes));
+    match restored {
+        Some(Ok(machine)) => machine,
+        Some(Err(error)) => {
+            tracing::error!(%error, "the state is of no use; starting blank");
+            Machine::blank(config.settings(), cluster, check)
+        }
+        None => Machine::blank(config.settings(), cluster, check),
+    }
+}

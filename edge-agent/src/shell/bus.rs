@@ -1,0 +1,178 @@
+//! NATS as the agent uses it: publish a request, hear every answer below the device's own inbox.
+//!
+//! ```text
+//! up       muster.v1.<region>.up.<source>.<device>.<kind>       (for a tamper report: the lot instead of the device)
+//! answer   _INBOX_<device>.<token of this process>.<request>
+//! ```
+//!
+//! Every answer is wanted, not only the first: two nodes may answer one request, and the newer verdict counts.
+
+use super::config::{Config, NatsConfig};
+use super::entropy::Entropy;
+use super::traceparent;
+use crate::machine::{RequestId, Transmit, TransmitKind};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber, connection::State};
+use bytes::Bytes;
+use events::ids::{DeviceId, LotId};
+use futures::StreamExt;
+use rand_core::Rng;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    #[error("cannot read the NATS password `{}`: {source}", file.display())]
+    Password { file: PathBuf, source: std::io::Error },
+    #[error("cannot use the NATS server `{url}`: {why}")]
+    Connect { url: String, why: String },
+    #[error("the NATS connection was closed for good")]
+    Closed,
+}
+
+/// Who this terminal is on the bus. Without a device there is nothing that could be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub device: Option<DeviceId>,
+    pub lot: LotId,
+}
+
+pub struct Bus {
+    client: Client,
+    answers: Option<Subscriber>,
+    subject_prefix: String,
+    address: Address,
+    token: String,
+    traces: bool,
+    connected: Arc<Notify>,
+    /// The newest request that found no connection; it leaves as soon as there is one.
+    held: Option<Transmit>,
+}
+
+impl Bus {
+    /// Connects in the background, for ever, with full jitter: returns before the server is reached.
+    pub async fn open(config: &Config, address: Address) -> Result<Self, BusError> {
+        let url = config.nats.url.clone();
+        let refused = |why: String| BusError::Connect { url: url.clone(), why };
+        let connected = Arc::new(Notify::new());
+        let options = connect_options(&config.nats)?.event_callback(notify_connected(connected.clone()));
+        let client = options.connect(&config.nats.url).await;
+        let client = client.map_err(|error| refused(error.to_string()))?;
+        let token = format!("{:016x}", Entropy.next_u64());
+        let answers = match address.device {
+            None => None,
+            Some(device) => {
+                let inbox = format!("_INBOX_{device}.{token}.*");
+                Some(client.subscribe(inbox).await.map_err(|error| refused(error.to_string()))?)
+            }
+        };
+        let subject_prefix = format!("muster.v1.{}.up.{}.", config.region, config.source);
+        let traces = config.traces;
+        Ok(Bus { client, answers, subject_prefix, address, token, traces, connected, held: None })
+    }
+
+    /// Publishes; without a connection only the newest request is kept, since a queue of old attempts would come
+    /// out as a burst.
+    pub async fn publish(&mut self, transmit: Transmit) {
+        if self.client.connection_state() != State::Connected {
+            self.held = Some(transmit);
+            return;
+        }
+        let who = match (transmit.kind, self.address.device) {
+            (TransmitKind::Tamper, _) | (_, None) => self.address.lot.to_string(),
+            (_, Some(device)) => device.to_string(),
+        };
+        let subject = format!("{}{who}.{}", self.subject_prefix, transmit.kind.as_str());
+        let reply = format!("_INBOX_{who}.{}.{}", self.token, transmit.request);
+        let published = if self.traces {
+            let parent = traceparent::generate(&mut Entropy);
+            tracing::debug!(subject, traceparent = parent, "request");
+            let mut headers = HeaderMap::new();
+            headers.insert(traceparent::HEADER, parent);
+            self.client.publish_with_reply_and_headers(subject, reply, headers, transmit.payload).await
+        } else {
+            self.client.publish_with_reply(subject, reply, transmit.payload).await
+        };
+        if let Err(error) = published {
+            tracing::debug!(%error, "a request was not published; it will be retried");
+        }
+    }
+
+    /// The next answer; none ever comes for a terminal without a device. Sends what waited for a connection.
+    /// Safe to cancel.
+    pub async fn next_answer(&mut self) -> Result<(RequestId, Bytes), BusError> {
+        loop {
+            let message = tokio::select! {
+                message = next_message(&mut self.answers) => message?,
+                () = self.connected.notified() => {
+                    if let Some(held) = self.held.take() {
+                        self.publish(held).await;
+                    }
+                    continue;
+                }
+            };
+            let request = message.subject.as_str().rsplit('.').next().and_then(|last| last.parse().ok());
+            if let Some(request) = request {
+                return Ok((request, message.payload));
+            }
+        }
+    }
+
+    /// Sends what is still in the client's buffer.
+    pub async fn flush(&self) {
+        if self.client.connection_state() == State::Connected {
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.client.flush()).await;
+        }
+    }
+}
+
+async fn next_message(answers: &mut Option<Subscriber>) -> Result<async_nats::Message, BusError> {
+    match answers {
+        Some(answers) => answers.next().await.ok_or(BusError::Closed),
+        None => std::future::pending().await,
+    }
+}
+
+type Notified = std::future::Ready<()>;
+
+fn notify_connected(connected: Arc<Notify>) -> impl Fn(Event) -> Notified + Send + Sync + 'static {
+    move |event| {
+        tracing::info!(%event, "NATS");
+        if matches!(event, Event::Connected) {
+            connected.notify_one();
+        }
+        std::future::ready(())
+    }
+}
+
+fn connect_options(nats: &NatsConfig) -> Result<ConnectOptions, BusError> {
+    let mut options = ConnectOptions::new()
+        .name("muster-agent")
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_delay)
+        .connection_timeout(Duration::from_secs(10));
+    if let (Some(user), Some(password)) = (&nats.user, password(nats)?) {
+        options = options.user_and_password(user.clone(), password.to_string());
+    }
+    if let Some(file) = &nats.ca_file {
+        options = options.add_root_certificates(file.clone()).require_tls(true);
+    }
+    Ok(options)
+}
+
+fn password(nats: &NatsConfig) -> Result<Option<Zeroizing<String>>, BusError> {
+    let Some(file) = &nats.password_file else { return Ok(nats.password.clone()) };
+    let text = std::fs::read_to_string(file)
+        .map(Zeroizing::new)
+        .map_err(|source| BusError::Password { file: file.clone(), source })?;
+    Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
+}
+
+/// Full jitter: uniform below 250 ms doubled with each attempt, at most 30 s.
+fn reconnect_delay(attempt: usize) -> Duration {
+    let bound = (250_u64 << attempt.min(10)).min(30_000);
+    Duration::from_millis(Entropy.next_u64() % bound)
+}

@@ -1,0 +1,85 @@
+//! `muster-agent run`: boots once and serves until it is told to stop.
+
+use super::agent::{Agent, AgentError};
+use super::config::Config;
+use super::control::{ActivationOutcome, ControlError, ControlSocket, HandedCode};
+use crate::machine::{AgentEvent, Command, SessionOrigin};
+use events::license::ActivationCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, and tells `report` everything that happens.
+pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut agent = Agent::boot(config).await?;
+    let mut control = ControlSocket::listen(&config.state_dir)?;
+    let mut waiting = None;
+    let mut told = agent.start().await?;
+    loop {
+        for event in told.drain(..) {
+            report(&event);
+            answer_waiting(&event, &mut waiting);
+        }
+        tokio::select! {
+            woken = agent.wait() => woken?,
+            Some(handed) = control.next() => {
+                if let Some(command) = accept(handed, &mut waiting) {
+                    told = agent.command(command).await?;
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        told.extend(agent.settle().await?);
+    }
+    Ok(agent.stop().await?)
+}
+
+type Waiting = Option<oneshot::Sender<ActivationOutcome>>;
+
+/// A code that is no code is refused here; a newer caller takes the place of one that still waits.
+fn accept(handed: HandedCode, waiting: &mut Waiting) -> Option<Command> {
+    match handed.code.parse::<ActivationCode>() {
+        Ok(code) => {
+            *waiting = Some(handed.outcome);
+            Some(Command::Activate(code))
+        }
+        Err(error) => {
+            let _gone = handed.outcome.send(ActivationOutcome::Refused { reason: error.to_string() });
+            None
+        }
+    }
+}
+
+fn answer_waiting(event: &AgentEvent, waiting: &mut Waiting) {
+    if let Some(outcome) = outcome_of(event)
+        && let Some(caller) = waiting.take()
+    {
+        let _gone = caller.send(outcome);
+    }
+}
+
+/// How an activation ended, if `event` says so.
+pub(super) fn outcome_of(event: &AgentEvent) -> Option<ActivationOutcome> {
+    match event {
+        AgentEvent::Granted { epoch, origin: SessionOrigin::Activation, .. } => {
+            Some(ActivationOutcome::Granted { epoch: *epoch })
+        }
+        AgentEvent::ActivationRefused { reason } => {
+            Some(ActivationOutcome::Refused { reason: reason.to_string() })
+        }
+        AgentEvent::CommandRefused { why } => Some(ActivationOutcome::Refused { reason: (*why).to_owned() }),
+        _ => None,
+    }
+}
