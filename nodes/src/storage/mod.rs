@@ -1,3 +1,26 @@
-//! The disk: one ordered, checksummed, encrypted log, and snapshots.
+//! The disk: one ordered, checksummed, encrypted stream for all that raft must not forget, and snapshots.
+//!
+//! ```text
+//!   calls ──▶ log.rs ──┬─ view.rs          positions and recent bodies, at once
+//!                      └─ writer.rs        one thread: take all that is queued, write, fdatasync, call back
+//!                           └─ segment_writer.rs ──▶ disk.rs      frames into segments
+//!   open  ──▶ recover.rs ──▶ scan.rs       believe, cut a torn tail, or refuse by file and offset
+//!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node
+//! ```
+//!
+//! What is written here is never rewritten: a segment only grows, a truncation begins a new one, and a purge moves a
+//! floor. The formats are in `events::log`.
 
 pub mod disk;
+pub mod error;
+pub mod log;
+pub mod log_reader;
+pub mod poison;
+pub mod snapshot_file;
+pub mod view;
+pub mod writer;
+
+mod recover;
+mod scan;
+mod segment_file;
+mod segment_writer;

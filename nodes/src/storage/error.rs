@@ -1,0 +1,130 @@
+//! What can go wrong with what lies on disk, named by file and offset, with what to do about it.
+
+use events::ids::{ClusterId, NodeId};
+use events::log::frame::{FrameDamage, FrameRefusal, RecordTooLarge};
+use events::log::segment::{HeaderError, HeaderKeyError};
+use events::log::standing::StandingError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why storage refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("{doing} {path}: {source}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{dir} is in use by another process; stop that node first")]
+    InUse { dir: PathBuf },
+    #[error(
+        "{path} belongs to cluster {found}, and this node to cluster {expected}; \
+         start it with its own data directory, or with the keyring of {found}"
+    )]
+    OtherCluster { path: PathBuf, found: ClusterId, expected: ClusterId },
+    #[error(
+        "{path} belongs to node {found}, and this is node {expected}; \
+         start it with its own data directory: two nodes must never share one"
+    )]
+    OtherNode { path: PathBuf, found: NodeId, expected: NodeId },
+    #[error("{path} cannot be opened: {source}; start the node with the keyring that it was written with")]
+    Key {
+        path: PathBuf,
+        #[source]
+        source: HeaderKeyError,
+    },
+    #[error("{0}")]
+    Corrupt(#[from] Corruption),
+    #[error("the log refuses a record: {0}")]
+    Refused(#[from] StandingError),
+    #[error(transparent)]
+    TooLarge(#[from] RecordTooLarge),
+    #[error("the log holds another entry {index} (term {held}) than the one purged (term {purged})")]
+    PurgeConflict { index: u64, held: u64, purged: u64 },
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Bytes that had reached the disk and are not what was written.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path} is corrupt at offset {offset}: {what}. Nothing was changed. Keep the file; restore it from a copy, \
+     or replace this node by one with a new node id and an empty data directory"
+)]
+pub struct Corruption {
+    pub path: PathBuf,
+    /// In bytes from the start of the file.
+    pub offset: u64,
+    pub what: CorruptionKind,
+}
+
+/// What is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CorruptionKind {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(transparent)]
+    Frame(#[from] FrameDamage),
+    #[error(transparent)]
+    Refusal(#[from] FrameRefusal),
+    #[error("{0}")]
+    Standing(#[from] StandingError),
+    #[error("the file is missing")]
+    Missing,
+    #[error("the file has {found} bytes, and the segment after it knows {expected}")]
+    Length { expected: u64, found: u64 },
+    #[error("its header names segment {found}")]
+    Misplaced { found: u64 },
+    #[error("the log does not stand there where the header says")]
+    Standpoint,
+    #[error("expected entry {expected}, found another record")]
+    NotTheEntry { expected: u64 },
+    #[error("a part of the snapshot was changed or cut")]
+    SnapshotPart,
+}
+
+/// A write or an fsync failed. What reached the disk is unknown, so nothing is accepted any more; the process must
+/// end, and the next open finds out. Nothing is retried: after a failed fsync the kernel forgets what was dirty.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("storage failed and accepts nothing any more: {0}")]
+pub struct Poisoned(pub Arc<str>);
+
+impl StorageError {
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+        move |source| StorageError::Io { doing, path: path.to_owned(), source }
+    }
+
+    pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<CorruptionKind>) -> StorageError {
+        StorageError::Corrupt(Corruption { path: path.to_owned(), offset, what: what.into() })
+    }
+}
+
+impl From<StorageError> for io::Error {
+    fn from(error: StorageError) -> Self {
+        let kind = match &error {
+            StorageError::Io { source, .. } => source.kind(),
+            StorageError::Corrupt(_) => io::ErrorKind::InvalidData,
+            StorageError::Refused(_) | StorageError::TooLarge(_) | StorageError::PurgeConflict { .. } => {
+                io::ErrorKind::InvalidInput
+            }
+            StorageError::InUse { .. } => io::ErrorKind::ResourceBusy,
+            StorageError::OtherCluster { .. }
+            | StorageError::OtherNode { .. }
+            | StorageError::Key { .. }
+            | StorageError::Poisoned(_)
+            | StorageError::Closed => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<Poisoned> for io::Error {
+    fn from(poisoned: Poisoned) -> Self {
+        StorageError::Poisoned(poisoned).into()
+    }
+}

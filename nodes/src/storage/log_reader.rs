@@ -1,0 +1,271 @@
+//! Reads the committed history of a node's log from its files, read-only, also while the node runs.
+//!
+//! Truncations are resolved, purged entries are still there, and gaps (what came in a snapshot and was never here)
+//! are named. Entries that are not known committed are counted, not given.
+
+use super::disk::Disk;
+use super::error::{CorruptionKind, StorageError};
+use super::scan::{Scan, Scanned, Step};
+use super::segment_file::{Owner, SegmentFile, list_segments, segment_path, shared};
+use super::view::LogEntry;
+use events::ids::{ClusterId, LogIndex, NodeId};
+use events::log::keys::SegmentKeys;
+use events::log::record::{PurgeFloor, Record};
+use events::log::segment::{HEADER_BYTES, SegmentHeader};
+use events::log::standing::Standing;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A stretch of history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum History {
+    Entry(HistoryEntry),
+    /// These entries came to the node in a snapshot and are not in its log. Both ends are included.
+    Gap {
+        from: LogIndex,
+        through: LogIndex,
+    },
+}
+
+/// A committed entry and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    pub entry: LogEntry,
+    pub file: Arc<Path>,
+    /// Of its frame, in bytes.
+    pub offset: u64,
+}
+
+/// What was read so far; complete once the iterator ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogReport {
+    pub cluster: Option<ClusterId>,
+    pub node: Option<NodeId>,
+    pub segments: u64,
+    pub frames: u64,
+    pub bytes: u64,
+    /// Committed entries given.
+    pub entries: u64,
+    /// Entries at the end that are not known committed.
+    pub uncommitted: u64,
+    pub standing: Standing,
+    pub torn_tail: Option<TornTail>,
+}
+
+/// Bytes at the end that are no whole frame: a node is writing just now, or crashed. The node cuts them when it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    pub file: PathBuf,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// An iterator over history. Ends after the first error.
+pub struct LogReader {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    owner: Owner,
+    segment: u64,
+    last_segment: u64,
+    current: Option<Current>,
+    /// Where the frames of the segment before end.
+    before: u64,
+    pending: VecDeque<HistoryEntry>,
+    ready: VecDeque<History>,
+    report: LogReport,
+    ended: bool,
+}
+
+/// The segment that is being read.
+struct Current {
+    file: SegmentFile,
+    path: Arc<Path>,
+    bytes: Vec<u8>,
+    offset: u32,
+    counter: u32,
+}
+
+impl LogReader {
+    /// Opens the log in `dir`, whosever it is.
+    pub fn open(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys) -> Result<LogReader, StorageError> {
+        let last_segment = list_segments(&*disk, &dir)?;
+        Ok(LogReader {
+            disk,
+            dir,
+            owner: Owner { cluster: None, node: None, keys },
+            segment: 0,
+            last_segment,
+            current: None,
+            before: 0,
+            pending: VecDeque::new(),
+            ready: VecDeque::new(),
+            report: LogReport::default(),
+            ended: false,
+        })
+    }
+
+    /// Refuses another cluster's log by name.
+    #[must_use]
+    pub fn of_cluster(mut self, cluster: ClusterId) -> Self {
+        self.owner.cluster = Some(cluster);
+        self
+    }
+
+    #[must_use]
+    pub fn report(&self) -> LogReport {
+        LogReport { uncommitted: self.pending.len() as u64, ..self.report.clone() }
+    }
+
+    /// Bytes of all segments that were there when the reader was opened: for a progress bar.
+    pub fn bytes_total(&self) -> Result<u64, StorageError> {
+        let length = |segment| {
+            let path = segment_path(&self.dir, segment);
+            let file = self.disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
+            file.length().map_err(StorageError::io("reading the length of", &path))
+        };
+        (1..=self.last_segment).map(length).sum()
+    }
+
+    /// Takes one step; `false` at the end of the log.
+    fn read_on(&mut self) -> Result<bool, StorageError> {
+        let Some(mut current) = self.current.take() else { return self.open_next() };
+        match current.step()? {
+            Step::Record(scanned) => {
+                self.report.frames += 1;
+                self.take(&current, scanned)?;
+                self.current = Some(current);
+                Ok(true)
+            }
+            Step::End => {
+                self.finish(&current);
+                Ok(self.segment < self.last_segment)
+            }
+            Step::TornTail(_) if self.segment == self.last_segment => {
+                self.finish(&current);
+                self.report.torn_tail = Some(current.tail());
+                Ok(false)
+            }
+            Step::TornTail(damage) => Err(current.file.corrupt(current.offset, damage)),
+        }
+    }
+
+    fn finish(&mut self, current: &Current) {
+        self.before = u64::from(current.offset);
+        self.report.bytes += self.before;
+    }
+
+    fn open_next(&mut self) -> Result<bool, StorageError> {
+        if self.segment == self.last_segment {
+            return Ok(false);
+        }
+        self.segment += 1;
+        let is_last = self.segment == self.last_segment;
+        let path = segment_path(&self.dir, self.segment);
+        let file = match self.disk.open_read(&path) {
+            Ok(file) => file,
+            // A node that opens its log removes a last segment without frames.
+            Err(error) if is_last && error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StorageError::io("opening", &path)(error)),
+        };
+        let (file, header) = match SegmentFile::open(path.clone(), file, self.segment, &self.owner)? {
+            Ok(opened) => opened,
+            // A node that creates a segment has not written its header yet.
+            Err(_) if is_last => return Ok(false),
+            Err(damage) => return Err(StorageError::corrupt(&path, 0, damage)),
+        };
+        self.check_follows(&path, &header)?;
+        let bytes = file.read_all()?;
+        let offset = HEADER_BYTES as u32;
+        self.current = Some(Current { file, path: path.into(), bytes, offset, counter: 0 });
+        self.report.segments += 1;
+        Ok(true)
+    }
+
+    fn check_follows(&mut self, path: &Path, header: &SegmentHeader) -> Result<(), StorageError> {
+        let found = self.before;
+        if found != header.previous_length {
+            let before = segment_path(&self.dir, self.segment - 1);
+            let what = CorruptionKind::Length { expected: header.previous_length, found };
+            return Err(StorageError::corrupt(&before, found.min(header.previous_length), what));
+        }
+        if header.standing != self.report.standing {
+            return Err(StorageError::corrupt(path, 0, CorruptionKind::Standpoint));
+        }
+        let identity = header.identity;
+        (self.owner.cluster, self.owner.node) = (Some(identity.cluster), Some(identity.node));
+        (self.report.cluster, self.report.node) = (Some(identity.cluster), Some(identity.node));
+        Ok(())
+    }
+
+    fn take(&mut self, current: &Current, scanned: Scanned) -> Result<(), StorageError> {
+        let Scanned { record, offset, .. } = scanned;
+        self.report.standing.follow(&record).map_err(|error| current.file.corrupt(offset, error))?;
+        match record {
+            Record::Entry { at, body } => self.pending.push_back(HistoryEntry {
+                entry: LogEntry { at, body: shared(body) },
+                file: Arc::clone(&current.path),
+                offset: u64::from(offset),
+            }),
+            Record::Truncation { keep } => {
+                let kept = |entry: &HistoryEntry| keep.is_some_and(|keep| entry.entry.at.index <= keep.index);
+                while self.pending.pop_back_if(|entry| !kept(entry)).is_some() {}
+            }
+            Record::Committed(position) => self.release(position.index),
+            Record::PurgeFloor(purge) => self.take_floor(purge),
+            Record::Vote(_) | Record::Closed => {}
+        }
+        Ok(())
+    }
+
+    fn take_floor(&mut self, PurgeFloor { floor, history_through }: PurgeFloor) {
+        if let Some(through) = history_through {
+            self.release(through);
+        }
+        while self.pending.pop_front_if(|entry| entry.entry.at.index <= floor.index).is_some() {}
+        let from = history_through.map_or(0, |through| through + 1);
+        if from <= floor.index {
+            self.ready.push_back(History::Gap { from, through: floor.index });
+        }
+    }
+
+    /// Everything up to `through` is history.
+    fn release(&mut self, through: LogIndex) {
+        while let Some(entry) = self.pending.pop_front_if(|entry| entry.entry.at.index <= through) {
+            self.report.entries += 1;
+            self.ready.push_back(History::Entry(entry));
+        }
+    }
+}
+
+impl Current {
+    fn step(&mut self) -> Result<Step, StorageError> {
+        let mut scan = Scan::resume(&self.file, &self.bytes, self.offset, self.counter);
+        let step = scan.step()?;
+        (self.offset, self.counter) = (scan.offset, scan.counter);
+        Ok(step)
+    }
+
+    fn tail(&self) -> TornTail {
+        let offset = u64::from(self.offset);
+        TornTail { file: self.path.to_path_buf(), offset, bytes: self.bytes.len() as u64 - offset }
+    }
+}
+
+impl Iterator for LogReader {
+    type Item = Result<History, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() && !self.ended {
+            match self.read_on() {
+                Ok(more) => self.ended = !more,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.ready.pop_front().map(Ok)
+    }
+}

@@ -1,0 +1,195 @@
+//! Opens what an earlier process left: believes it, cuts a torn tail, or refuses.
+//!
+//! ```text
+//!   headers of all segments ──▶ lengths and owners agree ──▶ start: the newest segment that began at or below the floor
+//!   from there: sync, read, follow every frame ──▶ view
+//!   last segment only: a torn tail is cut; a segment left without frames is removed
+//! ```
+//!
+//! A torn tail is no loss: nobody was told of it, and the node votes as before.
+
+use super::disk::{Disk, DiskFile};
+use super::error::{CorruptionKind, StorageError};
+use super::scan::{Scan, Scanned, Step};
+use super::segment_file::{Owner, Place, SegmentFile, list_segments, segment_path};
+use super::segment_writer::Next;
+use super::view::LogView;
+use events::log::frame::FrameDamage;
+use events::log::record::Record;
+use events::log::segment::{HEADER_BYTES, SegmentHeader};
+use events::log::standing::{Standing, StandingError};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What was found.
+pub(super) struct Recovered {
+    pub(super) view: LogView,
+    pub(super) next: Next,
+}
+
+/// A segment's header and length.
+struct Outline {
+    header: SegmentHeader,
+    length: u64,
+}
+
+struct Outlines {
+    outlines: Vec<Outline>,
+    /// A segment was begun after the last one here, so that one had been durable as a whole.
+    last_is_whole: bool,
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    owner: &'a Owner,
+}
+
+pub(super) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    owner: &Owner,
+    cache_bytes_max: usize,
+) -> Result<Recovered, StorageError> {
+    let recovery = Recovery { disk, dir, owner };
+    disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
+    let Outlines { outlines, last_is_whole } = recovery.outlines()?;
+    let start = first_needed(&outlines);
+    let standing = outlines.get(start).map_or(Standing::default(), |outline| outline.header.standing);
+    let mut view = LogView::new(standing, cache_bytes_max);
+    let mut end = 0;
+    for (position, outline) in outlines.iter().enumerate().skip(start) {
+        let may_be_torn = position + 1 == outlines.len() && !last_is_whole;
+        end = recovery.follow(outline, may_be_torn, &mut view)?;
+    }
+    let next = match outlines.last() {
+        None => Next { segment: 1, generation: 1, previous_length: 0 },
+        Some(last) => recovery.after(last, end)?,
+    };
+    Ok(Recovered { view, next })
+}
+
+impl Recovery<'_> {
+    /// Reads all headers and holds them against each other.
+    fn outlines(&self) -> Result<Outlines, StorageError> {
+        let count = list_segments(self.disk, self.dir)?;
+        let mut outlines: Vec<Outline> = Vec::new();
+        for segment in 1..=count {
+            let Some((file, header)) = self.open(segment, segment == count)? else {
+                return Ok(Outlines { outlines, last_is_whole: true });
+            };
+            if let Some(before) = outlines.last() {
+                check_follows(self.dir, before, &header)?;
+            }
+            outlines.push(Outline { header, length: file.length()? });
+        }
+        Ok(Outlines { outlines, last_is_whole: false })
+    }
+
+    /// Opens a segment. A last one whose creation a crash cut short held no frame yet: it is removed, and `None`.
+    fn open(
+        &self,
+        segment: u64,
+        is_last: bool,
+    ) -> Result<Option<(SegmentFile, SegmentHeader)>, StorageError> {
+        let path = segment_path(self.dir, segment);
+        let file = self.disk.open_write(&path).map_err(StorageError::io("opening", &path))?;
+        match SegmentFile::open(path.clone(), Arc::clone(&file), segment, self.owner)? {
+            Ok(opened) => Ok(Some(opened)),
+            Err(_) if is_last && is_headers_at_most(&*file, &path)? => {
+                tracing::warn!(file = %path.display(), "a segment whose creation was cut short is removed");
+                self.remove(&path)?;
+                Ok(None)
+            }
+            Err(damage) => Err(StorageError::corrupt(&path, 0, damage)),
+        }
+    }
+
+    /// Follows a segment's frames; returns where they end, after cutting a torn tail.
+    fn follow(&self, outline: &Outline, may_be_torn: bool, view: &mut LogView) -> Result<u32, StorageError> {
+        let number = outline.header.identity.segment;
+        let path = segment_path(self.dir, number);
+        let Some((segment, header)) = self.open(number, false)? else { return Ok(0) };
+        if header.standing != *view.standing() {
+            return Err(StorageError::corrupt(&path, 0, CorruptionKind::Standpoint));
+        }
+        segment.file.sync_data().map_err(StorageError::io("syncing", &path))?;
+        let bytes = segment.read_all()?;
+        let segment = Arc::new(segment);
+        let mut scan = Scan::new(&segment, &bytes);
+        loop {
+            match scan.step()? {
+                Step::Record(scanned) => {
+                    let offset = scanned.offset;
+                    take(view, &segment, scanned).map_err(|error| segment.corrupt(offset, error))?;
+                }
+                Step::End => return Ok(scan.offset),
+                Step::TornTail(damage) if may_be_torn => {
+                    cut(&segment, scan.offset, damage, bytes.len())?;
+                    return Ok(scan.offset);
+                }
+                // The segment after it began only when this one was durable as a whole.
+                Step::TornTail(damage) => return Err(segment.corrupt(scan.offset, damage)),
+            }
+        }
+    }
+
+    /// Which segment comes after the last. One without frames gives its number back, but not its generation.
+    fn after(&self, last: &Outline, end: u32) -> Result<Next, StorageError> {
+        let SegmentHeader { identity, previous_length, .. } = last.header;
+        let generation = identity.generation + 1;
+        if end as usize == HEADER_BYTES {
+            self.remove(&segment_path(self.dir, identity.segment))?;
+            return Ok(Next { segment: identity.segment, generation, previous_length });
+        }
+        Ok(Next { segment: identity.segment + 1, generation, previous_length: u64::from(end) })
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        self.disk.remove(path).map_err(StorageError::io("removing", path))?;
+        self.disk.sync_dir(self.dir).map_err(StorageError::io("syncing", self.dir))
+    }
+}
+
+fn is_headers_at_most(file: &dyn DiskFile, path: &Path) -> Result<bool, StorageError> {
+    let length = file.length().map_err(StorageError::io("reading the length of", path))?;
+    Ok(length <= HEADER_BYTES as u64)
+}
+
+fn check_follows(dir: &Path, before: &Outline, header: &SegmentHeader) -> Result<(), StorageError> {
+    let path = segment_path(dir, before.header.identity.segment);
+    if before.length != header.previous_length {
+        let what = CorruptionKind::Length { expected: header.previous_length, found: before.length };
+        return Err(StorageError::corrupt(&path, before.length.min(header.previous_length), what));
+    }
+    Ok(())
+}
+
+/// The newest segment before which nothing above the purge floor was written.
+fn first_needed(outlines: &[Outline]) -> usize {
+    let floor = outlines.last().and_then(|last| last.header.standing.floor).map(|floor| floor.index);
+    outlines
+        .iter()
+        .rposition(|outline| outline.header.standing.last.map(|last| last.index) <= floor)
+        .unwrap_or(0)
+}
+
+fn take(view: &mut LogView, segment: &Arc<SegmentFile>, scanned: Scanned) -> Result<(), StandingError> {
+    let Scanned { record, offset, length } = scanned;
+    match record {
+        Record::Vote(vote) => view.save_vote(vote),
+        Record::Entry { at, .. } => view.recover(at, Place { segment: Arc::clone(segment), offset, length }),
+        Record::Truncation { keep } => view.recover_truncation(keep),
+        Record::Committed(position) => view.commit(position).map(|_| ()),
+        Record::PurgeFloor(purge) => view.recover_floor(purge),
+        Record::Closed => Ok(()),
+    }
+}
+
+fn cut(segment: &SegmentFile, offset: u32, damage: FrameDamage, length: usize) -> Result<(), StorageError> {
+    let SegmentFile { path, file, .. } = segment;
+    let bytes = length - offset as usize;
+    tracing::warn!(file = %path.display(), offset, bytes, %damage, "a torn tail that nobody was told of is cut");
+    file.truncate(u64::from(offset)).map_err(StorageError::io("cutting", path))?;
+    file.sync_data().map_err(StorageError::io("syncing", path))
+}

@@ -1,0 +1,170 @@
+//! One segment as a file: names, headers, whole reads, single entries.
+
+use super::disk::{Disk, DiskFile};
+use super::error::{CorruptionKind, StorageError};
+use super::view::LogEntry;
+use bytes::Bytes;
+use events::ids::{ClusterId, NodeId};
+use events::log::frame::Frame;
+use events::log::keys::SegmentKeys;
+use events::log::record::{EntryBody, LogPosition, Record};
+use events::log::segment::{HEADER_BYTES, HeaderError, SealedHeader, SegmentCipher, SegmentHeader};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open segment whose header was believed.
+pub(super) struct SegmentFile {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) cipher: SegmentCipher,
+}
+
+/// Where an entry's frame lies.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) segment: Arc<SegmentFile>,
+    pub(super) offset: u32,
+    pub(super) length: u32,
+}
+
+/// Whose log is to be read, and with which keys.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    /// `None` reads any cluster's.
+    pub(super) cluster: Option<ClusterId>,
+    /// `None` reads any node's.
+    pub(super) node: Option<NodeId>,
+    pub(super) keys: SegmentKeys,
+}
+
+/// `segment-0000000000000001.log`
+pub(super) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("segment-{segment:016}.log"))
+}
+
+/// The numbers of the segments in `dir`, which must count from 1 without a gap. Other files are left alone.
+pub(super) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<u64, StorageError> {
+    let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
+    let mut last = 0;
+    for segment in names.iter().filter_map(|name| segment_number(name)) {
+        if segment != last + 1 {
+            return Err(StorageError::corrupt(&segment_path(dir, last + 1), 0, CorruptionKind::Missing));
+        }
+        last = segment;
+    }
+    Ok(last)
+}
+
+fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("segment-")?.strip_suffix(".log")?;
+    let all_digits = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok())?
+}
+
+impl SegmentFile {
+    /// Reads and believes the header of `segment`, or says why not. `Ok(Err(_))`: the header is damaged.
+    pub(super) fn open(
+        path: PathBuf,
+        file: Arc<dyn DiskFile>,
+        segment: u64,
+        owner: &Owner,
+    ) -> Result<Result<(SegmentFile, SegmentHeader), HeaderError>, StorageError> {
+        let bytes = read_range(&*file, 0, HEADER_BYTES).map_err(StorageError::io("reading", &path))?;
+        let sealed = match SealedHeader::parse(&bytes) {
+            Ok(sealed) => sealed,
+            Err(error @ (HeaderError::UnknownVersion(_) | HeaderError::Malformed)) => {
+                return Err(StorageError::corrupt(&path, 0, error));
+            }
+            Err(error @ (HeaderError::Short | HeaderError::Magic | HeaderError::Checksum)) => {
+                return Ok(Err(error));
+            }
+        };
+        owner.check(&path, sealed.claims())?;
+        let found = sealed.claims().identity.segment;
+        if found != segment {
+            return Err(StorageError::corrupt(&path, 0, CorruptionKind::Misplaced { found }));
+        }
+        match sealed.unlock(&owner.keys) {
+            Ok((header, cipher)) => Ok(Ok((SegmentFile { path, file, cipher }, header))),
+            Err(source) => Err(StorageError::Key { path, source }),
+        }
+    }
+
+    /// Everything in the file.
+    pub(super) fn read_all(&self) -> Result<Vec<u8>, StorageError> {
+        let length = self.length()? as usize;
+        read_range(&*self.file, 0, length).map_err(StorageError::io("reading", &self.path))
+    }
+
+    pub(super) fn length(&self) -> Result<u64, StorageError> {
+        self.file.length().map_err(StorageError::io("reading the length of", &self.path))
+    }
+
+    pub(super) fn corrupt(&self, offset: u32, what: impl Into<CorruptionKind>) -> StorageError {
+        StorageError::corrupt(&self.path, u64::from(offset), what)
+    }
+}
+
+impl Place {
+    /// Reads the entry that lies here.
+    pub(super) fn read(&self, expected: LogPosition) -> Result<LogEntry, StorageError> {
+        let segment = &self.segment;
+        let bytes = read_range(&*segment.file, u64::from(self.offset), self.length as usize)
+            .map_err(StorageError::io("reading", &segment.path))?;
+        let frame = Frame::read(segment.cipher.identity(), self.offset, &bytes)
+            .map_err(|damage| segment.corrupt(self.offset, damage))?;
+        let record = segment.cipher.open(&frame).map_err(|refusal| segment.corrupt(self.offset, refusal))?;
+        match record {
+            Record::Entry { at, body } if at == expected => Ok(LogEntry { at, body: shared(body) }),
+            _ => Err(segment.corrupt(self.offset, CorruptionKind::NotTheEntry { expected: expected.index })),
+        }
+    }
+}
+
+impl Owner {
+    fn check(&self, path: &Path, header: &SegmentHeader) -> Result<(), StorageError> {
+        let identity = &header.identity;
+        let path = || path.to_owned();
+        if let Some(expected) = self.cluster.filter(|cluster| *cluster != identity.cluster) {
+            return Err(StorageError::OtherCluster { path: path(), found: identity.cluster, expected });
+        }
+        if let Some(expected) = self.node.filter(|node| *node != identity.node) {
+            return Err(StorageError::OtherNode { path: path(), found: identity.node, expected });
+        }
+        Ok(())
+    }
+}
+
+/// The body with its bytes shared instead of owned.
+pub(super) fn shared(body: EntryBody) -> EntryBody<Bytes> {
+    match body {
+        EntryBody::Blank => EntryBody::Blank,
+        EntryBody::Batch(bytes) => EntryBody::Batch(bytes.into()),
+        EntryBody::Membership(bytes) => EntryBody::Membership(bytes.into()),
+    }
+}
+
+/// Up to `length` bytes from `offset` on; fewer only at the end of the file.
+pub(super) fn read_range(file: &dyn DiskFile, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let read = file.read_at(offset, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_segments_are_read_as_such() {
+        let name = segment_path(Path::new("/data"), 42);
+        assert_eq!(segment_number(name.file_name().unwrap().to_str().unwrap()), Some(42));
+        for other in
+            ["segment-42.log", "segment-0000000000000042.tmp", "lock", "segment-+000000000000042.log"]
+        {
+            assert_eq!(segment_number(other), None, "{other}");
+        }
+    }
+}

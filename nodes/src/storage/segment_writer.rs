@@ -1,0 +1,156 @@
+//! Writes the stream: seals records into frames, and begins a new segment when it must.
+//!
+//! A segment begins at an open, at a truncation (both are new generations) and when the last one is full. It begins
+//! only after the one before it is durable as a whole, and holds frames only after its own header and name are durable.
+
+use super::disk::Disk;
+use super::error::StorageError;
+use super::segment_file::{Place, SegmentFile, segment_path};
+use crate::entropy::Entropy;
+use bytes::Bytes;
+use events::ids::{ClusterId, NodeId};
+use events::log::frame::FramePlace;
+use events::log::keys::{KeyEncryptionKey, SALT_BYTES};
+use events::log::record::Record;
+use events::log::segment::{HEADER_BYTES, SegmentHeader, SegmentIdentity};
+use events::log::standing::Standing;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What every segment of this log shares.
+pub(super) struct Stationery {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) dir: PathBuf,
+    pub(super) cluster: ClusterId,
+    pub(super) node: NodeId,
+    pub(super) key: KeyEncryptionKey,
+    pub(super) segment_bytes_target: u64,
+}
+
+/// Which segment comes next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next {
+    pub(super) segment: u64,
+    pub(super) generation: u64,
+    pub(super) previous_length: u64,
+}
+
+pub(super) struct SegmentWriter {
+    stationery: Stationery,
+    standing: Standing,
+    current: Arc<SegmentFile>,
+    /// Sealed frames that are not written yet; they begin at offset `written`.
+    buffer: Vec<u8>,
+    written: u32,
+    durable: u32,
+    counter: u32,
+}
+
+impl SegmentWriter {
+    /// Begins the first segment of this open.
+    pub(super) fn begin(
+        stationery: Stationery,
+        standing: Standing,
+        next: Next,
+    ) -> Result<Self, StorageError> {
+        let current = create(&stationery, standing, next)?;
+        Ok(SegmentWriter {
+            stationery,
+            standing,
+            current,
+            buffer: Vec::new(),
+            written: HEADER_BYTES as u32,
+            durable: HEADER_BYTES as u32,
+            counter: 0,
+        })
+    }
+
+    /// Seals a record; it is on its way once [`Self::write`] returns, and durable once [`Self::sync`] does.
+    pub(super) fn push(&mut self, record: &Record<Bytes>) -> Result<Place, StorageError> {
+        if matches!(record, Record::Truncation { .. }) {
+            self.begin_next(self.current.cipher.identity().generation + 1)?;
+        } else if u64::from(self.end()) >= self.stationery.segment_bytes_target {
+            self.begin_next(self.current.cipher.identity().generation)?;
+        }
+        self.standing.follow(record)?;
+        let place = FramePlace { offset: self.end(), counter: self.counter, durable: self.durable };
+        let length = self.current.cipher.seal(place, record, &mut self.buffer)?;
+        self.counter += 1;
+        Ok(Place { segment: Arc::clone(&self.current), offset: place.offset, length })
+    }
+
+    /// Hands everything sealed to the operating system.
+    pub(super) fn write(&mut self) -> Result<(), StorageError> {
+        if !self.buffer.is_empty() {
+            let SegmentFile { path, file, .. } = &*self.current;
+            file.write_at(u64::from(self.written), &self.buffer)
+                .map_err(StorageError::io("writing to", path))?;
+            self.written = self.end();
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable.
+    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
+        self.write()?;
+        if self.durable < self.written {
+            let SegmentFile { path, file, .. } = &*self.current;
+            file.sync_data().map_err(StorageError::io("syncing", path))?;
+            self.durable = self.written;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable and says so in a last frame, so that damage done later is never taken for a torn tail.
+    pub(super) fn close(&mut self) -> Result<(), StorageError> {
+        self.sync()?;
+        if self.counter > 0 {
+            self.push(&Record::Closed)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> u32 {
+        self.written + self.buffer.len() as u32
+    }
+
+    fn begin_next(&mut self, generation: u64) -> Result<(), StorageError> {
+        self.sync()?;
+        let segment = self.current.cipher.identity().segment + 1;
+        let next = Next { segment, generation, previous_length: u64::from(self.written) };
+        self.current = create(&self.stationery, self.standing, next)?;
+        self.written = HEADER_BYTES as u32;
+        self.durable = HEADER_BYTES as u32;
+        self.counter = 0;
+        Ok(())
+    }
+}
+
+/// Creates a segment that holds its header, durable in content and name.
+fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc<SegmentFile>, StorageError> {
+    let Stationery { disk, entropy, dir, cluster, node, key, .. } = stationery;
+    let mut salt = [0; SALT_BYTES];
+    entropy.fill(&mut salt);
+    let header = SegmentHeader {
+        identity: SegmentIdentity {
+            cluster: *cluster,
+            node: *node,
+            segment: next.segment,
+            generation: next.generation,
+        },
+        key_id: key.id(),
+        salt,
+        previous_length: next.previous_length,
+        standing,
+    };
+    let (bytes, cipher) = header.seal(key);
+    let path = segment_path(dir, next.segment);
+    let file = disk.create_new(&path).map_err(StorageError::io("creating", &path))?;
+    file.write_at(0, &bytes).map_err(StorageError::io("writing to", &path))?;
+    file.sync_data().map_err(StorageError::io("syncing", &path))?;
+    disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
+    Ok(Arc::new(SegmentFile { path, file, cipher }))
+}

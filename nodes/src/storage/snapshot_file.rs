@@ -1,0 +1,257 @@
+//! Snapshots as files: whole or not there at all.
+//!
+//! A snapshot is written to a temporary file, synced, renamed, and its name synced; so a file that has a snapshot's
+//! name is complete, and damage in it came later. The last two are kept.
+
+use super::disk::{Disk, DiskFile};
+use super::error::{CorruptionKind, StorageError};
+use super::segment_file::read_range;
+use crate::entropy::Entropy;
+use events::ids::{ClusterId, LogIndex, NodeId};
+use events::log::keys::{SALT_BYTES, SegmentKeys};
+use events::log::segment::HeaderError;
+use events::log::snapshot::{
+    PART_BYTES, PART_OVERHEAD_BYTES, SNAPSHOT_HEADER_BYTES, SealedSnapshotHeader, SnapshotCipher,
+    SnapshotHeader,
+};
+use parking_lot::Mutex;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many snapshots are kept: the newest, and one to fall back to should the newest be damaged.
+const KEPT: usize = 2;
+
+/// Whose snapshots, where, and with which keys.
+#[derive(Clone, Debug)]
+pub struct SnapshotOptions {
+    /// The snapshots' own directory; created if missing.
+    pub dir: PathBuf,
+    pub cluster: ClusterId,
+    pub node: NodeId,
+    pub keys: SegmentKeys,
+}
+
+/// The snapshots of one node.
+pub struct SnapshotFiles {
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    options: SnapshotOptions,
+    saving: Mutex<()>,
+}
+
+/// A snapshot as it was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    /// The last log index that the state contains.
+    pub index: LogIndex,
+    pub meta: Vec<u8>,
+    pub state: Vec<u8>,
+}
+
+/// The newest snapshot that is whole, and what was wrong with newer ones.
+///
+/// Whoever falls back to an older one must check that the log still reaches down to it: entries at or below the purge
+/// floor are hidden from raft.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub snapshot: Option<StoredSnapshot>,
+    pub damaged: Vec<StorageError>,
+}
+
+impl SnapshotFiles {
+    /// Opens the directory and removes what a crash left half written. Blocks on the disk, as everything here.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        entropy: Arc<dyn Entropy>,
+        options: SnapshotOptions,
+    ) -> Result<SnapshotFiles, StorageError> {
+        let dir = &options.dir;
+        disk.create_dir(dir).map_err(StorageError::io("creating", dir))?;
+        if let Some(parent) = dir.parent() {
+            disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;
+        }
+        let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
+        for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+            let path = dir.join(name);
+            disk.remove(&path).map_err(StorageError::io("removing", &path))?;
+        }
+        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
+        Ok(SnapshotFiles { disk, entropy, options, saving: Mutex::new(()) })
+    }
+
+    /// Saves a snapshot of the state at `index`. When this returns it is durable, and older ones beyond the one before
+    /// it are removed.
+    pub fn save(&self, index: LogIndex, meta: &[u8], state: &[u8]) -> Result<(), StorageError> {
+        let _saving = self.saving.lock();
+        let (temporary, path) = (self.path(index, "tmp"), self.path(index, "snap"));
+        match self.disk.remove(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(StorageError::io("removing", &temporary)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let file = self.disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
+        self.write(&*file, &temporary, index, [meta, state])?;
+        file.sync_data().map_err(StorageError::io("syncing", &temporary))?;
+        self.disk.rename(&temporary, &path).map_err(StorageError::io("renaming to", &path))?;
+        self.sync_dir()?;
+        self.remove_old()
+    }
+
+    /// Loads the newest snapshot that is whole.
+    pub fn load_newest(&self) -> Result<Loaded, StorageError> {
+        let mut loaded = Loaded::default();
+        for index in self.indices()?.into_iter().rev() {
+            match self.load(index) {
+                Ok(snapshot) => {
+                    loaded.snapshot = Some(snapshot);
+                    break;
+                }
+                Err(error @ StorageError::Corrupt(_)) => {
+                    tracing::error!(%error, "a damaged snapshot is passed over");
+                    loaded.damaged.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn write(
+        &self,
+        file: &dyn DiskFile,
+        path: &Path,
+        index: LogIndex,
+        [meta, state]: [&[u8]; 2],
+    ) -> Result<(), StorageError> {
+        let SnapshotOptions { cluster, node, keys, .. } = &self.options;
+        let mut salt = [0; SALT_BYTES];
+        self.entropy.fill(&mut salt);
+        let header = SnapshotHeader {
+            cluster: *cluster,
+            node: *node,
+            index,
+            key_id: keys.newest().id(),
+            salt,
+            meta_length: meta.len() as u64,
+            state_length: state.len() as u64,
+        };
+        let (bytes, cipher) = header.seal(keys.newest());
+        let put =
+            |offset, bytes: &[u8]| file.write_at(offset, bytes).map_err(StorageError::io("writing to", path));
+        put(0, &bytes)?;
+        let mut offset = SNAPSHOT_HEADER_BYTES as u64;
+        let parts = (meta.len() + state.len()).div_ceil(PART_BYTES);
+        for number in 0..parts {
+            let mut part = cut_out(meta, state, number * PART_BYTES);
+            cipher.seal_part(number as u64, &mut part);
+            put(offset, &part)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn load(&self, index: LogIndex) -> Result<StoredSnapshot, StorageError> {
+        let path = self.path(index, "snap");
+        let file = self.disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
+        let (header, cipher) = self.open_header(&*file, &path, index)?;
+        let found = file.length().map_err(StorageError::io("reading the length of", &path))?;
+        if header.file_length() != Some(found) {
+            return Err(StorageError::corrupt(&path, found, CorruptionKind::SnapshotPart));
+        }
+        let mut meta = read_parts(&*file, &path, &header, &cipher)?;
+        let state = meta.split_off(header.meta_length as usize);
+        Ok(StoredSnapshot { index, meta, state })
+    }
+
+    fn open_header(
+        &self,
+        file: &dyn DiskFile,
+        path: &Path,
+        index: LogIndex,
+    ) -> Result<(SnapshotHeader, SnapshotCipher), StorageError> {
+        let SnapshotOptions { cluster, node, keys, .. } = &self.options;
+        let bytes = read_range(file, 0, SNAPSHOT_HEADER_BYTES).map_err(StorageError::io("reading", path))?;
+        let sealed =
+            SealedSnapshotHeader::parse(&bytes).map_err(|error| StorageError::corrupt(path, 0, error))?;
+        let claims = sealed.claims();
+        if claims.cluster != *cluster {
+            let (path, found) = (path.to_owned(), claims.cluster);
+            return Err(StorageError::OtherCluster { path, found, expected: *cluster });
+        }
+        if claims.node != *node {
+            let (path, found) = (path.to_owned(), claims.node);
+            return Err(StorageError::OtherNode { path, found, expected: *node });
+        }
+        if claims.index != index {
+            return Err(StorageError::corrupt(path, 0, HeaderError::Malformed));
+        }
+        sealed.unlock(keys).map_err(|source| StorageError::Key { path: path.to_owned(), source })
+    }
+
+    /// Indices of the snapshots that are there, oldest first.
+    fn indices(&self) -> Result<Vec<LogIndex>, StorageError> {
+        let dir = &self.options.dir;
+        let names = self.disk.list(dir).map_err(StorageError::io("listing", dir))?;
+        let index = |name: &String| name.strip_prefix("snapshot-")?.strip_suffix(".snap")?.parse().ok();
+        let mut indices: Vec<LogIndex> = names.iter().filter_map(index).collect();
+        indices.sort_unstable();
+        Ok(indices)
+    }
+
+    fn remove_old(&self) -> Result<(), StorageError> {
+        let indices = self.indices()?;
+        let old = &indices[..indices.len().saturating_sub(KEPT)];
+        for index in old {
+            let path = self.path(*index, "snap");
+            self.disk.remove(&path).map_err(StorageError::io("removing", &path))?;
+        }
+        if old.is_empty() { Ok(()) } else { self.sync_dir() }
+    }
+
+    fn path(&self, index: LogIndex, extension: &str) -> PathBuf {
+        self.options.dir.join(format!("snapshot-{index:020}.{extension}"))
+    }
+
+    fn sync_dir(&self) -> Result<(), StorageError> {
+        let dir = &self.options.dir;
+        self.disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+    }
+}
+
+/// Up to one part of meta ‖ state, from `start` on.
+fn cut_out(meta: &[u8], state: &[u8], start: usize) -> Vec<u8> {
+    let end = (start + PART_BYTES).min(meta.len() + state.len());
+    let mut part = Vec::with_capacity(end - start + PART_OVERHEAD_BYTES);
+    part.extend_from_slice(&meta[start.min(meta.len())..end.min(meta.len())]);
+    let in_state = |at: usize| at.saturating_sub(meta.len());
+    part.extend_from_slice(&state[in_state(start)..in_state(end)]);
+    part
+}
+
+fn read_parts(
+    file: &dyn DiskFile,
+    path: &Path,
+    header: &SnapshotHeader,
+    cipher: &SnapshotCipher,
+) -> Result<Vec<u8>, StorageError> {
+    let length = (header.meta_length + header.state_length) as usize;
+    let mut content = Vec::with_capacity(length);
+    let mut offset = SNAPSHOT_HEADER_BYTES as u64;
+    for number in 0.. {
+        let left = length - content.len();
+        if left == 0 {
+            break;
+        }
+        let mut part = read_range(file, offset, left.min(PART_BYTES) + PART_OVERHEAD_BYTES)
+            .map_err(StorageError::io("reading", path))?;
+        let sealed = part.len() as u64;
+        cipher
+            .open_part(number, &mut part)
+            .map_err(|_| StorageError::corrupt(path, offset, CorruptionKind::SnapshotPart))?;
+        content.extend_from_slice(&part);
+        offset += sealed;
+    }
+    Ok(content)
+}
