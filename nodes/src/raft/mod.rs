@@ -8,6 +8,7 @@
 //! ```
 
 pub mod leadership;
+pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod receive;
