@@ -20,11 +20,13 @@ use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 /// So long after a person reinstated a device, automation leaves it alone, in milliseconds of log time.
 pub(crate) const HANDS_OFF_MILLIS: u64 = 3_600_000;
 
-/// What policy asks for now and nobody ordered yet; nothing while the breaker is open.
+/// What policy asks for now and nobody ordered yet, the first convicted first; nothing while the breaker is open.
 #[must_use]
 pub(crate) fn wanted(state: &State) -> Vec<WantOperation> {
-    let clones = state.index.open_flags.keys().filter(|(kind, _)| *kind == FlagKind::Clone);
-    clones.filter_map(|(_, subject)| wanted_for(state, subject)).collect()
+    let open = state.index.open_flags.iter().filter(|((kind, _), _)| *kind == FlagKind::Clone);
+    let mut clones: Vec<_> = open.map(|((_, subject), at)| (at, subject)).collect();
+    clones.sort();
+    clones.into_iter().filter_map(|(_, subject)| wanted_for(state, subject)).collect()
 }
 
 /// What policy asks for because of an open `clone` flag on this subject.

@@ -67,7 +67,8 @@ pub(crate) enum Origin {
 pub(crate) struct Superseded {
     pub link: Link,
     pub window: Window,
-    /// The log index at which its successor was confirmed.
+    /// The log index at which its successor was confirmed, or at which it was last resumed all the same: what was
+    /// asked for before that is late.
     pub at: LogIndex,
     pub generation: Generation,
 }
@@ -161,6 +162,9 @@ impl Session {
 
     /// Remembers a fork, unless an earlier one says the same or there is no place.
     pub(crate) fn remember_fork(&mut self, fork: Fork) {
+        if let Some(old) = self.superseded.iter_mut().find(|old| old.link.epoch == fork.from) {
+            old.at = fork.index;
+        }
         self.forks.retain(|kept| kept.generation == fork.generation);
         let known = self.forks.iter().any(|kept| kept.other == fork.other && kept.from <= fork.from);
         if !known && self.forks.len() < FORKS_KEPT {

@@ -1,1 +1,147 @@
+//! Copies: how two holders of one secret are told from one honest terminal (protocol.md rules 2 and 4).
 
+use crate::terminal::{COMMITTED, Heartbeat, Terminal};
+use crate::world::{DAY, World, source};
+use events::vocabulary::FlagCleared;
+use events::vocabulary::shared::{FlagKind, Legitimacy};
+use projector::view::FlagSubject;
+use projector::{Effect, HeartbeatStatus, Notice};
+
+const EVIDENCE: Heartbeat = Heartbeat::Judged(HeartbeatStatus::CloneEvidence);
+
+fn copy_of(terminal: &Terminal) -> Terminal {
+    Terminal { source: source("garage-9"), entropy: terminal.entropy + 500_000, ..terminal.clone() }
+}
+
+#[test]
+fn a_complete_copy_that_resumes_and_the_honest_one_that_resumes_after_it_convict_the_device() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = copy_of(&honest);
+    assert!(copy.resume(&mut world));
+    assert_eq!(copy.beat(&mut world), COMMITTED);
+    assert_eq!(honest.beat(&mut world), Heartbeat::Refused(projector::Judgement::Stale));
+    assert!(honest.resume(&mut world));
+    let fork = world.applied();
+    assert_eq!(world.legitimacy(honest.id), Legitimacy::Suspect);
+    assert_eq!(world.flags(), [], "a fork alone proves nothing");
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert!(copy.resume(&mut world), "the second voice");
+    let subject = FlagSubject::Device(honest.id);
+    let flag = world.the_flag(FlagKind::Clone, &subject);
+    assert_eq!(flag.evidence, [fork, world.applied()]);
+    assert_eq!(world.flags(), [(FlagKind::Clone, subject)]);
+}
+
+#[test]
+fn the_current_branch_that_beats_with_a_newer_seen_after_the_fork_convicts() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let stolen = copy_of(&honest);
+    assert!(honest.resume(&mut world));
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert!(stolen.clone().resume(&mut world), "the thief wakes up with an old state");
+    assert_eq!(honest.beat(&mut world), COMMITTED, "sealed before it had seen anything after the fork");
+    assert_eq!(world.flags(), []);
+    assert_eq!(honest.beat(&mut world), EVIDENCE);
+    assert_eq!(world.flags().len(), 1);
+}
+
+#[test]
+fn a_thief_who_forks_again_and_again_does_not_hide_his_first_fork() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut stolen = copy_of(&honest);
+    assert!(honest.resume(&mut world));
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert!(stolen.clone().resume(&mut world));
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    stolen.entropy += 1000;
+    assert!(stolen.clone().resume(&mut world), "just before the honest one speaks again");
+    assert_eq!(honest.beat(&mut world), EVIDENCE);
+}
+
+#[test]
+fn rule_2_one_sequence_with_two_contents_convicts_at_once() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = honest.clone();
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    copy.entropy += 1;
+    assert_eq!(copy.beat(&mut world), EVIDENCE);
+    let flag = world.the_flag(FlagKind::Clone, &FlagSubject::Device(honest.id));
+    assert_eq!((flag.count, flag.evidence), (1, vec![world.applied()]));
+}
+
+#[test]
+fn rule_2_one_sequence_with_two_contents_convicts_in_an_epoch_that_was_just_superseded() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = copy_of(&honest);
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert!(honest.resume(&mut world));
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert_eq!(copy.beat(&mut world), EVIDENCE);
+}
+
+#[test]
+fn two_nodes_admit_the_same_sequence_with_two_contents_and_the_second_row_is_asked_again() {
+    let mut world = World::new();
+    let terminal = Terminal::alive(&mut world, 1);
+    let heard = |digest| projector::Heard { epoch: 1, sequence: 2, digest, acked: 1, seen: terminal.seen };
+    assert_eq!(world.row(terminal.row(&heard(7))).status, HeartbeatStatus::Committed);
+    assert_eq!(world.row(terminal.row(&heard(8))).status, HeartbeatStatus::Again);
+    let judged = world.fold.judge(terminal.slot, &heard(8));
+    assert_eq!(judged, projector::Judgement::CloneEvidence);
+}
+
+#[test]
+fn more_evidence_counts_on_the_open_flag_and_lists_at_most_sixteen_entries() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    for _ in 0..30 {
+        let mut copy = honest.clone();
+        assert_eq!(honest.beat(&mut world), COMMITTED);
+        copy.entropy += 1;
+        assert_eq!(copy.beat(&mut world), EVIDENCE);
+    }
+    let flag = world.the_flag(FlagKind::Clone, &FlagSubject::Device(honest.id));
+    assert_eq!((flag.count, flag.evidence.len()), (30, 16));
+    let raised = |effect: &&Effect| matches!(effect, Effect::Notice(Notice::FlagRaised(_)));
+    assert_eq!(world.effects.iter().filter(raised).count(), 1, "people hear of it once");
+}
+
+#[test]
+fn a_proven_clone_does_not_heal_by_waiting() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = copy_of(&honest);
+    assert!(copy.resume(&mut world));
+    assert_eq!(copy.beat(&mut world), COMMITTED);
+    assert!(honest.resume(&mut world));
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert!(copy.resume(&mut world));
+    world.wait(3 * DAY);
+    assert_eq!(world.legitimacy(honest.id), Legitimacy::Suspect);
+}
+
+#[test]
+fn a_cleared_flag_takes_its_old_evidence_with_it_and_new_evidence_raises_a_new_flag() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = honest.clone();
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    copy.entropy += 1;
+    assert_eq!(copy.beat(&mut world), EVIDENCE);
+    let subject = FlagSubject::Device(honest.id);
+    let first = world.the_flag(FlagKind::Clone, &subject);
+    let cleared = FlagCleared { flag: first.id, by: "ada".into(), reason: "our own test rig".into() };
+    world.accept(cleared.clone());
+    assert_eq!(world.tell(cleared), projector::Outcome::Duplicate);
+    assert_eq!(world.fold.flag(&first.id).unwrap().cleared.as_ref().unwrap().by, "ada");
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    copy.entropy += 1;
+    assert_eq!(copy.beat(&mut world), EVIDENCE);
+    assert_ne!(world.the_flag(FlagKind::Clone, &subject).id, first.id);
+    assert_eq!(world.fold.flags_of(&subject).count(), 2);
+}

@@ -11,7 +11,7 @@ use events::vocabulary::{DeviceActivated, HeartbeatObserved, SessionResumed};
 use projector::{DirectiveView, Grant, Heard, HeartbeatStatus, Judgement, Outcome};
 
 #[derive(Clone, Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     pub id: DeviceId,
     pub slot: Slot,
     pub source: SourceName,
@@ -20,6 +20,8 @@ pub struct Terminal {
     pub sequence: Sequence,
     pub acked: Sequence,
     pub seen: LogIndex,
+    /// Random at each start.
+    pub boot: u32,
     pub boot_count: u32,
     pub obeyed: events::vocabulary::shared::DirectiveId,
     pub directive: Option<DirectiveView>,
@@ -30,15 +32,15 @@ pub struct Terminal {
 
 /// What the terminal learns of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heartbeat {
+pub(crate) enum Heartbeat {
     Judged(HeartbeatStatus),
     Refused(Judgement),
 }
 
-pub const COMMITTED: Heartbeat = Heartbeat::Judged(HeartbeatStatus::Committed);
+pub(crate) const COMMITTED: Heartbeat = Heartbeat::Judged(HeartbeatStatus::Committed);
 
 impl Terminal {
-    pub fn burned(world: &mut World, unit: u32) -> Self {
+    pub(crate) fn burned(world: &mut World, unit: u32) -> Self {
         Terminal {
             id: device_id(unit),
             slot: world.import(unit),
@@ -47,6 +49,7 @@ impl Terminal {
             sequence: 0,
             acked: 0,
             seen: 0,
+            boot: unit,
             boot_count: 1,
             obeyed: Default::default(),
             directive: None,
@@ -56,19 +59,19 @@ impl Terminal {
     }
 
     /// Burned, activated with the unit's own code, and heard once.
-    pub fn alive(world: &mut World, unit: u32) -> Self {
+    pub(crate) fn alive(world: &mut World, unit: u32) -> Self {
         let mut terminal = Terminal::burned(world, unit);
         terminal.activate(world, crate::world::code(unit));
         assert_eq!(terminal.beat(world), COMMITTED);
         terminal
     }
 
-    pub fn random(&mut self) -> u32 {
+    pub(crate) fn random(&mut self) -> u32 {
         self.entropy += 1;
         self.entropy
     }
 
-    pub fn activation(&mut self, world: &World, code: Option<CodeDigest>) -> DeviceActivated {
+    pub(crate) fn activation(&mut self, world: &World, code: Option<CodeDigest>) -> DeviceActivated {
         let random = self.random();
         DeviceActivated {
             device: self.id,
@@ -78,7 +81,7 @@ impl Terminal {
             mismatched: Vec::new(),
             ticket_generation: world.fold.generation(),
             ticket_applied: world.applied(),
-            boot: self.boot(),
+            boot: self.boot_id(),
             boot_count: self.boot_count,
             firmware: 1,
             suite: Suite::Aes256Gcm,
@@ -91,7 +94,7 @@ impl Terminal {
     }
 
     #[track_caller]
-    pub fn activate(&mut self, world: &mut World, code: CodeDigest) {
+    pub(crate) fn activate(&mut self, world: &mut World, code: CodeDigest) {
         let event = self.activation(world, Some(code));
         match world.tell(event) {
             Outcome::Activated(grant) => self.enter(&grant),
@@ -100,7 +103,7 @@ impl Terminal {
     }
 
     #[track_caller]
-    pub fn rekey(&mut self, world: &mut World) {
+    pub(crate) fn rekey(&mut self, world: &mut World) {
         let event = self.activation(world, None);
         match world.tell(event) {
             Outcome::Activated(grant) => self.enter(&grant),
@@ -109,7 +112,7 @@ impl Terminal {
     }
 
     /// A resume with a ticket of now.
-    pub fn resumption(&mut self, world: &World) -> SessionResumed {
+    pub(crate) fn resumption(&mut self, world: &World) -> SessionResumed {
         let random = self.random();
         let mut client_nonce = [0; 16];
         client_nonce[..4].copy_from_slice(&random.to_le_bytes());
@@ -121,7 +124,7 @@ impl Terminal {
             server_nonce: [random as u8; 32],
             ticket_generation: world.fold.generation(),
             ticket_applied: world.applied(),
-            boot: self.boot(),
+            boot: self.boot_id(),
             boot_count: self.boot_count,
             firmware: 1,
             suite: Suite::Aes256Gcm,
@@ -131,9 +134,8 @@ impl Terminal {
     }
 
     /// Starts anew and resumes; false if it was refused.
-    pub fn resume(&mut self, world: &mut World) -> bool {
-        self.boot_count += 1;
-        self.number = 0;
+    pub(crate) fn resume(&mut self, world: &mut World) -> bool {
+        (self.boot, self.boot_count, self.number) = (self.random(), self.boot_count + 1, 0);
         let event = self.resumption(world);
         match world.tell(event) {
             Outcome::Resumed(grant) => {
@@ -145,14 +147,14 @@ impl Terminal {
         }
     }
 
-    pub fn enter(&mut self, grant: &Grant) {
+    pub(crate) fn enter(&mut self, grant: &Grant) {
         assert_eq!(grant.device, self.id);
         (self.epoch, self.sequence, self.acked) = (grant.epoch, 0, 0);
         self.seen = self.seen.max(grant.granted);
     }
 
     /// Seals the next heartbeat, delivers it and takes the verdict in.
-    pub fn beat(&mut self, world: &mut World) -> Heartbeat {
+    pub(crate) fn beat(&mut self, world: &mut World) -> Heartbeat {
         self.sequence += 1;
         self.number += 1;
         let digest = self.random();
@@ -160,7 +162,7 @@ impl Terminal {
     }
 
     /// Delivers a heartbeat as a node would: judge, then row, event or refusal.
-    pub fn deliver(&mut self, world: &mut World, sequence: Sequence, digest: u32) -> Heartbeat {
+    pub(crate) fn deliver(&mut self, world: &mut World, sequence: Sequence, digest: u32) -> Heartbeat {
         let heard = Heard { epoch: self.epoch, sequence, digest, acked: self.acked, seen: self.seen };
         let judgement = world.fold.judge(self.slot, &heard);
         let device = world.fold.device(self.slot).unwrap();
@@ -188,7 +190,7 @@ impl Terminal {
         Heartbeat::Judged(outcome.status)
     }
 
-    pub fn row(&self, heard: &Heard) -> HeartbeatRow {
+    pub(crate) fn row(&self, heard: &Heard) -> HeartbeatRow {
         HeartbeatRow {
             slot: self.slot,
             epoch_low: heard.epoch as u16,
@@ -200,7 +202,7 @@ impl Terminal {
         }
     }
 
-    pub fn observed(&self, heard: &Heard) -> HeartbeatObserved {
+    pub(crate) fn observed(&self, heard: &Heard) -> HeartbeatObserved {
         HeartbeatObserved {
             device: self.id,
             epoch: heard.epoch,
@@ -219,7 +221,7 @@ impl Terminal {
     }
 
     /// Obeys what the last verdict named; the next heartbeat says so.
-    pub fn obey(&mut self) {
+    pub(crate) fn obey(&mut self) {
         if let Some(directive) = self.directive {
             self.obeyed = self.obeyed.max(directive.id);
         }
@@ -230,10 +232,9 @@ impl Terminal {
         self.seen = self.seen.max(index);
     }
 
-    fn boot(&self) -> BootId {
+    fn boot_id(&self) -> BootId {
         let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&self.boot_count.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.entropy.to_le_bytes());
+        bytes[..4].copy_from_slice(&self.boot.to_le_bytes());
         BootId::from_bytes(bytes)
     }
 }

@@ -17,14 +17,14 @@ use projector::view::{FlagSubject, FlagView};
 use projector::{Applied, Effect, HeartbeatOutcome, Outcome, Projector, WantOperation};
 use sha2::{Digest, Sha384};
 
-pub const HOUR: u64 = 3_600_000;
-pub const DAY: u64 = 24 * HOUR;
-pub const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
-pub const LOT: LotId = LotId::from_bytes([1; 4]);
-pub const STATION: StationId = StationId::from_bytes([2; 4]);
-pub const INTERVAL: u32 = 60_000;
+pub(crate) const HOUR: u64 = 3_600_000;
+pub(crate) const DAY: u64 = 24 * HOUR;
+pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
+pub(crate) const LOT: LotId = LotId::from_bytes([1; 4]);
+pub(crate) const STATION: StationId = StationId::from_bytes([2; 4]);
+pub(crate) const INTERVAL: u32 = 60_000;
 
-pub struct World {
+pub(crate) struct World {
     pub fold: Projector,
     pub log: Vec<(LogIndex, Vec<u8>)>,
     pub effects: Vec<Effect>,
@@ -34,7 +34,7 @@ pub struct World {
 
 impl World {
     /// A log with nothing in it.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         World {
             fold: Projector::new(),
             log: Vec::new(),
@@ -45,7 +45,7 @@ impl World {
     }
 
     /// A cluster with a lot, a certified station and 1000 codes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = World::empty();
         world.accept(ClusterCreated { cluster: CLUSTER, generation: 1, heartbeat_millis: INTERVAL });
         world.accept(lot(LOT));
@@ -54,21 +54,21 @@ impl World {
         world
     }
 
-    pub fn applied(&self) -> LogIndex {
+    pub(crate) fn applied(&self) -> LogIndex {
         self.fold.applied()
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now)
     }
 
     /// Lets log time pass, told to the fold by a tick.
-    pub fn wait(&mut self, millis: u64) {
+    pub(crate) fn wait(&mut self, millis: u64) {
         self.now += millis;
         self.accept(Tick {});
     }
 
-    pub fn batch(&mut self, events: &[Event], rows: &[HeartbeatRow]) -> Batch {
+    pub(crate) fn batch(&mut self, events: &[Event], rows: &[HeartbeatRow]) -> Batch {
         self.counter += 1;
         let mut batch = Batch::new(BatchId { node: 1, boot: 1, counter: self.counter });
         events.iter().for_each(|event| batch.push(event).unwrap());
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Commits a batch ten milliseconds after the last one.
-    pub fn commit_batch(&mut self, batch: &Batch) -> Applied {
+    pub(crate) fn commit_batch(&mut self, batch: &Batch) -> Applied {
         self.now += 10;
         let payload = stamped(self.now(), &batch.encode().unwrap());
         let index = self.applied() + 1;
@@ -90,65 +90,71 @@ impl World {
         applied
     }
 
-    pub fn commit(&mut self, events: &[Event]) -> Vec<Outcome> {
+    pub(crate) fn commit(&mut self, events: &[Event]) -> Vec<Outcome> {
         let batch = self.batch(events, &[]);
         self.commit_batch(&batch).outcomes.events
     }
 
-    pub fn tell(&mut self, event: impl Into<Event>) -> Outcome {
+    pub(crate) fn tell(&mut self, event: impl Into<Event>) -> Outcome {
         self.commit(&[event.into()]).remove(0)
     }
 
     #[track_caller]
-    pub fn accept(&mut self, event: impl Into<Event>) {
+    pub(crate) fn accept(&mut self, event: impl Into<Event>) {
         assert_eq!(self.tell(event), Outcome::Accepted);
     }
 
-    pub fn row(&mut self, row: HeartbeatRow) -> HeartbeatOutcome {
+    pub(crate) fn row(&mut self, row: HeartbeatRow) -> HeartbeatOutcome {
         let batch = self.batch(&[], &[row]);
         self.commit_batch(&batch).outcomes.heartbeats.get(0).unwrap().clone()
     }
 
     #[track_caller]
-    pub fn import(&mut self, unit: u32) -> Slot {
+    pub(crate) fn import(&mut self, unit: u32) -> Slot {
         match self.tell(device(unit)) {
             Outcome::Imported { slot } => slot,
             other => panic!("unit {unit} was not imported: {other:?}"),
         }
     }
 
-    pub fn legitimacy(&self, device: DeviceId) -> Legitimacy {
+    pub(crate) fn legitimacy(&self, device: DeviceId) -> Legitimacy {
         self.fold.device(self.fold.slot_of(&device).unwrap()).unwrap().legitimacy()
     }
 
-    pub fn epoch(&self, device: DeviceId) -> Epoch {
+    pub(crate) fn epoch(&self, device: DeviceId) -> Epoch {
         self.fold.device(self.fold.slot_of(&device).unwrap()).unwrap().epoch()
     }
 
     /// Open flags.
-    pub fn flags(&self) -> Vec<(FlagKind, FlagSubject)> {
+    pub(crate) fn flags(&self) -> Vec<(FlagKind, FlagSubject)> {
         let open = |flag: &&FlagView| flag.cleared.is_none();
         self.fold.flags().filter(open).map(|flag| (flag.kind, flag.subject.clone())).collect()
     }
 
     #[track_caller]
-    pub fn the_flag(&self, kind: FlagKind, subject: &FlagSubject) -> FlagView {
+    pub(crate) fn the_flag(&self, kind: FlagKind, subject: &FlagSubject) -> FlagView {
         self.fold.open_flag(kind, subject).expect("the flag is open").clone()
     }
 
-    pub fn refuse(&mut self, from: &str, reason: RejectionReason, device: Option<DeviceId>, count: u32) {
+    pub(crate) fn refuse(
+        &mut self,
+        from: &str,
+        reason: RejectionReason,
+        device: Option<DeviceId>,
+        count: u32,
+    ) {
         let (now, source) = (self.now(), source(from));
         let entries = vec![RejectionCount { source, reason, device, count }];
         self.accept(RejectionSummary { node: 1, from: now, until: now, entries, overflow: 0 });
     }
 
     /// What a leader does with what the fold wants now.
-    pub fn obey_wants(&mut self) -> Vec<Outcome> {
+    pub(crate) fn obey_wants(&mut self) -> Vec<Outcome> {
         let wants = self.fold.wanted_operations();
         wants.into_iter().map(|want| self.tell(order_of(want))).collect()
     }
 
-    pub fn by_hand(&mut self, kind: OperationKind, device: DeviceId, reason: &str) -> Outcome {
+    pub(crate) fn by_hand(&mut self, kind: OperationKind, device: DeviceId, reason: &str) -> Outcome {
         let cause = Cause::Operator { name: "ada".into(), reason: reason.into() };
         self.tell(OperationOrdered { kind, device, cause, expires: Timestamp::ZERO })
     }
@@ -173,19 +179,19 @@ impl Drop for World {
     }
 }
 
-pub fn order_of(want: WantOperation) -> OperationOrdered {
+pub(crate) fn order_of(want: WantOperation) -> OperationOrdered {
     OperationOrdered { kind: want.kind, device: want.device, cause: want.cause, expires: want.expires }
 }
 
-pub fn source(name: &str) -> SourceName {
+pub(crate) fn source(name: &str) -> SourceName {
     name.parse().unwrap()
 }
 
-pub fn wrapped(n: u32) -> Wrapped {
+pub(crate) fn wrapped(n: u32) -> Wrapped {
     Wrapped { key: 1, salt: [n as u8; 16], sealed: n.to_le_bytes().to_vec() }
 }
 
-pub fn lot(lot: LotId) -> LotCreated {
+pub(crate) fn lot(lot: LotId) -> LotCreated {
     LotCreated {
         lot,
         sku: "box-1".into(),
@@ -196,7 +202,7 @@ pub fn lot(lot: LotId) -> LotCreated {
     }
 }
 
-pub fn station(station: StationId, quota: u32) -> StationCertified {
+pub(crate) fn station(station: StationId, quota: u32) -> StationCertified {
     StationCertified {
         station,
         lot: LOT,
@@ -207,7 +213,7 @@ pub fn station(station: StationId, quota: u32) -> StationCertified {
     }
 }
 
-pub fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         name: "basic".into(),
         entitlements: vec!["tv".into()],
@@ -216,36 +222,36 @@ pub fn plan() -> Plan {
     }
 }
 
-pub fn code(n: u32) -> CodeDigest {
+pub(crate) fn code(n: u32) -> CodeDigest {
     let mut bytes = [0xcd; 16];
     bytes[..4].copy_from_slice(&n.to_le_bytes());
     CodeDigest::from_bytes(bytes)
 }
 
-pub fn codes(range: std::ops::Range<u32>) -> CodesIssued {
+pub(crate) fn codes(range: std::ops::Range<u32>) -> CodesIssued {
     let batch = CodeBatchId::from_bytes([9; 8]);
     CodesIssued { batch, plan: plan(), reseller: "corner-shop".into(), codes: range.map(code).collect() }
 }
 
-pub fn public_key(unit: u32) -> Vec<u8> {
+pub(crate) fn public_key(unit: u32) -> Vec<u8> {
     let mut key = vec![4; 97];
     key[1..5].copy_from_slice(&unit.to_le_bytes());
     key
 }
 
-pub fn device_id(unit: u32) -> DeviceId {
+pub(crate) fn device_id(unit: u32) -> DeviceId {
     let digest = Sha384::digest(public_key(unit));
     DeviceId::from_bytes(digest[..16].try_into().unwrap())
 }
 
-pub fn record_digest(unit: u32) -> RecordDigest {
+pub(crate) fn record_digest(unit: u32) -> RecordDigest {
     let mut bytes = [0x4e; 16];
     bytes[..4].copy_from_slice(&unit.to_le_bytes());
     RecordDigest::from_bytes(bytes)
 }
 
 /// The manifest entry of a unit of [`STATION`].
-pub fn device(unit: u32) -> DeviceProvisioned {
+pub(crate) fn device(unit: u32) -> DeviceProvisioned {
     DeviceProvisioned {
         device: device_id(unit),
         lot: LOT,
