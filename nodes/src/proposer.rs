@@ -12,6 +12,7 @@
 //! - Only a leader that applied the first entry of its term stamps, and its entry is dropped if it leads no more.
 //! - Only a node whose clock a majority agrees with stamps (protocol.md rule 10).
 //! - `Unavailable` means surely not proposed; `Unknown` means perhaps.
+//! - Whoever numbers batches proposes them one after the other: the fold takes a lower number for one that came.
 
 use crate::entropy::Entropy;
 use crate::leader::clock_guard::ClockGuard;
@@ -23,14 +24,14 @@ use crate::raft::types::{Payload, TypeConfig};
 use crate::shared_projector::SharedProjector;
 use crate::telemetry::trace::traceparent_of;
 use bytes::Bytes;
-use events::batch::{self, BatchId};
+use events::batch::{self, Batch, BatchId};
 use events::ids::NodeId;
+use events::vocabulary::Event;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use projector::outcome::Outcomes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -71,19 +72,26 @@ pub struct Proposer(Arc<Inner>);
 struct Inner {
     deps: ProposerDeps,
     boot: u64,
-    counter: AtomicU64,
+    /// Batches of [`Proposer::propose_events`] so far. Held while one is under way.
+    own_batches: tokio::sync::Mutex<u64>,
 }
 
 impl Proposer {
     pub fn new(deps: ProposerDeps, entropy: &dyn Entropy) -> Self {
-        Proposer(Arc::new(Inner { deps, boot: entropy.number(), counter: AtomicU64::new(0) }))
+        Proposer(Arc::new(Inner { deps, boot: entropy.number(), own_batches: tokio::sync::Mutex::default() }))
     }
 
-    /// The name of this node's next batch.
-    #[must_use]
-    pub fn next_batch_id(&self) -> BatchId {
-        let counter = self.0.counter.fetch_add(1, Ordering::Relaxed) + 1;
-        BatchId { node: self.0.deps.node, boot: self.0.boot, counter }
+    /// Gets events of this node itself committed, in one batch: what operators post and what a leader owes. They
+    /// go one batch after the other.
+    pub async fn propose_events(&self, events: &[Event]) -> Result<Outcomes, ProposeError> {
+        let mut counter = self.0.own_batches.lock().await;
+        *counter += 1;
+        let id = BatchId { node: self.0.deps.node, boot: self.0.boot, counter: *counter };
+        let malformed = |why: String| ProposeError::Malformed { why };
+        let mut batch = Batch::new(id);
+        events.iter().try_for_each(|event| batch.push(event)).map_err(|e| malformed(e.to_string()))?;
+        let bytes = batch.encode().map_err(|e| malformed(e.to_string()))?;
+        self.propose(bytes).await
     }
 
     /// Gets a batch (the bytes of `Batch::encode`) committed, wherever the leader is. Every outcome is as this
@@ -163,8 +171,7 @@ impl Proposer {
             return Err(ProposeError::NotLeader);
         };
         deps.clock_guard.judged().await;
-        let stamp =
-            deps.clock_guard.stamp().map_err(|e| ProposeError::Unavailable { why: e.to_string() })?;
+        let stamp = deps.clock_guard.stamp().map_err(|e| ProposeError::Unavailable { why: e.to_string() })?;
         let stamp = stamp.max(deps.projector.read(|fold| fold.stamp()));
         let payload = Payload(Bytes::from(batch::stamped(stamp, batch)));
         let (responder, answer) = ProgressResponder::<TypeConfig, _>::complete_only();
@@ -193,6 +200,7 @@ impl Proposer {
 }
 
 fn decode(outcomes: &[u8]) -> Result<Outcomes, ProposeError> {
-    postcard::from_bytes(outcomes)
-        .map_err(|e| ProposeError::Unknown { why: format!("committed, but its outcomes are unreadable: {e}") })
+    postcard::from_bytes(outcomes).map_err(|e| ProposeError::Unknown {
+        why: format!("committed, but its outcomes are unreadable: {e}"),
+    })
 }

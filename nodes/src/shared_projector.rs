@@ -38,7 +38,12 @@ impl SharedProjector {
     pub fn new(fold: Projector) -> Self {
         let applied = watch::Sender::new(fold.applied());
         let effects = broadcast::Sender::new(EFFECTS_KEPT);
-        SharedProjector(Arc::new(Inner { fold: RwLock::new(fold), applied, effects, digests: Mutex::default() }))
+        SharedProjector(Arc::new(Inner {
+            fold: RwLock::new(fold),
+            applied,
+            effects,
+            digests: Mutex::default(),
+        }))
     }
 
     /// Reads a consistent state. Apply waits meanwhile: be quick, and never wait for anything inside.

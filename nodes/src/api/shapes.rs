@@ -25,10 +25,10 @@
 //! Any other answer than 2xx carries a [`Refusal`]. 503 and 504 mean that this node cannot say now; everything that
 //! is posted may be posted again, to any node: the fold drops what it has already.
 
-use events::ids::{ClusterId, CodeBatchId, LogIndex, LotId, NodeId, Slot, StationId};
+use events::ids::{ClusterId, CodeBatchId, DeviceId, LogIndex, LotId, NodeId, Slot, StationId};
 use events::time::Timestamp;
 use events::vocabulary::license::Plan;
-use events::vocabulary::shared::{ComponentKind, Legitimacy, OperationKind};
+use events::vocabulary::shared::{Legitimacy, OperationKind};
 use projector::view::{
     CodeBatchView, Counts, DeviceSummary, FlagView, LicenseView, LotView, OperationView, SourceView,
     StationView, StoryLine,
@@ -266,13 +266,12 @@ pub struct Done {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateLot {
-    pub lot: LotId,
-    pub sku: String,
-    pub required: Vec<ComponentKind>,
-    pub optional: Vec<ComponentKind>,
-    pub threshold: u8,
+    /// `LotDeclaration::encode`.
+    pub declaration: Base64,
     /// `LotSecret::tamper_key`, 32 bytes; the lot secret itself never leaves the factory.
     pub tamper_key: Base64,
+    /// The factory's public key that signed it (see [`ImportManifest::factory_key`]).
+    pub factory_key: Base64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,7 +279,7 @@ pub struct CreateLot {
 pub struct CertifyStation {
     /// `StationCertificate::encode`.
     pub certificate: Base64,
-    /// The factory's public key that signed it: uncompressed SEC1 point, 97 bytes. The operator vouches for it.
+    /// The factory's public key that signed it (see [`ImportManifest::factory_key`]).
     pub factory_key: Base64,
 }
 
@@ -301,8 +300,11 @@ pub struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportManifest {
-    /// The manifest's bytes as the station exported them.
+    /// The manifest's bytes as the station exported them: lot, station and units.
     pub manifest: Base64,
+    /// The factory's public key that signed lot and station: uncompressed SEC1 point, 97 bytes. The operator vouches
+    /// for it, unless the node's configuration names the factory keys; then it must be one of those.
+    pub factory_key: Base64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,8 +319,8 @@ pub struct ImportReport {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedUnit {
-    /// Position in the manifest, counted from 0.
-    pub entry: u32,
+    pub unit: u32,
+    pub device: DeviceId,
     pub why: String,
 }
 

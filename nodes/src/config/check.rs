@@ -41,6 +41,7 @@ impl Checker<'_> {
             region: file.region,
             data_directory,
             keyring,
+            factory_keys: file.factory_keys,
             peers: self.peers(file.peers),
             members,
             nats: self.nats(file.nats)?,

@@ -1,6 +1,7 @@
 //! The words of the configuration file. Unknown ones are refused.
 
 use super::LogFormat;
+use events::identity::key::PublicKey;
 use events::ids::{ClusterId, NodeId, RegionName};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ pub(super) struct NodeFile {
     pub(super) region: RegionName,
     pub(super) data_directory: PathBuf,
     pub(super) keyring: PathBuf,
+    #[serde(default)]
+    pub(super) factory_keys: Vec<PublicKey>,
     pub(super) peers: PeersFile,
     pub(super) members: Vec<MemberFile>,
     pub(super) nats: NatsFile,

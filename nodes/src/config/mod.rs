@@ -16,6 +16,7 @@ mod secret;
 pub use error::ConfigError;
 pub use secret::Secret;
 
+use events::identity::key::PublicKey;
 use events::ids::{ClusterId, NodeId, RegionName};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub struct NodeConfig {
     pub data_directory: PathBuf,
     pub keyring: PathBuf,
     pub peers: PeersConfig,
+    /// Factory keys whose lots and stations are believed; none means that the operator who imports vouches for one.
+    pub factory_keys: Vec<PublicKey>,
     /// All voters, this node among them, by ascending id.
     pub members: Vec<MemberConfig>,
     pub nats: NatsConfig,

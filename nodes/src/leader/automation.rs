@@ -34,12 +34,7 @@ impl AutomationSwitch {
     }
 
     /// Compares a peer's digests with this node's at the indices that both know.
-    pub fn compare(
-        &self,
-        peer: NodeId,
-        own: &[(LogIndex, StateDigest)],
-        theirs: &[(LogIndex, StateDigest)],
-    ) {
+    pub fn compare(&self, peer: NodeId, own: &[(LogIndex, StateDigest)], theirs: &[(LogIndex, StateDigest)]) {
         let Some(difference) = first_difference(peer, own, theirs) else { return };
         self.0.send_if_modified(|now| {
             let first = *now == Automation::Running;

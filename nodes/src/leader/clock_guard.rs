@@ -184,7 +184,11 @@ mod tests {
         guard.judge(&[0, 0]);
         clock.pass(700);
         clock.jump_to(4_070_908_800_000);
-        assert_eq!(guard.stamp(), Ok(Timestamp::from_millis(1_000_700)), "time goes on with the monotonic clock");
+        assert_eq!(
+            guard.stamp(),
+            Ok(Timestamp::from_millis(1_000_700)),
+            "time goes on with the monotonic clock"
+        );
         clock.pass(300);
         guard.judge(&[0, -12]);
         assert_eq!(guard.stamp(), Ok(Timestamp::from_millis(4_070_908_800_300)));

@@ -5,11 +5,10 @@
 //! proposed twice, so a leader that does not know what its predecessor did simply does it again.
 
 use super::automation::AutomationSwitch;
-use crate::proposer::{ProposeError, Proposer};
+use crate::proposer::Proposer;
 use crate::raft::MusterRaft;
 use crate::raft::leadership::Leadership;
 use crate::shared_projector::{Caused, SharedProjector};
-use events::batch::Batch;
 use events::ids::ClusterId;
 use events::limits::BATCH_EVENTS_MAX;
 use events::vocabulary::{ClusterCreated, Event, OperationOrdered, Tick};
@@ -76,16 +75,14 @@ impl Duties {
         if self.projector.read(|fold| fold.cluster().is_some()) {
             return;
         }
-        let created = ClusterCreated {
-            cluster: self.cluster,
-            generation: 1,
-            heartbeat_millis: self.heartbeat_millis,
-        };
+        let created =
+            ClusterCreated { cluster: self.cluster, generation: 1, heartbeat_millis: self.heartbeat_millis };
         self.propose(vec![created.into()]).await;
     }
 
     async fn tick(&self) {
         // An order that was wanted and got lost on the way is found again here.
+        self.name_the_cluster().await;
         let wanted = self.projector.read(|fold| fold.wanted_operations());
         if wanted.is_empty() || !self.automation.is_running() {
             self.propose(vec![Tick {}.into()]).await;
@@ -117,15 +114,8 @@ impl Duties {
     }
 
     async fn propose(&self, events: Vec<Event>) {
-        let mut batch = Batch::new(self.proposer.next_batch_id());
-        let pushed = events.iter().try_for_each(|event| batch.push(event));
-        let encoded = pushed.map_err(|e| e.to_string()).and_then(|()| batch.encode().map_err(|e| e.to_string()));
-        let bytes = match encoded {
-            Ok(bytes) => bytes,
-            Err(why) => return tracing::error!(why, "a leader's own batch cannot be encoded"),
-        };
-        match self.proposer.propose_here(bytes.into()).await {
-            Ok(_) | Err(ProposeError::NotLeader) => {}
+        match self.proposer.propose_events(&events).await {
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a leader's own batch was not committed"),
         }
     }

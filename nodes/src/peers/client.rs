@@ -42,6 +42,7 @@ impl Lane {
             PeerRequest::Vote(_)
             | PeerRequest::PreVote(_)
             | PeerRequest::TransferLeader(_)
+            | PeerRequest::HandOver { .. }
             | PeerRequest::Status => Lane::Small,
         }
     }

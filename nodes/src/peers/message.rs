@@ -34,6 +34,10 @@ pub enum PeerRequest {
     Snapshot(SnapshotChunk),
     /// A batch that a follower's ingress made, for the leader to stamp and propose.
     Forward(ForwardedBatch),
+    /// An operator wants another member to lead: this one, or the leader's choice.
+    HandOver {
+        to: Option<NodeId>,
+    },
     Status,
 }
 
@@ -45,6 +49,10 @@ pub enum PeerReply {
     Snapshot(SnapshotReceipt),
     /// Postcard of the outcomes, or why there are none.
     Forward(Result<Bytes, ProposeError>),
+    /// Whom the leader asked to lead; none if it could not.
+    HandOver {
+        to: Option<NodeId>,
+    },
     Status(PeerStatus),
     /// This member's raft has stopped.
     Stopped(String),
@@ -72,7 +80,9 @@ pub struct SnapshotChunk {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SnapshotReceipt {
     /// Kept so far; the next piece starts here.
-    Kept { offset: u64 },
+    Kept {
+        offset: u64,
+    },
     Installed(SnapshotResponse<TypeConfig>),
 }
 

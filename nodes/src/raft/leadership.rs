@@ -11,7 +11,9 @@ use openraft::vote::RaftLeaderId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leadership {
     /// This node, and it applied the first entry of its term: it may stamp.
-    Here { leader: CommittedLeaderIdOf<TypeConfig> },
+    Here {
+        leader: CommittedLeaderIdOf<TypeConfig>,
+    },
     /// This node, but the first entry of its term is not applied yet.
     HereSoon,
     Elsewhere(PeerAddress),

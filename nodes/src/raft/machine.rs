@@ -38,7 +38,8 @@ pub struct Machine {
 impl Machine {
     /// A machine that stands at the shelf's last snapshot; openraft applies the log after it.
     pub fn open(projector: SharedProjector, shelf: Arc<dyn SnapshotShelf>) -> Result<Self, io::Error> {
-        let mut machine = Machine { projector, shelf, applied: None, membership: StoredMembership::default() };
+        let mut machine =
+            Machine { projector, shelf, applied: None, membership: StoredMembership::default() };
         if let Some(kept) = machine.shelf.last()? {
             let fold = snapshot::read(&kept)?;
             machine.stand_at(&kept.meta, fold);

@@ -6,9 +6,7 @@ use crate::entropy::Entropy;
 use crate::peers::message::{APPEND_BYTES_TARGET, SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
 use crate::peers::{PeerAddress, PeerError, PeerReply, PeerRequest, PeerTransport};
 use events::ids::NodeId;
-use openraft::errors::{
-    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
-};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,

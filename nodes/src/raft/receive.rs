@@ -6,6 +6,7 @@ use super::machine::SnapshotBytes;
 use super::snapshot::SNAPSHOT_BYTES_MAX;
 use super::types::TypeConfig;
 use crate::clock::Clock;
+use crate::leader::transfer;
 use crate::peers::message::{ForwardedBatch, SnapshotChunk, SnapshotReceipt};
 use crate::peers::{PeerReply, PeerRequest, PeerService, PeerStatus};
 use crate::proposer::Proposer;
@@ -76,11 +77,17 @@ impl Receiver {
             },
             PeerRequest::Snapshot(chunk) => self.keep_piece(from, chunk).await,
             PeerRequest::Forward(forwarded) => PeerReply::Forward(self.take_forwarded(forwarded).await),
+            PeerRequest::HandOver { to } => {
+                PeerReply::HandOver { to: transfer::hand_over_to(&self.raft, to).await }
+            }
             PeerRequest::Status => PeerReply::Status(self.status()),
         }
     }
 
-    async fn take_forwarded(&self, forwarded: ForwardedBatch) -> Result<Bytes, crate::proposer::ProposeError> {
+    async fn take_forwarded(
+        &self,
+        forwarded: ForwardedBatch,
+    ) -> Result<Bytes, crate::proposer::ProposeError> {
         let span = tracing::info_span!("propose_forwarded", bytes = forwarded.batch.len());
         continue_from(&span, forwarded.trace.as_deref());
         self.proposer.propose_here(forwarded.batch).instrument(span).await

@@ -2,6 +2,8 @@
 
 use super::machine::SnapshotBytes;
 use super::types::SnapshotMeta;
+use crate::storage::snapshot_file::SnapshotFiles;
+use bytes::Bytes;
 use projector::Projector;
 use std::io;
 
@@ -32,4 +34,23 @@ pub fn read(snapshot: &Snapshot) -> Result<Projector, io::Error> {
         return Err(io::Error::other(why));
     }
     Ok(fold)
+}
+
+/// Snapshots as files, sealed.
+pub struct FileShelf(pub SnapshotFiles);
+
+impl SnapshotShelf for FileShelf {
+    fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error> {
+        let index = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
+        let meta = postcard::to_stdvec(&snapshot.meta).map_err(io::Error::other)?;
+        Ok(self.0.save(index, &meta, &snapshot.data.0)?)
+    }
+
+    fn last(&self) -> Result<Option<Snapshot>, io::Error> {
+        let Some(stored) = self.0.load_newest()?.snapshot else { return Ok(None) };
+        let meta = postcard::from_bytes(&stored.meta).map_err(|e| {
+            io::Error::other(format!("snapshot at {}: its meta is malformed: {e}", stored.index))
+        })?;
+        Ok(Some(Snapshot { meta, data: SnapshotBytes(Bytes::from(stored.state)) }))
+    }
 }

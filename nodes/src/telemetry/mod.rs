@@ -79,16 +79,24 @@ fn lines(format: LogFormat, filter: EnvFilter) -> BoxedLayer {
 /// Spans of this program only: those of the exporter's own requests would cause another export each.
 fn spans(provider: &SdkTracerProvider) -> BoxedLayer {
     let own = filter_fn(|metadata| {
-        !["h2", "hyper", "tonic", "tower", "openraft"].iter().any(|other| metadata.target().starts_with(other))
+        !["h2", "hyper", "tonic", "tower", "openraft"]
+            .iter()
+            .any(|other| metadata.target().starts_with(other))
     });
     tracing_opentelemetry::layer().with_tracer(provider.tracer("muster")).with_filter(own).boxed()
 }
 
-fn exporter(endpoint: &str, ratio: f64, service: &str, node: &str) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter =
-        SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(|e| {
-            TelemetryError::Exporter { endpoint: endpoint.to_owned(), why: e.to_string() }
-        })?;
+fn exporter(
+    endpoint: &str,
+    ratio: f64,
+    service: &str,
+    node: &str,
+) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|e| TelemetryError::Exporter { endpoint: endpoint.to_owned(), why: e.to_string() })?;
     let resource = Resource::builder()
         .with_service_name(service.to_owned())
         .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))

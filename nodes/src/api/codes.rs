@@ -1,0 +1,69 @@
+//! Activation codes: they come in plain, inside TLS, and leave as keyed digests. Nothing plain is kept or logged.
+
+use super::ApiState;
+use super::extract::Body;
+use super::people::{commit, words};
+use super::refusal::Refused;
+use super::shapes::{Done, IssueCodes, PlainCode, VoidCode};
+use axum::Json;
+use axum::extract::State;
+use events::ids::CodeDigest;
+use events::license::code::ActivationCode;
+use events::limits::CODES_PER_EVENT_MAX;
+use events::vocabulary::license::Plan;
+use events::vocabulary::{CodeVoided, CodesIssued, Event};
+use projector::Outcome;
+
+pub(super) async fn issue(
+    State(state): State<ApiState>,
+    Body(issue): Body<IssueCodes>,
+) -> Result<Json<Done>, Refused> {
+    if issue.codes.is_empty() {
+        return Err(Refused::malformed("`codes` is empty, expected at least one"));
+    }
+    let plan = checked(issue.plan)?;
+    let reseller = words("reseller", issue.reseller)?;
+    let digests = issue.codes.iter().enumerate().map(|(n, code)| digest(&state, code, Some(n)));
+    let digests = digests.collect::<Result<Vec<_>, _>>()?;
+    let mut done = Done { index: 0, duplicate: true };
+    for some in digests.chunks(CODES_PER_EVENT_MAX) {
+        let event: Event = CodesIssued {
+            batch: issue.batch,
+            plan: plan.clone(),
+            reseller: reseller.clone(),
+            codes: some.to_vec(),
+        }
+        .into();
+        let outcomes = state.deps.proposer.propose_events(std::slice::from_ref(&event)).await?;
+        match outcomes.events.first() {
+            Some(Outcome::Declined(decline)) => return Err(Refused::declined(*decline)),
+            Some(Outcome::Duplicate) => {}
+            _ => done.duplicate = false,
+        }
+        done.index = outcomes.index;
+    }
+    Ok(Json(done))
+}
+
+pub(super) async fn void(
+    State(state): State<ApiState>,
+    Body(void): Body<VoidCode>,
+) -> Result<Json<Done>, Refused> {
+    let code = digest(&state, &void.code, None)?;
+    commit(&state, CodeVoided { code, reason: words("reason", void.reason)? }.into()).await
+}
+
+/// What the log knows a code by. The error names the code's place, never the code.
+fn digest(state: &ApiState, code: &PlainCode, place: Option<usize>) -> Result<CodeDigest, Refused> {
+    let code: ActivationCode = code.0.parse().map_err(|e| {
+        let place = place.map_or_else(String::new, |n| format!(" number {n}, counted from 0"));
+        Refused::malformed(format!("the code{place} is no activation code: {e}"))
+    })?;
+    Ok(state.deps.keyring.code_digest(&code))
+}
+
+fn checked(plan: Plan) -> Result<Plan, Refused> {
+    let name = words("plan.name", plan.name)?;
+    let entitlements = plan.entitlements.into_iter().map(|text| words("plan.entitlements", text));
+    Ok(Plan { name, entitlements: entitlements.collect::<Result<_, _>>()?, ..plan })
+}

@@ -1,0 +1,105 @@
+//! What the factory tells the cluster: lots, and the stations that may burn them. Signatures are checked here; the
+//! fold judges whatever depends on state.
+
+use super::ApiState;
+use super::extract::{Body, Id};
+use super::people::{commit, propose_one, words};
+use super::refusal::Refused;
+use super::shapes::{Base64, Certified, CertifyStation, CreateLot, Done, Reason, RefusalCode};
+use crate::entropy::EntropyRng;
+use axum::Json;
+use axum::extract::State;
+use events::identity::certificate::{CertifiedStation, StationCertificate};
+use events::identity::key::PublicKey;
+use events::identity::lot::{LotDeclaration, TamperKey};
+use events::ids::StationId;
+use events::keyring::Purpose;
+use events::vocabulary::{LotCreated, StationCertified, StationRevoked};
+use projector::Outcome;
+
+pub(super) async fn create_lot(
+    State(state): State<ApiState>,
+    Body(create): Body<CreateLot>,
+) -> Result<Json<Done>, Refused> {
+    let factory = factory_key(&state, &create.factory_key)?;
+    let malformed = |field: &str, e: &dyn std::fmt::Display| Refused::malformed(format!("`{field}`: {e}"));
+    let declaration =
+        LotDeclaration::parse(&create.declaration.0).map_err(|e| malformed("declaration", &e))?;
+    declaration.verify(&factory).map_err(|e| malformed("declaration", &e))?;
+    let tamper_key = TamperKey::try_from(&create.tamper_key.0[..])
+        .map_err(|_| malformed("tamper_key", &"expected 32 bytes as base64"))?;
+    if !declaration.names_tamper_key(&tamper_key) {
+        return Err(malformed("tamper_key", &"it is not the one that the factory declared"));
+    }
+    commit(&state, lot_created(&state, &declaration, &tamper_key).into()).await
+}
+
+pub(super) async fn certify_station(
+    State(state): State<ApiState>,
+    Body(certify): Body<CertifyStation>,
+) -> Result<Json<Certified>, Refused> {
+    let factory = factory_key(&state, &certify.factory_key)?;
+    let malformed = |e: &dyn std::fmt::Display| Refused::malformed(format!("`certificate`: {e}"));
+    let certificate = StationCertificate::parse(&certify.certificate.0).map_err(|e| malformed(&e))?;
+    let station = certificate.verify(&factory).map_err(|e| malformed(&e))?;
+    let (outcomes, outcome) = propose_one(&state, station_certified(&station).into()).await?;
+    match outcome {
+        Outcome::Declined(decline) => Err(Refused::declined(decline)),
+        outcome => Ok(Json(Certified {
+            station: station.station(),
+            lot: station.lot(),
+            index: outcomes.index,
+            duplicate: outcome == Outcome::Duplicate,
+        })),
+    }
+}
+
+pub(super) async fn revoke_station(
+    State(state): State<ApiState>,
+    Id(station): Id<StationId>,
+    Body(Reason { reason }): Body<Reason>,
+) -> Result<Json<Done>, Refused> {
+    commit(&state, StationRevoked { station, reason: words("reason", reason)? }.into()).await
+}
+
+/// The factory key that a request names, if this node believes it.
+pub(super) fn factory_key(state: &ApiState, given: &Base64) -> Result<PublicKey, Refused> {
+    let key =
+        PublicKey::from_bytes(&given.0).map_err(|e| Refused::malformed(format!("`factory_key`: {e}")))?;
+    let believed = &state.deps.config.factory_keys;
+    if believed.is_empty() || believed.contains(&key) {
+        return Ok(key);
+    }
+    Err(Refused::new(
+        RefusalCode::Declined,
+        "the factory key is none of those that this node's configuration names",
+        "check which factory signed it; add its key to `factory_keys` if it is yours",
+    ))
+}
+
+/// The event of a lot that the factory declared; its tamper key is wrapped anew each time.
+pub(super) fn lot_created(state: &ApiState, declared: &LotDeclaration, tamper_key: &TamperKey) -> LotCreated {
+    let rng = &mut EntropyRng(state.deps.entropy.as_ref());
+    let (lot, policy) = (declared.lot(), declared.policy());
+    let keyring = &state.deps.keyring;
+    LotCreated {
+        lot,
+        sku: declared.sku().to_owned(),
+        required: policy.required().to_vec(),
+        optional: policy.optional().to_vec(),
+        threshold: policy.threshold(),
+        tamper_key: keyring.wrap(rng, Purpose::TamperKey, lot.as_bytes(), 0, tamper_key.as_bytes()),
+    }
+}
+
+/// The event of a station that the factory certified.
+pub(super) fn station_certified(station: &CertifiedStation) -> StationCertified {
+    StationCertified {
+        station: station.station(),
+        lot: station.lot(),
+        public_key: station.public_key().as_bytes().to_vec(),
+        quota: station.quota(),
+        until: station.until(),
+        certificate: station.certificate().encode().to_vec(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a request was refused, as it goes out: a status, a code, what happened, and what to do.
+
+use super::shapes::{Refusal, RefusalCode};
+use crate::proposer::ProposeError;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use projector::Decline;
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub struct Refused(pub Refusal);
+
+impl Refused {
+    pub(super) fn new(code: RefusalCode, message: impl Into<String>, what_to_do: impl Into<String>) -> Self {
+        Refused(Refusal { code, message: message.into(), what_to_do: what_to_do.into() })
+    }
+
+    pub(super) fn malformed(message: impl Into<String>) -> Self {
+        Refused::new(RefusalCode::Malformed, message, "correct the request")
+    }
+
+    pub(super) fn not_found(what: impl std::fmt::Display) -> Self {
+        Refused::new(
+            RefusalCode::NotFound,
+            format!("{what} is not known here"),
+            "check the id; list what there is",
+        )
+    }
+
+    pub(super) fn declined(decline: Decline) -> Self {
+        let what_to_do = match decline {
+            Decline::NoCluster => "wait a moment: the cluster is being created",
+            Decline::UnknownLot => "create the lot first: `muster lot create`",
+            Decline::UnknownStation => "certify the station first",
+            Decline::BreakerOpen => "look at the open flags; a person may order it",
+            Decline::CodeUsed => "suspend the license instead",
+            _ => "look at the present state; nothing was changed",
+        };
+        Refused::new(RefusalCode::Declined, decline.to_string(), what_to_do)
+    }
+
+    fn status(&self) -> StatusCode {
+        match self.0.code {
+            RefusalCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            RefusalCode::Malformed => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalCode::Oversized => StatusCode::PAYLOAD_TOO_LARGE,
+            RefusalCode::NotFound => StatusCode::NOT_FOUND,
+            RefusalCode::Declined => StatusCode::CONFLICT,
+            RefusalCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            RefusalCode::Unknown => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status(), Json(self.0)).into_response()
+    }
+}
+
+impl From<ProposeError> for Refused {
+    fn from(error: ProposeError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProposeError::NotLeader | ProposeError::Unavailable { .. } => Refused::new(
+                RefusalCode::Unavailable,
+                message,
+                "nothing was changed; try again, or another node",
+            ),
+            ProposeError::Unknown { .. } => Refused::new(
+                RefusalCode::Unknown,
+                message,
+                "post the same again: what was committed is not done twice",
+            ),
+            ProposeError::Malformed { .. } => Refused::malformed(message),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The part of a node that needs no sockets: disk, fold, raft, and who watches over them. Everything it says to other
+//! members goes through a [`PeerTransport`], everything they say comes through its [`PeerService`].
+
+use super::NodeError;
+use super::form::form_cluster;
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::entropy::Entropy;
+use crate::leader::automation::AutomationSwitch;
+use crate::leader::clock_guard::ClockGuard;
+use crate::leader::duties::Duties;
+use crate::leader::transfer;
+use crate::leader::watchman::Watchman;
+use crate::peers::watch::{PeerReports, PeerWatch};
+use crate::peers::{PeerAddress, PeerService, PeerTransport};
+use crate::proposer::{Proposer, ProposerDeps};
+use crate::raft::MusterRaft;
+use crate::raft::log_store::LogStore;
+use crate::raft::machine::Machine;
+use crate::raft::network::Network;
+use crate::raft::receive::Receiver;
+use crate::raft::settings::settings;
+use crate::raft::snapshot::FileShelf;
+use crate::shared_projector::SharedProjector;
+use crate::storage::disk::Disk;
+use crate::storage::log::{DurableLog, LogOptions};
+use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
+use events::keyring::Keyring;
+use events::log::keys::SegmentKeys;
+use parking_lot::Mutex;
+use projector::Projector;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// The folder of the log within the data directory.
+pub const LOG_FOLDER: &str = "log";
+/// The folder of snapshots within the data directory.
+pub const SNAPSHOT_FOLDER: &str = "snapshots";
+
+/// A peer must have entries on its disk within this time, in milliseconds, however short the election timeout is.
+const APPEND_MS_MIN: u64 = 2_000;
+
+pub struct CoreDeps {
+    pub config: Arc<NodeConfig>,
+    pub keyring: Arc<Keyring>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub disk: Arc<dyn Disk>,
+    pub transport: Arc<dyn PeerTransport>,
+}
+
+pub struct Core {
+    config: Arc<NodeConfig>,
+    raft: MusterRaft,
+    store: LogStore,
+    projector: SharedProjector,
+    proposer: Proposer,
+    receiver: Arc<Receiver>,
+    watch: PeerWatch,
+    clock_guard: Arc<ClockGuard>,
+    automation: AutomationSwitch,
+    /// Run until the core is closed or dropped.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Core {
+    /// Opens the disk and recovers the state; nothing is said to other members before [`Core::run`].
+    pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
+        let CoreDeps { config, keyring, clock, entropy, disk, transport } = deps;
+        let projector = SharedProjector::new(Projector::new());
+        let (store, machine) = open_disk(&config, &keyring, disk, entropy.clone(), projector.clone()).await?;
+        let timers = &config.raft;
+        let network = Network {
+            own: config.node,
+            transport: transport.clone(),
+            entropy: entropy.clone(),
+            append_within: Duration::from_millis(timers.election_ms_max.max(APPEND_MS_MIN)),
+        };
+        let settings = settings(config.cluster, timers).map_err(|e| NodeError::Timers(e.to_string()))?;
+        let raft = MusterRaft::build(config.node, settings, network, store.clone(), machine)
+            .await
+            .map_err(|e| NodeError::Recovery(e.to_string()))?;
+
+        let clock_guard = Arc::new(ClockGuard::new(clock.clone(), config.members.len()));
+        let proposer = Proposer::new(
+            ProposerDeps {
+                node: config.node,
+                raft: raft.clone(),
+                projector: projector.clone(),
+                transport: transport.clone(),
+                clock_guard: clock_guard.clone(),
+                within: Duration::from_millis(timers.proposal_ms_max),
+                attempt_within: Duration::from_millis(timers.election_ms_max.max(timers.proposal_ms_max / 5)),
+            },
+            entropy.as_ref(),
+        );
+        let receiver = Receiver::new(raft.clone(), proposer.clone(), projector.clone(), clock.clone());
+        let watch = PeerWatch::start(peers_of(&config), transport, clock);
+        Ok(Core {
+            config,
+            raft,
+            store,
+            projector,
+            proposer,
+            receiver: Arc::new(receiver),
+            watch,
+            clock_guard,
+            automation: AutomationSwitch::default(),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Lets raft and its watchers run.
+    pub fn run(&self) {
+        self.raft.run();
+        let mut tasks = self.tasks.lock();
+        tasks.spawn(form_cluster(self.raft.clone(), self.config.clone(), self.reports()));
+        let watchman = Watchman {
+            raft: self.raft.clone(),
+            projector: self.projector.clone(),
+            clock_guard: self.clock_guard.clone(),
+            automation: self.automation.clone(),
+            reports: self.reports(),
+        };
+        tasks.spawn(watchman.run());
+        let duties = Duties {
+            raft: self.raft.clone(),
+            proposer: self.proposer.clone(),
+            projector: self.projector.clone(),
+            automation: self.automation.clone(),
+            cluster: self.config.cluster,
+            heartbeat_millis: self.config.limits.heartbeat_ms,
+        };
+        tasks.spawn(duties.run());
+    }
+
+    /// What answers the other members.
+    #[must_use]
+    pub fn receiver(&self) -> Arc<dyn PeerService> {
+        self.receiver.clone()
+    }
+
+    #[must_use]
+    pub fn raft(&self) -> &MusterRaft {
+        &self.raft
+    }
+
+    #[must_use]
+    pub fn projector(&self) -> &SharedProjector {
+        &self.projector
+    }
+
+    #[must_use]
+    pub fn proposer(&self) -> &Proposer {
+        &self.proposer
+    }
+
+    #[must_use]
+    pub fn reports(&self) -> watch::Receiver<Arc<PeerReports>> {
+        self.watch.reports()
+    }
+
+    #[must_use]
+    pub fn automation(&self) -> &AutomationSwitch {
+        &self.automation
+    }
+
+    #[must_use]
+    pub fn clock_guard(&self) -> &Arc<ClockGuard> {
+        &self.clock_guard
+    }
+
+    /// Resolves once storage or raft failed.
+    pub async fn failed(&self) -> NodeError {
+        let wait = self.raft.wait(None);
+        let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "raft stopped");
+        tokio::select! {
+            poisoned = self.store.log().poison().failed() => NodeError::Failed(poisoned.to_string()),
+            stopped = stopped => NodeError::Failed(match stopped {
+                Ok(metrics) => metrics.running_state.map_or_else(|e| e.to_string(), |()| String::new()),
+                Err(error) => error.to_string(),
+            }),
+        }
+    }
+
+    /// Hands the leadership over, if this node has it and there is somebody to take it.
+    pub async fn step_down(&self, within: Duration) {
+        if self.raft.is_leader() && !transfer::step_down(&self.raft, within).await {
+            tracing::warn!("stopping as leader: nobody took over in time");
+        }
+    }
+
+    /// Stops raft and closes the disk.
+    pub async fn close(self) -> Result<(), NodeError> {
+        self.tasks.lock().abort_all();
+        let stopped = self.raft.shutdown().await;
+        self.store.close().await.map_err(NodeError::io)?;
+        stopped.map_err(|e| NodeError::Failed(e.to_string()))
+    }
+}
+
+fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
+    let others = config.members.iter().filter(|member| member.id != config.node);
+    others.map(|member| PeerAddress { node: member.id, address: member.address.clone() }).collect()
+}
+
+async fn open_disk(
+    config: &Arc<NodeConfig>,
+    keyring: &Keyring,
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    projector: SharedProjector,
+) -> Result<(LogStore, Machine), NodeError> {
+    let keys = segment_keys(config, keyring)?;
+    let config = config.clone();
+    let open = move || {
+        let data = &config.data_directory;
+        let options = LogOptions::new(data.join(LOG_FOLDER), config.cluster, config.node, keys.clone());
+        let log = DurableLog::open(disk.clone(), entropy.clone(), options)?;
+        let options = SnapshotOptions {
+            dir: data.join(SNAPSHOT_FOLDER),
+            cluster: config.cluster,
+            node: config.node,
+            keys,
+        };
+        let shelf = Arc::new(FileShelf(SnapshotFiles::open(disk, entropy, options)?));
+        let machine = Machine::open(projector, shelf).map_err(|e| NodeError::Recovery(e.to_string()))?;
+        Ok((LogStore::new(Arc::new(log)), machine))
+    };
+    tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
+}
+
+fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
+    let refused = |why: String| NodeError::SegmentKeys { file: config.keyring.clone(), why };
+    keyring.segment_keys().map_err(|e| refused(e.to_string()))
+}

@@ -1,0 +1,70 @@
+//! A wire in memory between members: what is said is encoded and decoded as on the real one; it can be cut.
+
+use events::ids::NodeId;
+use futures::future::BoxFuture;
+use nodes::peers::message::{decode, encode};
+use nodes::peers::{PeerAddress, PeerError, PeerReply, PeerRequest, PeerService, PeerTransport};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct Switchboard {
+    members: Mutex<BTreeMap<NodeId, Arc<dyn PeerService>>>,
+    cut_off: Mutex<BTreeSet<NodeId>>,
+}
+
+impl Switchboard {
+    pub fn plug_in(&self, node: NodeId, service: Arc<dyn PeerService>) {
+        self.members.lock().insert(node, service);
+    }
+
+    pub fn unplug(&self, node: NodeId) {
+        self.members.lock().remove(&node);
+    }
+
+    /// Nothing reaches the node, and nothing it says reaches anybody.
+    pub fn cut_off(&self, node: NodeId) {
+        self.cut_off.lock().insert(node);
+    }
+
+    pub fn heal(&self) {
+        self.cut_off.lock().clear();
+    }
+
+    fn line(&self, from: NodeId, to: NodeId) -> Option<Arc<dyn PeerService>> {
+        let cut = self.cut_off.lock();
+        if cut.contains(&from) || cut.contains(&to) {
+            return None;
+        }
+        self.members.lock().get(&to).cloned()
+    }
+}
+
+/// One member's end of the wire.
+pub struct Line {
+    pub own: NodeId,
+    pub board: Arc<Switchboard>,
+}
+
+impl PeerTransport for Line {
+    fn call<'a>(
+        &'a self,
+        to: &'a PeerAddress,
+        request: PeerRequest,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<PeerReply, PeerError>> {
+        let node = to.node;
+        Box::pin(async move {
+            let unreachable = PeerError::Unreachable { node, why: "the line is cut".to_owned() };
+            let service = self.board.line(self.own, node).ok_or_else(|| unreachable.clone())?;
+            let request = decode::<PeerRequest>(&encode(&request).unwrap()).unwrap();
+            let reply = tokio::time::timeout(within, service.answer(self.own, request)).await;
+            let reply = reply.map_err(|_| PeerError::Timeout { node, after: within })?;
+            // A reply is lost if the line was cut meanwhile.
+            self.board.line(self.own, node).ok_or(unreachable)?;
+            Ok(decode(&encode(&reply).unwrap()).unwrap())
+        })
+    }
+}
