@@ -10,9 +10,10 @@
 //! key from being used for another purpose than its own.
 
 use data_encoding::BASE64;
+use events::identity::key::{PublicKey, SigningKey};
+use p384::SecretKey;
 use p384::elliptic_curve::sec1::ToSec1Point;
 use p384::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
-use p384::{PublicKey, SecretKey};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -62,34 +63,41 @@ impl Kind {
     }
 }
 
-/// Text of a P-384 private key (48 bytes, big endian). `None` if the bytes are no scalar of the curve.
+/// Text of a private key.
 #[must_use]
-pub fn encode_private_key(kind: Kind, note: &str, scalar: &[u8]) -> Option<Zeroizing<String>> {
-    let pem = SecretKey::from_slice(scalar).ok()?.to_pkcs8_pem(LineEnding::LF).ok()?;
-    Some(Zeroizing::new(format!("{}\n{note}\n{}", kind.first_line(), pem.as_str())))
+pub fn signing_key_text(kind: Kind, note: &str, key: &SigningKey) -> Zeroizing<String> {
+    #[allow(clippy::expect_used, reason = "a signing key is a scalar of the curve, which PKCS #8 can hold")]
+    let pem = SecretKey::from_slice(&key.to_bytes()[..])
+        .ok()
+        .and_then(|secret| secret.to_pkcs8_pem(LineEnding::LF).ok())
+        .expect("every signing key has a PKCS #8 form");
+    Zeroizing::new(format!("{}\n{note}\n{}", kind.first_line(), pem.as_str()))
 }
 
-/// The 48 bytes of a private key file.
-pub fn decode_private_key(kind: Kind, path: &Path, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, ArmorError> {
-    let pem = pem_part(kind, path, text)?;
-    let key = SecretKey::from_pkcs8_pem(pem)
-        .map_err(|_| ArmorError::Damaged { path: path.to_owned(), what: "private key" })?;
-    Ok(Zeroizing::new(key.to_bytes().to_vec()))
+/// Reads a private key's text.
+pub fn signing_key(kind: Kind, path: &Path, text: &[u8]) -> Result<SigningKey, ArmorError> {
+    let damaged = || ArmorError::Damaged { path: path.to_owned(), what: "private key" };
+    let secret = SecretKey::from_pkcs8_pem(pem_part(kind, path, text)?).map_err(|_| damaged())?;
+    let scalar = Zeroizing::new(<[u8; 48]>::from(secret.to_bytes()));
+    SigningKey::from_bytes(&scalar).map_err(|_| damaged())
 }
 
-/// Text of a P-384 public key (97 bytes, uncompressed SEC1). `None` if the bytes are no point of the curve.
+/// Text of a public key.
 #[must_use]
-pub fn encode_public_key(kind: Kind, note: &str, point: &[u8]) -> Option<String> {
-    let pem = PublicKey::from_sec1_bytes(point).ok()?.to_public_key_pem(LineEnding::LF).ok()?;
-    Some(format!("{}\n{note}\n{pem}", kind.first_line()))
+pub fn public_key_text(kind: Kind, note: &str, key: &PublicKey) -> String {
+    #[allow(clippy::expect_used, reason = "a public key is a point of the curve, which SPKI can hold")]
+    let pem = p384::PublicKey::from_sec1_bytes(key.as_bytes())
+        .ok()
+        .and_then(|point| point.to_public_key_pem(LineEnding::LF).ok())
+        .expect("every public key has a SubjectPublicKeyInfo form");
+    format!("{}\n{note}\n{pem}", kind.first_line())
 }
 
-/// The 97 bytes of a public key file.
-pub fn decode_public_key(kind: Kind, path: &Path, text: &[u8]) -> Result<Vec<u8>, ArmorError> {
-    let pem = pem_part(kind, path, text)?;
-    let key = PublicKey::from_public_key_pem(pem)
-        .map_err(|_| ArmorError::Damaged { path: path.to_owned(), what: "public key" })?;
-    Ok(key.to_sec1_point(false).as_bytes().to_vec())
+/// Reads a public key's text.
+pub fn public_key(kind: Kind, path: &Path, text: &[u8]) -> Result<PublicKey, ArmorError> {
+    let damaged = || ArmorError::Damaged { path: path.to_owned(), what: "public key" };
+    let point = p384::PublicKey::from_public_key_pem(pem_part(kind, path, text)?).map_err(|_| damaged())?;
+    PublicKey::from_bytes(point.to_sec1_point(false).as_bytes()).map_err(|_| damaged())
 }
 
 /// Text of other bytes.
@@ -142,27 +150,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SCALAR: [u8; 48] = [7; 48];
-
-    fn point() -> Vec<u8> {
-        let key = SecretKey::from_slice(&SCALAR).unwrap();
-        key.public_key().to_sec1_point(false).as_bytes().to_vec()
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&[7; 48]).unwrap()
     }
 
     #[test]
     fn keys_survive_their_text() {
         let path = Path::new("k");
-        let private = encode_private_key(Kind::StationKey, "a note", &SCALAR).unwrap();
+        let private = signing_key_text(Kind::StationKey, "a note", &key());
         assert!(private.starts_with("muster station key v1\na note\n-----BEGIN PRIVATE KEY-----\n"));
-        assert_eq!(decode_private_key(Kind::StationKey, path, private.as_bytes()).unwrap()[..], SCALAR);
-        let public = encode_public_key(Kind::FactoryPublicKey, "a note", &point()).unwrap();
-        assert_eq!(decode_public_key(Kind::FactoryPublicKey, path, public.as_bytes()).unwrap(), point());
+        let read = signing_key(Kind::StationKey, path, private.as_bytes()).unwrap();
+        assert_eq!(read.to_bytes(), key().to_bytes());
+        let public = public_key_text(Kind::FactoryPublicKey, "a note", &key().public());
+        assert_eq!(public_key(Kind::FactoryPublicKey, path, public.as_bytes()).unwrap(), key().public());
     }
 
     #[test]
     fn a_key_is_not_taken_for_one_of_another_purpose() {
-        let text = encode_private_key(Kind::FactoryKey, "a note", &SCALAR).unwrap();
-        let refused = decode_private_key(Kind::StationKey, Path::new("k"), text.as_bytes()).unwrap_err();
+        let text = signing_key_text(Kind::FactoryKey, "a note", &key());
+        let refused = signing_key(Kind::StationKey, Path::new("k"), text.as_bytes()).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "k is `muster factory key v1`, expected `muster station key v1`: give the right file"
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_error_does_not_quote_a_file_that_may_hold_a_secret() {
-        let refused = decode_private_key(Kind::StationKey, Path::new("k"), b"MEECAQAwEwYHKoZI").unwrap_err();
+        let refused = signing_key(Kind::StationKey, Path::new("k"), b"MEECAQAwEwYHKoZI").unwrap_err();
         assert!(!refused.to_string().contains("MEEC"));
     }
 
@@ -192,8 +198,8 @@ mod tests {
             let headed = [b"muster manifest v1\n-----BEGIN MUSTER MANIFEST-----\n", text.as_slice()].concat();
             for text in [text, headed] {
                 let _ = decode_bytes(Kind::Manifest, path, &text);
-                let _ = decode_private_key(Kind::StationKey, path, &text);
-                let _ = decode_public_key(Kind::StationPublicKey, path, &text);
+                let _ = signing_key(Kind::StationKey, path, &text);
+                let _ = public_key(Kind::StationPublicKey, path, &text);
             }
         }
     }

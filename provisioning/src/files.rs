@@ -2,7 +2,8 @@
 //!
 //! - A file of secrets is mode 0600 in a folder of mode 0700, and whoever could read it besides its owner makes it refused.
 //! - A file is whole or absent: it is written beside its place, fsynced, then given its name, then the folder is fsynced.
-//! - A file that exists is never overwritten, except by [`replace_secret`], which is for files that can be made again.
+//! - A file that exists is never overwritten, except by what is called `replace`: an older file or the new one is there
+//!   at every instant.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -66,11 +67,14 @@ pub fn create_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     create(path, bytes, PUBLIC_FILE)
 }
 
-/// Writes a file of secrets (mode 0600) in place of an older one. Only for what can be made again from other files.
+/// Writes a file of secrets (mode 0600) in place of an older one, which it must contain or be able to do without.
 pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let beside = write_beside(path, bytes, SECRET_FILE)?;
-    fs::rename(&beside, path).map_err(io_error("rename to", path))?;
-    sync_folder(&parent(path))
+    replace(path, bytes, SECRET_FILE)
+}
+
+/// Writes a file that everybody may read (mode 0644) in place of an older one.
+pub fn replace_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace(path, bytes, PUBLIC_FILE)
 }
 
 /// Reads a file of secrets, after checking that nobody but its owner can.
@@ -89,6 +93,13 @@ pub fn read_public(path: &Path) -> Result<Vec<u8>, FileError> {
     read_bounded(&mut file, path)
 }
 
+/// Keeps other processes out of a folder until it is dropped; waits for one that is in it.
+pub(crate) fn lock_folder(folder: &Path) -> Result<File, FileError> {
+    let opened = File::open(folder).map_err(open_error(folder))?;
+    opened.lock().map_err(io_error("lock", folder))?;
+    Ok(opened)
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(io_error("fsync folder", folder))
@@ -104,6 +115,12 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let beside = write_beside(path, bytes, mode)?;
+    fs::rename(&beside, path).map_err(io_error("rename to", path))?;
+    sync_folder(&parent(path))
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {

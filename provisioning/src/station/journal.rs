@@ -69,20 +69,30 @@ impl Journal {
     /// Writes one step and returns once it is on the disk. A step that the ledger does not allow is not written.
     /// Time never goes back along the journal, whatever the station's clock says.
     pub fn record(&mut self, now: Timestamp, step: Step) -> Result<(), JournalError> {
+        self.record_all(now, &[step])
+    }
+
+    /// Writes steps that follow from each other with one fsync. A power cut may leave the first of them only.
+    pub fn record_all(&mut self, now: Timestamp, steps: &[Step]) -> Result<(), JournalError> {
         let path = self.medium.path();
         if self.poisoned {
             return Err(JournalError::Poisoned { path });
         }
+        if let Some(first) = steps.first() {
+            self.ledger.check(first)?;
+        }
         let at = self.ledger.not_before_last(now);
-        self.ledger.check(&step)?;
-        let line = Line { number: self.lines + 1, at, step };
+        let numbered = (self.lines + 1..).zip(steps);
+        let text: String =
+            numbered.map(|(number, step)| Line { number, at, step: step.clone() }.encode()).collect();
+        // Until everything is written and added up, nobody knows what the disk holds.
         self.poisoned = true;
         let failed = |doing| move |source| JournalError::Io { doing, path, source };
-        self.medium.append(line.encode().as_bytes()).map_err(failed.clone()("write"))?;
+        self.medium.append(text.as_bytes()).map_err(failed.clone()("write"))?;
         self.medium.sync().map_err(failed("fsync"))?;
+        steps.iter().try_for_each(|step| self.ledger.apply(at, step))?;
+        self.lines += steps.len() as u64;
         self.poisoned = false;
-        self.lines = line.number;
-        self.ledger.apply(line.at, &line.step)?;
         Ok(())
     }
 
@@ -129,17 +139,65 @@ fn holds_a_line(tail: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::medium::FileMedium;
+    use super::super::step::VoidReason;
     use super::super::step::tests::planned;
     use super::*;
     use events::ids::{LotId, StationId};
     use proptest::prelude::*;
-    use std::fs;
-    use std::path::Path;
+    use std::sync::{Arc, Mutex};
 
     const AT: Timestamp = Timestamp::from_millis(1_795_374_203_042);
 
-    fn open(path: &Path) -> Result<Journal, JournalError> {
-        Journal::open(Box::new(FileMedium::open(path).unwrap().expect("no other process")))
+    /// A disk in memory, which counts down to an fsync that fails.
+    #[derive(Clone, Default)]
+    struct Paper {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        fsyncs_until_failure: Option<u32>,
+    }
+
+    impl Paper {
+        fn with(bytes: &[u8]) -> Self {
+            Paper { bytes: Arc::new(Mutex::new(bytes.to_vec())), fsyncs_until_failure: None }
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            self.bytes.lock().unwrap().clone()
+        }
+
+        fn open(&self) -> Result<Journal, JournalError> {
+            Journal::open(Box::new(self.clone()))
+        }
+    }
+
+    impl Medium for Paper {
+        fn read(&mut self) -> io::Result<Vec<u8>> {
+            Ok(self.bytes())
+        }
+
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.bytes.lock().unwrap().extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            match &mut self.fsyncs_until_failure {
+                Some(0) => Err(io::Error::other("bad block")),
+                Some(left) => {
+                    *left -= 1;
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            self.bytes.lock().unwrap().truncate(length as usize);
+            Ok(())
+        }
+
+        fn path(&self) -> PathBuf {
+            "journal".into()
+        }
     }
 
     /// Three units' worth of steps: one burned, one voided, one unfinished.
@@ -150,26 +208,24 @@ mod tests {
         steps.extend(burn(1));
         steps.extend([Step::ReadBack { unit: 1 }, Step::Burned { unit: 1 }]);
         steps.extend(burn(2));
-        steps.push(Step::Voided { unit: 2, reason: super::super::step::VoidReason::Blank });
+        steps.push(Step::Voided { unit: 2, reason: VoidReason::Blank });
         steps.extend(burn(3));
         steps
     }
 
-    fn written(path: &Path) -> Vec<u8> {
-        let mut journal = open(path).unwrap();
+    /// A journal that holds all of them.
+    fn written() -> Vec<u8> {
+        let paper = Paper::default();
+        let mut journal = paper.open().unwrap();
         for step in steps() {
             journal.record(AT, step).unwrap();
         }
-        drop(journal);
-        fs::read(path).unwrap()
+        paper.bytes()
     }
 
     #[test]
     fn a_journal_reads_as_it_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        written(&path);
-        let journal = open(&path).unwrap();
+        let journal = Paper::with(&written()).open().unwrap();
         assert_eq!(journal.lines, steps().len() as u64);
         assert_eq!(journal.ledger().burned(), 1);
         assert_eq!(journal.ledger().unfinished().map(|(unit, _)| unit), Some(3));
@@ -177,86 +233,66 @@ mod tests {
     }
 
     #[test]
+    fn steps_written_at_once_are_the_same_as_one_by_one() {
+        let paper = Paper::default();
+        paper.open().unwrap().record_all(AT, &steps()).unwrap();
+        assert_eq!(paper.bytes(), written());
+    }
+
+    #[test]
     fn a_journal_cut_anywhere_opens_with_the_lines_that_were_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let whole = written(&dir.path().join("journal"));
+        let whole = written();
         for length in 0..whole.len() {
-            let path = dir.path().join("cut");
-            fs::write(&path, &whole[..length]).unwrap();
+            let paper = Paper::with(&whole[..length]);
             let lines = whole[..length].iter().filter(|&&b| b == b'\n').count();
-            assert_eq!(open(&path).unwrap().lines, lines as u64);
-            let kept = fs::read(&path).unwrap();
+            assert_eq!(paper.open().unwrap().lines, lines as u64);
+            let kept = paper.bytes();
             assert!(whole.starts_with(&kept) && (kept.is_empty() || kept.ends_with(b"\n")));
         }
     }
 
     #[test]
     fn a_torn_tail_may_be_zeros_or_any_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let whole = written(&dir.path().join("journal"));
-        for tail in [&[0; 512][..], b"garbage", b"garbage\nand\nmore\n"] {
-            let path = dir.path().join("torn");
-            fs::write(&path, [&whole, tail].concat()).unwrap();
-            assert_eq!(open(&path).unwrap().lines, steps().len() as u64);
-            assert_eq!(fs::read(&path).unwrap(), whole);
+        let whole = written();
+        for tail in [&[0; 512][..], b"garbage", b"garbage\nand\nmore\n", &whole[whole.len() - 20..]] {
+            let paper = Paper::with(&[&whole, tail].concat());
+            assert_eq!(paper.open().unwrap().lines, steps().len() as u64);
+            assert_eq!(paper.bytes(), whole);
         }
     }
 
     #[test]
     fn a_missing_line_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        let whole = written(&path);
+        let whole = written();
         let second = whole.iter().position(|&b| b == b'\n').unwrap() + 1;
-        fs::write(&path, &whole[second..]).unwrap();
-        assert!(matches!(open(&path), Err(JournalError::Damaged { line: 1, .. })));
+        let refused = Paper::with(&whole[second..]).open();
+        assert!(matches!(refused, Err(JournalError::Damaged { line: 1, .. })));
     }
 
     #[test]
     fn a_step_out_of_order_is_not_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        let before = written(&path);
-        let mut journal = open(&path).unwrap();
+        let paper = Paper::with(&written());
+        let mut journal = paper.open().unwrap();
         for step in [Step::Burning { unit: 1 }, Step::Planned(planned(1)), Step::Burned { unit: 2 }] {
             assert!(matches!(journal.record(AT, step), Err(JournalError::OutOfOrder(_))));
         }
-        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(paper.bytes(), written());
     }
 
     #[test]
     fn a_second_process_finds_the_journal_locked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let _first = open(&path).unwrap();
-        assert!(FileMedium::open(&path).unwrap().is_none());
+        let first = FileMedium::open(&path).unwrap();
+        assert!(first.is_some() && FileMedium::open(&path).unwrap().is_none());
+        drop(first);
+        assert!(FileMedium::open(&path).unwrap().is_some());
     }
 
     #[test]
-    fn after_a_failed_write_the_journal_refuses_everything() {
-        struct Failing;
-        impl Medium for Failing {
-            fn read(&mut self) -> io::Result<Vec<u8>> {
-                Ok(Vec::new())
-            }
-            fn append(&mut self, _: &[u8]) -> io::Result<()> {
-                Ok(())
-            }
-            fn sync(&mut self) -> io::Result<()> {
-                static CALLS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-                match CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-                    1 => Err(io::Error::other("bad block")),
-                    _ => Ok(()),
-                }
-            }
-            fn cut(&mut self, _: u64) -> io::Result<()> {
-                Ok(())
-            }
-            fn path(&self) -> PathBuf {
-                "journal".into()
-            }
-        }
-        let mut journal = Journal::open(Box::new(Failing)).unwrap();
+    fn after_a_failed_fsync_the_journal_refuses_everything() {
+        let paper = Paper { fsyncs_until_failure: Some(1), ..Paper::default() };
+        let mut journal = paper.open().unwrap();
         let opened = &steps()[0];
         assert!(matches!(journal.record(AT, opened.clone()), Err(JournalError::Io { doing: "fsync", .. })));
         assert!(matches!(journal.record(AT, opened.clone()), Err(JournalError::Poisoned { .. })));
@@ -265,13 +301,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_changed_byte_before_the_last_line_is_damage(at: prop::sample::Index, bit in 0u8..8) {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("journal");
-            let mut bytes = written(&path);
+            let mut bytes = written();
             let last = bytes[..bytes.len() - 1].iter().rposition(|&b| b == b'\n').unwrap() + 1;
             bytes[at.index(last)] ^= 1 << bit;
-            fs::write(&path, &bytes).unwrap();
-            let refused = matches!(open(&path), Err(JournalError::Damaged { .. }));
+            let refused = matches!(Paper::with(&bytes).open(), Err(JournalError::Damaged { .. }));
             prop_assert!(refused);
         }
     }
