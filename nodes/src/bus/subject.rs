@@ -10,7 +10,11 @@
 
 use super::Subject;
 use events::ids::{DeviceId, LotId, RegionName, SourceName};
+use std::ops::Range;
 use std::str::FromStr;
+
+const PREFIX: &str = "muster.v1.";
+const UP: &str = ".up.";
 
 /// What a terminal may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,11 +86,11 @@ pub enum SubjectError {
 
 impl<'a> UpSubject<'a> {
     pub fn parse(text: &'a str) -> Result<Self, SubjectError> {
-        let rest = text.strip_prefix("muster.v1.").ok_or(SubjectError::Shape)?;
+        let rest = text.strip_prefix(PREFIX).ok_or(SubjectError::Shape)?;
         let mut tokens = rest.split('.');
         let mut next = || tokens.next().ok_or(SubjectError::Shape);
         let (region, up, source, sender_token, kind) = (next()?, next()?, next()?, next()?, next()?);
-        if up != "up" || tokens.next().is_some() {
+        if up != UP.trim_matches('.') || tokens.next().is_some() {
             return Err(SubjectError::Shape);
         }
         if !is_name(region, events::limits::REGION_NAME_BYTES_MAX) {
@@ -100,10 +104,11 @@ impl<'a> UpSubject<'a> {
         Ok(UpSubject { region, source, sender_token, sender, kind })
     }
 
-    /// The source that the server confined the sender's connection to.
+    /// Where the source stands in the subject's text.
     #[must_use]
-    pub fn source(&self) -> &'a str {
-        self.source
+    pub fn source_range(&self) -> Range<usize> {
+        let at = PREFIX.len() + self.region.len() + UP.len();
+        at..at + self.source.len()
     }
 
     /// The source as an id of the log.
@@ -193,6 +198,7 @@ mod tests {
         let subject = UpSubject::parse(&text).unwrap();
         assert_eq!(subject.region_name().as_str(), "eu-west");
         assert_eq!(subject.source_name().as_str(), "shop-7");
+        assert_eq!(&text[subject.source_range()], "shop-7");
         assert_eq!(subject.sender, Sender::Device(device()));
         assert_eq!(subject.kind, UpKind::Heartbeat);
     }

@@ -1,0 +1,106 @@
+//! On a P-384 thread: check the signature, open, and judge what needs keys and state.
+
+use super::ActivationWaiter;
+use super::gates::Gated;
+use crate::bus::Outgoing;
+use crate::ingress::desk::{Desk, SUITES_ALLOWED};
+use crate::ingress::received::Received;
+use events::envelope::{EnvelopeError, ReceivedActivation, VerifiedActivation};
+use events::identity::fingerprint::{Comparison, ComponentPolicy, compare};
+use events::identity::key::PublicKey;
+use events::ids::Slot;
+use events::vocabulary::rejection::{RejectionReason, TamperReason};
+use events::vocabulary::shared::ComponentKind;
+use events::vocabulary::{Event, TamperReported};
+use projector::Projector;
+use std::sync::Arc;
+
+/// Opens, judges, and proposes; answers whatever does not come that far.
+pub fn run(desk: &Arc<Desk>, gated: Gated) {
+    let span = gated.received.trace.as_ref().map(|trace| trace.admission());
+    let entered = span.as_ref().map(tracing::Span::enter);
+    let answer = match open(desk, &gated) {
+        Ok((verified, public_key)) => {
+            let received = gated.received;
+            drop(entered);
+            judge(desk, received, verified, public_key, gated.slot)
+        }
+        Err(error) => desk.refuse(gated.received.refused(error.reason())),
+    };
+    if let Some(answer) = answer {
+        desk.outbox.send_blocking(answer);
+    }
+}
+
+fn open(desk: &Desk, gated: &Gated) -> Result<(VerifiedActivation, PublicKey), EnvelopeError> {
+    let public_key = PublicKey::from_bytes(&gated.public_key).map_err(|_| EnvelopeError::NotAuthentic)?;
+    let verified = ReceivedActivation::parse(&gated.received.payload)?
+        .check_ticket(&desk.keyring.ticket_key, gated.generation, gated.stamp)?
+        .check_mac(&gated.pre_shared)?
+        .open(&desk.keyring, &public_key)?;
+    Ok((verified, public_key))
+}
+
+fn judge(
+    desk: &Arc<Desk>,
+    received: Received,
+    verified: VerifiedActivation,
+    public_key: PublicKey,
+    slot: Slot,
+) -> Option<Outgoing> {
+    let code = verified.body.code.as_ref().map(|code| desk.keyring.code_digest(code));
+    let (allowed, comparison) = desk
+        .projector
+        .read(|fold| (fold.judge_code(slot, code.as_ref()), compare_hardware(fold, slot, &verified)));
+    let suite = verified.offered.choose(SUITES_ALLOWED);
+    let hardware_holds = comparison.passes;
+    let waiter = ActivationWaiter {
+        suite: suite.unwrap_or(SUITES_ALLOWED[0]),
+        mismatched: comparison.mismatched,
+        received,
+        verified,
+        public_key,
+        slot,
+        code,
+        attempts: 0,
+    };
+    if !hardware_holds {
+        report(desk, &waiter);
+        return waiter.refuse(desk, RejectionReason::NotAuthentic);
+    }
+    match (allowed, suite) {
+        (Err(reason), _) => waiter.refuse(desk, reason),
+        (Ok(()), Err(error)) => waiter.refuse(desk, error.reason()),
+        (Ok(()), Ok(_)) => waiter.propose(desk, None),
+    }
+}
+
+/// Compares the hardware that the device names with what was burned, by its lot's policy. Another OTP record than
+/// the manifest's passes as little as a foreign board.
+fn compare_hardware(fold: &Projector, slot: Slot, verified: &VerifiedActivation) -> Comparison {
+    let nothing = Comparison { mismatched: Vec::new(), passes: false };
+    let Some(device) = fold.device(slot) else { return nothing };
+    let Some(lot) = fold.lot(&device.lot()) else { return nothing };
+    let Ok(policy) = ComponentPolicy::new(lot.required.clone(), lot.optional.clone(), lot.threshold) else {
+        return nothing;
+    };
+    let compared = compare(device.components(), &verified.body.components, &policy);
+    Comparison { passes: compared.passes && device.record() == verified.body.record, ..compared }
+}
+
+/// The device signed that its hardware is another: `tamper` hears of it. If the queue is full the refusal is counted
+/// all the same.
+fn report(desk: &Desk, waiter: &ActivationWaiter) {
+    let Some(lot) = desk.projector.read(|fold| fold.device(waiter.slot).map(|device| device.lot())) else {
+        return;
+    };
+    let bits = |bits: u16, kind: &ComponentKind| bits | 1u16.checked_shl(*kind as u32).unwrap_or(0);
+    let event = Event::from(TamperReported {
+        lot,
+        record: waiter.verified.body.record,
+        reason: TamperReason::ComponentMismatch,
+        mismatched: waiter.mismatched.iter().fold(0, bits),
+        source: waiter.received.source_name(),
+    });
+    desk.propose_for_nobody(&event);
+}

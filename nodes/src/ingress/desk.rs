@@ -1,0 +1,164 @@
+//! What every part of ingress stands on: the fold, the keys, the clock, the log's queue, and the book of refusals.
+
+use super::Patience;
+use super::batcher::Batcher;
+use super::counters::{Counters, IngressCounters};
+use super::pool::Pool;
+use super::queue::Favour;
+use super::received::Refused;
+use super::rejections::RejectionCounts;
+use super::settle::{Answers, EventWaiter};
+use crate::bus::Outgoing;
+use crate::clock::Clock;
+use crate::egress::Outbox;
+use crate::egress::refusal::refusal;
+use crate::entropy::{Entropy, EntropyRng};
+use crate::shared_projector::SharedProjector;
+use events::ids::{DeviceId, LogIndex, NodeId, SourceName};
+use events::keyring::{Keyring, Purpose};
+use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::{Suite, Wrapped};
+use events::vocabulary::{Event, RejectionSummary};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+/// Suites that this version allows, the preferred one first.
+pub(super) const SUITES_ALLOWED: &[Suite] = &[Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+
+pub(super) struct Desk {
+    pub node: NodeId,
+    pub projector: SharedProjector,
+    pub applied: watch::Receiver<LogIndex>,
+    pub keyring: Arc<Keyring>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub outbox: Outbox,
+    pub batcher: Batcher<Answers>,
+    pub pool: Pool,
+    pub counters: Counters,
+    pub rejections: Mutex<RejectionCounts>,
+    /// Stands in for the secret of a device or epoch that does not exist, so that refusing costs the same.
+    pub decoy: Wrapped,
+}
+
+/// Bytes of the secret behind [`Desk::decoy`]: no secret that it stands in for is longer.
+pub(super) const DECOY_BYTES: usize = 48;
+
+impl Desk {
+    pub fn now_millis(&self) -> u64 {
+        self.clock.monotonic_millis()
+    }
+
+    pub fn rng(&self) -> EntropyRng<'_> {
+        EntropyRng(&*self.entropy)
+    }
+
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// Counts a refusal, and says so if there is a place to say it.
+    pub fn refuse(&self, refused: Refused) -> Option<Outgoing> {
+        let Refused { reason, source, inbox } = refused;
+        match source {
+            Some(source) => self.charge(source, reason, None),
+            None => {
+                self.counters.refuse(reason);
+                self.rejections.lock().count_nameless();
+            }
+        }
+        Some(Outgoing::to(inbox?, refusal(reason)))
+    }
+
+    /// As [`Desk::refuse`], where the device's own tag or signature verified.
+    pub fn refuse_device(&self, refused: Refused, device: DeviceId) -> Option<Outgoing> {
+        let Refused { reason, source, inbox } = refused;
+        self.charge(source?, reason, Some(device));
+        Some(Outgoing::to(inbox?, refusal(reason)))
+    }
+
+    /// Counts a refusal against its source, and against the device only where its own tag or signature verified.
+    pub fn charge(&self, source: SourceName, reason: RejectionReason, device: Option<DeviceId>) {
+        self.counters.refuse(reason);
+        self.rejections.lock().count(source, reason, device);
+    }
+
+    /// How far this node's fold is.
+    pub fn applied(&self) -> LogIndex {
+        *self.applied.borrow()
+    }
+
+    /// Whether a message that this node cannot judge yet goes on waiting.
+    pub fn patience(&self, arrived_millis: u64, applied: LogIndex, expired: bool) -> Patience {
+        if self.batcher.has_caught_up(arrived_millis, applied) {
+            Patience::CaughtUp
+        } else if expired {
+            Patience::Over
+        } else {
+            Patience::Waits
+        }
+    }
+
+    /// Closes the window of refusals.
+    pub fn close_window(&self) -> Option<RejectionSummary> {
+        self.rejections.lock().close(self.node, self.clock.now())
+    }
+
+    /// Proposes what this node found by itself. If the queue is full it is lost: what led to it is counted anyway.
+    pub fn propose_for_nobody(&self, event: &Event) {
+        let placed = self
+            .batcher
+            .fill(self.applied(), |queue| queue.event(event, Favour::Common, None, EventWaiter::Nobody));
+        if placed.is_err() {
+            tracing::warn!(event = event.name(), "the queue is full; an event of this node is lost");
+        }
+    }
+
+    /// A device's or a lot's secret. One that does not unwrap is this node's trouble (a keyring that lacks a key),
+    /// said in its log and to the sender as any other failure is.
+    pub fn unwrap_secret<S>(
+        &self,
+        purpose: Purpose,
+        subject: &[u8],
+        epoch: u32,
+        wrapped: &Wrapped,
+    ) -> Option<S>
+    where
+        S: for<'a> TryFrom<&'a [u8]>,
+    {
+        match self.keyring.unwrap(purpose, subject, epoch, wrapped) {
+            Ok(secret) => S::try_from(&secret).ok(),
+            Err(error) => {
+                tracing::error!(%error, epoch, "a secret of the log does not unwrap");
+                None
+            }
+        }
+    }
+
+    /// The work of [`Desk::unwrap_secret`] for a secret of `length` bytes that does not exist (protocol.md rule 16).
+    pub fn unwrap_decoy<S>(&self, length: usize) -> Option<S>
+    where
+        S: for<'a> TryFrom<&'a [u8]>,
+    {
+        let secret = self.keyring.unwrap(Purpose::PreSharedKey, DECOY_SUBJECT, 0, &self.decoy);
+        let secret = secret.unwrap_or_else(|_| Zeroizing::new(vec![0; DECOY_BYTES]));
+        S::try_from(secret.get(..length)?).ok()
+    }
+
+    pub fn read_counters(&self) -> IngressCounters {
+        self.counters.read(self.batcher.proposed(), self.pool.started())
+    }
+}
+
+const DECOY_SUBJECT: &[u8] = b"decoy";
+
+/// Wraps random bytes for nobody.
+pub(super) fn make_decoy(keyring: &Keyring, entropy: &dyn Entropy) -> Wrapped {
+    let mut secret = Zeroizing::new([0; DECOY_BYTES]);
+    entropy.fill(&mut secret[..]);
+    keyring.wrap(&mut EntropyRng(entropy), Purpose::PreSharedKey, DECOY_SUBJECT, 0, &secret[..])
+}

@@ -1,0 +1,316 @@
+//! Heartbeats, a burst at a time: find the session, open, judge, place into the next batch.
+//!
+//! ```text
+//!   burst ─▶ header ─▶ session (kept, or unwrapped from the fold) ─▶ open ─▶ judge ─┬─▶ row or event of the batch
+//!                                                              one read lock ──┘      ├─▶ verdict from applied state
+//!                                                                                      ├─▶ wait: this node lags
+//!                                                                                      └─▶ refusal, counted
+//! ```
+//!
+//! Invariants: the fold is locked twice a burst at most, and never while something is opened; nothing is counted
+//! against a device but what its own tag proves; unknown devices and bad tags cost and say the same (rule 16).
+
+use super::buckets::{Rate, SlotBuckets};
+use super::desk::Desk;
+use super::opened::Opened;
+use super::parked::Until;
+use super::queue::{Favour, Queue, Refused as NoPlace, RowPlace};
+use super::received::Received;
+use super::sessions::{Session, Sessions};
+use super::settle::EventWaiter;
+use super::{Admitted, Patience};
+use crate::egress::nonces::Nonces;
+use crate::egress::verdict::directive;
+use events::envelope::{Header, HeartbeatStatus, MessageKind, ResumptionSecret, SessionKeys, VerdictBody};
+use events::ids::{DeviceId, Slot};
+use events::keyring::Purpose;
+use events::vocabulary::Event;
+use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::{DirectiveId, Suite, Wrapped};
+use projector::{DeviceView, Judgement, Projector};
+use std::sync::Arc;
+
+/// A device may beat twice as often as it was told, and make up for this many beats at once.
+const BEATS_BURST: u32 = 32;
+/// Answers to retries and stale beats of one device: they cost a seal and no log.
+const RETRIES: Rate = Rate { burst: 16, every_millis: 500 };
+
+/// The way of heartbeats; one owner, no locks of its own.
+pub(super) struct Heartbeats {
+    desk: Arc<Desk>,
+    sessions: Sessions,
+    beats: SlotBuckets,
+    retries: SlotBuckets,
+    nonces: Nonces,
+    /// What an unknown device's heartbeat is opened with.
+    decoy: SessionKeys,
+}
+
+/// A heartbeat whose header is read.
+struct Headed {
+    received: Received,
+    header: Header,
+    session: Option<Arc<Session>>,
+}
+
+/// What becomes of an authentic heartbeat.
+enum Decision {
+    Propose(Place),
+    Answer(VerdictBody),
+    Replay,
+    /// Its sender knows more of the log than this node.
+    Wait,
+    /// As above, and it waited long enough.
+    Unavailable,
+    /// Its epoch is not kept any more.
+    Gone,
+}
+
+/// How it goes into the batch.
+#[derive(Clone, Copy)]
+struct Place {
+    routine: bool,
+    favour: Favour,
+    rate: Rate,
+}
+
+impl Heartbeats {
+    pub fn new(desk: Arc<Desk>, sessions_max: usize) -> Self {
+        let decoy = ResumptionSecret::from_bytes(desk.random::<48>());
+        let nobody = DeviceId::from_bytes([0; 16]);
+        Heartbeats {
+            nonces: Nonces::new(Arc::clone(&desk.entropy)),
+            sessions: Sessions::new(sessions_max),
+            beats: SlotBuckets::default(),
+            retries: SlotBuckets::default(),
+            decoy: decoy.session_keys(nobody, 0, Suite::Aes256Gcm),
+            desk,
+        }
+    }
+
+    /// Admits all of `burst`, which is empty then. `expired` says that its messages have waited long enough.
+    pub fn admit(&mut self, burst: &mut Vec<Received>, expired: bool, admitted: &mut Admitted) {
+        let mut headed: Vec<Headed> = Vec::with_capacity(burst.len());
+        for received in burst.drain(..) {
+            let header = Header::parse(&received.payload, MessageKind::Heartbeat).ok();
+            // The subject's device equals the header's (protocol.md rule 13).
+            match header.filter(|header| Some(header.device) == received.device()) {
+                Some(header) => {
+                    let session = self.sessions.find(header.device, header.epoch);
+                    headed.push(Headed { received, header, session });
+                }
+                None => self.refuse(received, RejectionReason::Malformed, admitted),
+            }
+        }
+        self.find_missing_sessions(&mut headed);
+        let mut opened = Vec::with_capacity(headed.len());
+        for headed in headed {
+            match self.open(headed) {
+                Ok(heartbeat) => opened.push(heartbeat),
+                Err((received, seen)) => self.fail(received, seen, expired, admitted),
+            }
+        }
+        if !opened.is_empty() {
+            self.decide(opened, expired, admitted);
+        }
+    }
+
+    /// Makes the sessions that are not kept, from what the fold knows.
+    fn find_missing_sessions(&mut self, headed: &mut [Headed]) {
+        let mut missing: Vec<&mut Headed> =
+            headed.iter_mut().filter(|headed| headed.session.is_none()).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let found: Vec<Option<(Slot, Suite, Wrapped)>> = self.desk.projector.read(|fold| {
+            let find = |headed: &&mut Headed| wrapped_session(fold, &headed.header);
+            missing.iter().map(find).collect()
+        });
+        for (headed, found) in missing.iter_mut().zip(found) {
+            let Some((slot, suite, wrapped)) = found else { continue };
+            let (device, epoch) = (headed.header.device, headed.header.epoch);
+            let subject = device.as_bytes();
+            let secret: Option<ResumptionSecret> =
+                self.desk.unwrap_secret(Purpose::Resumption, subject, epoch, &wrapped);
+            let Some(secret) = secret else { continue };
+            let keys = secret.session_keys(device, epoch, suite);
+            let session = Arc::new(Session { slot, device, epoch, keys });
+            self.sessions.keep_unproven(Arc::clone(&session));
+            headed.session = Some(session);
+        }
+    }
+
+    /// Opens under the session's key, or under a decoy, so that an unknown device and a bad tag cost the same; gives
+    /// back a message that does not open, and what its sender says to have seen.
+    fn open(&mut self, headed: Headed) -> Result<Opened, (Received, u64)> {
+        let Headed { received, header, session } = headed;
+        let span = received.trace.as_ref().map(|trace| trace.admission());
+        let _entered = span.as_ref().map(tracing::Span::enter);
+        let keys = session.as_ref().map_or(&self.decoy, |session| &session.keys);
+        let (Ok((header, body)), Some(session)) = (keys.open_heartbeat(&received.payload), session) else {
+            return Err((received, header.seen));
+        };
+        self.sessions.prove(&session);
+        Ok(Opened::new(session, &header, body, received))
+    }
+
+    /// A failure counts only if it is judged at or past what the sender has seen (protocol.md rule 9).
+    fn fail(&self, received: Received, seen: u64, expired: bool, admitted: &mut Admitted) {
+        let applied = self.desk.applied();
+        if seen <= applied {
+            return self.refuse(received, RejectionReason::NotAuthentic, admitted);
+        }
+        match self.desk.patience(received.arrived_millis, applied, expired) {
+            Patience::Waits => admitted.waiting.push((received, Until::Applied(seen))),
+            Patience::CaughtUp => self.refuse(received, RejectionReason::NotAuthentic, admitted),
+            Patience::Over => self.refuse(received, RejectionReason::Unavailable, admitted),
+        }
+    }
+
+    fn refuse(&self, received: Received, reason: RejectionReason, admitted: &mut Admitted) {
+        admitted.answers.extend(self.desk.refuse(received.refused(reason)));
+    }
+
+    fn decide(&mut self, opened: Vec<Opened>, expired: bool, admitted: &mut Admitted) {
+        let desk = Arc::clone(&self.desk);
+        let (applied, decisions) = desk.projector.read(|fold| {
+            let applied = fold.applied();
+            let patience = |arrived_millis| desk.patience(arrived_millis, applied, expired);
+            let decide = |heartbeat| decide(fold, heartbeat, patience);
+            (applied, opened.iter().map(decide).collect::<Vec<_>>())
+        });
+        let now = desk.now_millis();
+        let mut placed = Vec::with_capacity(opened.len());
+        for (heartbeat, decision) in opened.into_iter().zip(decisions) {
+            match decision {
+                Decision::Propose(place) => placed.push((heartbeat, place)),
+                Decision::Answer(verdict) => self.answer_again(heartbeat, &verdict, now, admitted),
+                Decision::Replay => self.refuse(heartbeat.received, RejectionReason::Replayed, admitted),
+                Decision::Wait => {
+                    let until = Until::Applied(heartbeat.heard.seen);
+                    admitted.waiting.push((heartbeat.received, until));
+                }
+                Decision::Unavailable => {
+                    self.refuse(heartbeat.received, RejectionReason::Unavailable, admitted);
+                }
+                Decision::Gone => self.refuse(heartbeat.received, RejectionReason::NotAuthentic, admitted),
+            }
+        }
+        if !placed.is_empty() {
+            desk.batcher.fill(applied, |queue| {
+                for (heartbeat, place) in placed {
+                    self.place(queue, heartbeat, place, now, admitted);
+                }
+            });
+        }
+    }
+
+    fn place(
+        &mut self,
+        queue: &mut Queue<Opened, EventWaiter>,
+        mut heartbeat: Opened,
+        Place { routine, favour, rate }: Place,
+        now: u64,
+        admitted: &mut Admitted,
+    ) {
+        let slot = heartbeat.session.slot;
+        let mut token = || self.beats.take(slot, rate, now);
+        heartbeat.wait_for_the_log();
+        let heartbeat = match routine {
+            true => match queue.row(heartbeat.row(), favour, token, heartbeat) {
+                RowPlace::Placed => return self.desk.counters.heartbeats_routine.add(1),
+                RowPlace::Joined => return self.desk.counters.retries.add(1),
+                RowPlace::Settling(index, heartbeat) => {
+                    return admitted.waiting.push((heartbeat.received, Until::Applied(index)));
+                }
+                RowPlace::TooFast(heartbeat) => return self.too_fast(heartbeat, admitted),
+                RowPlace::Full(heartbeat) => {
+                    return self.refuse(heartbeat.received, RejectionReason::Unavailable, admitted);
+                }
+                RowPlace::Contradicts(heartbeat) => heartbeat,
+            },
+            false if queue.is_under_way(&heartbeat.tag()) => return,
+            false if !token() => return self.too_fast(heartbeat, admitted),
+            false => heartbeat,
+        };
+        let (event, tag) = (Event::from(heartbeat.event()), heartbeat.tag());
+        match queue.event(&event, favour, Some(tag), EventWaiter::Heartbeat(Box::new(heartbeat))) {
+            Ok(()) => self.desk.counters.heartbeats_irregular.add(1),
+            Err(NoPlace::UnderWay(_)) => {}
+            Err(NoPlace::Full(waiter) | NoPlace::Malformed(waiter, _)) => {
+                admitted.answers.extend(waiter.refuse(&self.desk, RejectionReason::Unavailable));
+            }
+        }
+    }
+
+    /// The tag verified, so the device itself is too fast (protocol.md rule 15): counted, not logged.
+    fn too_fast(&self, heartbeat: Opened, admitted: &mut Admitted) {
+        let device = heartbeat.session.device;
+        let refused = heartbeat.received.refused(RejectionReason::RateExceeded);
+        admitted.answers.extend(self.desk.refuse_device(refused, device));
+    }
+
+    fn answer_again(&mut self, heartbeat: Opened, verdict: &VerdictBody, now: u64, admitted: &mut Admitted) {
+        if !self.retries.take(heartbeat.session.slot, RETRIES, now) {
+            // Anybody may repeat these bytes: the source is charged, not the device.
+            return self.refuse(heartbeat.received, RejectionReason::RateExceeded, admitted);
+        }
+        self.desk.counters.retries.add(1);
+        self.desk.counters.verdicts.add(1);
+        admitted.answers.push(heartbeat.answer(self.nonces.next(), verdict));
+    }
+}
+
+fn wrapped_session(fold: &Projector, header: &Header) -> Option<(Slot, Suite, Wrapped)> {
+    let slot = fold.slot_of(&header.device)?;
+    let epoch = fold.device(slot)?.epoch_view(header.epoch)?;
+    Some((slot, epoch.suite, epoch.resumption.clone()))
+}
+
+fn decide(fold: &Projector, heartbeat: &Opened, patience: impl Fn(u64) -> Patience) -> Decision {
+    let slot = heartbeat.session.slot;
+    let Some(device) = fold.device(slot) else { return Decision::Gone };
+    let judgement = match fold.judge(slot, &heartbeat.heard) {
+        Judgement::BehindSeen => match patience(heartbeat.received.arrived_millis) {
+            Patience::Waits => return Decision::Wait,
+            Patience::Over => return Decision::Unavailable,
+            // Nothing that high was committed when it came: its sender knows a log that is no more (rule 7).
+            Patience::CaughtUp => fold.judge_regardless(slot, &heartbeat.heard),
+        },
+        judgement => judgement,
+    };
+    let propose = |routine| {
+        let favour = if device.license().is_some() { Favour::Favoured } else { Favour::Common };
+        let every_millis = u64::from(device.interval_millis()) / 2;
+        Decision::Propose(Place { routine, favour, rate: Rate { burst: BEATS_BURST, every_millis } })
+    };
+    match judgement {
+        Judgement::Routine => propose(says_nothing_new(&device, heartbeat)),
+        Judgement::Irregular | Judgement::CloneEvidence => propose(false),
+        Judgement::Retry => Decision::Answer(from_state(fold, &device, HeartbeatStatus::Retried)),
+        Judgement::Stale => Decision::Answer(from_state(fold, &device, HeartbeatStatus::EpochStale)),
+        Judgement::Replay => Decision::Replay,
+        Judgement::BehindSeen | Judgement::UnknownEpoch => Decision::Gone,
+    }
+}
+
+/// Whether the columns of a batch hold all that the heartbeat says.
+fn says_nothing_new(device: &DeviceView<'_>, heartbeat: &Opened) -> bool {
+    let obeyed = heartbeat.body.obeyed > DirectiveId::default() && device.directive().is_some();
+    device.firmware() == heartbeat.body.firmware
+        && !obeyed
+        && device.source().is_some_and(|source| source.as_str() == heartbeat.received.source())
+}
+
+/// A verdict on what needs no log: from applied state, at its index.
+fn from_state(fold: &Projector, device: &DeviceView<'_>, status: HeartbeatStatus) -> VerdictBody {
+    VerdictBody {
+        index: fold.applied(),
+        stamp: fold.stamp(),
+        status,
+        legitimacy: device.legitimacy(),
+        interval_millis: device.interval_millis(),
+        lease: 0,
+        directive: device.directive().map(directive),
+    }
+}

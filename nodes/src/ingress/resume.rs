@@ -1,0 +1,271 @@
+//! Resumes: symmetric, microseconds, so that a region can come back at once.
+//!
+//! ```text
+//!   message ─▶ ticket ─▶ open under the secret of `from_epoch` ─▶ bucket ─▶ next secret, wrap ─▶ batch
+//!   answer ◀── seal under the same secret ◀── grant: what apply kept, whoever proposed it ◀──────┘
+//! ```
+//!
+//! Invariants: every node answers from what apply kept, never from what it proposed (protocol.md rule 5); unknown
+//! device, unknown epoch and bad tag cost and say the same, and wait the same (rules 9 and 16).
+
+use super::activation::ATTEMPTS_MAX;
+use super::buckets::{Buckets, Rate};
+use super::desk::{Desk, SUITES_ALLOWED};
+use super::grant::grant_body;
+use super::parked::Until;
+use super::queue::{Favour, Refused as NoPlace};
+use super::received::Received;
+use super::settle::{EventWaiter, Moment};
+use super::{Admitted, Patience};
+use crate::bus::Outgoing;
+use events::envelope::resume::{ReceivedResume, VerifiedResume};
+use events::envelope::session::EpochBinding;
+use events::envelope::{Answer, EnvelopeError, ResumptionSecret, after_resume, seal_resume_answer};
+use events::identity::key::PublicKey;
+use events::ids::{DeviceId, Epoch, Generation, LogIndex, Slot};
+use events::keyring::Purpose;
+use events::time::Timestamp;
+use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::{Suite, Wrapped};
+use events::vocabulary::{Event, SessionResumed};
+use projector::Projector;
+use projector::outcome::{Grant, Outcome};
+use std::sync::Arc;
+
+/// Authentic resumes of one device: reboots, and answers that were lost.
+const RATE: Rate = Rate { burst: 12, every_millis: 5_000 };
+const DEVICES_MAX: usize = 262_144;
+
+pub(super) struct Resumes {
+    desk: Arc<Desk>,
+    buckets: Buckets<DeviceId>,
+}
+
+/// What must be known of the fold to open a resume.
+struct View {
+    generation: Generation,
+    stamp: Timestamp,
+    applied: LogIndex,
+    from: Option<(Slot, Wrapped)>,
+}
+
+/// A verified resume on its way into the log.
+pub(super) struct ResumeWaiter {
+    received: Received,
+    verified: VerifiedResume,
+    /// Of the epoch that is resumed from.
+    secret: ResumptionSecret,
+    slot: Slot,
+    suite: Suite,
+    attempts: u32,
+}
+
+impl Resumes {
+    pub fn new(desk: Arc<Desk>) -> Self {
+        Resumes { desk, buckets: Buckets::new(RATE, DEVICES_MAX) }
+    }
+
+    /// `expired` says that the message has waited long enough for this node to catch up.
+    pub fn admit(&mut self, received: Received, expired: bool, admitted: &mut Admitted) {
+        let span = received.trace.as_ref().map(|trace| trace.admission());
+        let _entered = span.as_ref().map(tracing::Span::enter);
+        let Some((device, from_epoch)) = named(&received) else {
+            return self.refuse(received, RejectionReason::Malformed, admitted);
+        };
+        let view = self.desk.projector.read(|fold| View::of(fold, device, from_epoch));
+        match self.open(&received, device, from_epoch, &view) {
+            Ok(Some((verified, secret, slot))) => self.pass(received, verified, secret, slot, admitted),
+            Ok(None) => self.fail(received, view.applied, expired, admitted),
+            Err(error) => self.refuse(received, error.reason(), admitted),
+        }
+    }
+
+    /// None if it is not authentic.
+    fn open(
+        &self,
+        received: &Received,
+        device: DeviceId,
+        from_epoch: Epoch,
+        view: &View,
+    ) -> Result<Option<(VerifiedResume, ResumptionSecret, Slot)>, EnvelopeError> {
+        let ticket_key = &self.desk.keyring.ticket_key;
+        let parsed = ReceivedResume::parse(&received.payload)?;
+        let ticketed = parsed.check_ticket(ticket_key, view.generation, view.stamp)?;
+        let secret: Option<ResumptionSecret> = match &view.from {
+            Some((_, wrapped)) => {
+                self.desk.unwrap_secret(Purpose::Resumption, device.as_bytes(), from_epoch, wrapped)
+            }
+            None => self.desk.unwrap_decoy(ResumptionSecret::BYTES),
+        };
+        let opened = secret.and_then(|secret| Some((ticketed.open(&secret).ok()?, secret)));
+        let slot = view.from.as_ref().map(|(slot, _)| *slot);
+        Ok(opened.zip(slot).map(|((verified, secret), slot)| (verified, secret, slot)))
+    }
+
+    fn pass(
+        &mut self,
+        received: Received,
+        verified: VerifiedResume,
+        secret: ResumptionSecret,
+        slot: Slot,
+        admitted: &mut Admitted,
+    ) {
+        let device = verified.head.device;
+        let tag = received.payload.last_chunk().copied().unwrap_or_default();
+        if self.desk.batcher.fill(self.desk.applied(), |queue| queue.is_under_way(&tag)) {
+            return;
+        }
+        if !self.buckets.take(device, self.desk.now_millis()) {
+            let refused = received.refused(RejectionReason::RateExceeded);
+            return admitted.answers.extend(self.desk.refuse_device(refused, device));
+        }
+        let suite = verified.head.offered.choose(SUITES_ALLOWED);
+        let chosen = suite.unwrap_or(SUITES_ALLOWED[0]);
+        let waiter = ResumeWaiter { received, verified, secret, slot, suite: chosen, attempts: 0 };
+        admitted.answers.extend(match suite {
+            Ok(_) => waiter.propose(&self.desk, None),
+            Err(error) => waiter.refuse(&self.desk, error.reason()),
+        });
+    }
+
+    /// Not authentic for all that this node knows; it may not know the epoch yet (protocol.md rule 9).
+    fn fail(&self, received: Received, applied: LogIndex, expired: bool, admitted: &mut Admitted) {
+        match self.desk.patience(received.arrived_millis, applied, expired) {
+            Patience::Waits => admitted.waiting.push((received, Until::CaughtUp)),
+            Patience::CaughtUp | Patience::Over => {
+                self.refuse(received, RejectionReason::NotAuthentic, admitted);
+            }
+        }
+    }
+
+    fn refuse(&self, received: Received, reason: RejectionReason, admitted: &mut Admitted) {
+        admitted.answers.extend(self.desk.refuse(received.refused(reason)));
+    }
+}
+
+/// Device and epoch, if header and subject name the same device (protocol.md rule 13).
+fn named(received: &Received) -> Option<(DeviceId, Epoch)> {
+    let parsed = ReceivedResume::parse(&received.payload).ok()?;
+    let head = parsed.head();
+    (Some(head.device) == received.device()).then_some((head.device, head.from_epoch))
+}
+
+impl View {
+    fn of(fold: &Projector, device: DeviceId, from_epoch: Epoch) -> Self {
+        let from = fold.slot_of(&device).and_then(|slot| {
+            let epoch = fold.device(slot)?.epoch_view(from_epoch)?;
+            Some((slot, epoch.resumption.clone()))
+        });
+        View { generation: fold.generation(), stamp: fold.stamp(), applied: fold.applied(), from }
+    }
+}
+
+impl ResumeWaiter {
+    pub fn received(&self) -> &Received {
+        &self.received
+    }
+
+    pub fn into_received(self) -> Received {
+        self.received
+    }
+
+    /// Proposes the next epoch: the one that this node expects, or the one that apply named.
+    fn propose(mut self, desk: &Arc<Desk>, expected: Option<Epoch>) -> Option<Outgoing> {
+        if let Some(trace) = &mut self.received.trace {
+            trace.propose();
+        }
+        let (applied, known) = desk
+            .projector
+            .read(|fold| (fold.applied(), fold.device(self.slot).map(|device| device.next_epoch())));
+        let Some(epoch) = expected.or(known) else {
+            return desk.refuse(self.received.refused(RejectionReason::Unavailable));
+        };
+        let event = Event::from(self.event(desk, epoch));
+        // The first proposal of a raced message still stands in the queue's memory.
+        let tag = (self.attempts == 0).then(|| self.received.payload.last_chunk().copied()).flatten();
+        self.attempts += 1;
+        let waiter = EventWaiter::Resume(Box::new(self));
+        match desk.batcher.fill(applied, |queue| queue.event(&event, Favour::Common, tag, waiter)) {
+            Ok(()) | Err(NoPlace::UnderWay(_)) => None,
+            Err(NoPlace::Full(waiter) | NoPlace::Malformed(waiter, _)) => {
+                waiter.refuse(desk, RejectionReason::Unavailable)
+            }
+        }
+    }
+
+    fn event(&self, desk: &Desk, epoch: Epoch) -> SessionResumed {
+        let VerifiedResume { head, body } = &self.verified;
+        let server_nonce = desk.random();
+        let binding = EpochBinding { device: head.device, epoch, offered: head.offered, suite: self.suite };
+        let secret = after_resume(&self.secret, &head.client_nonce, &server_nonce, &binding);
+        let subject = head.device.as_bytes();
+        let wrapped =
+            desk.keyring.wrap(&mut desk.rng(), Purpose::Resumption, subject, epoch, secret.as_bytes());
+        SessionResumed {
+            device: head.device,
+            from_epoch: head.from_epoch,
+            epoch,
+            client_nonce: head.client_nonce,
+            server_nonce,
+            ticket_generation: head.ticket.generation,
+            ticket_applied: head.ticket.applied,
+            boot: body.boot,
+            boot_count: body.boot_count,
+            firmware: body.firmware,
+            suite: self.suite,
+            resumption: wrapped,
+            source: self.received.source_name(),
+        }
+    }
+
+    /// Answers with what apply made of it.
+    pub fn settle(self, desk: &Arc<Desk>, moment: Moment, outcome: Outcome) -> Option<Outgoing> {
+        match outcome {
+            Outcome::Resumed(grant) => self.answer(desk, moment, grant),
+            Outcome::Raced { expected } if self.attempts < ATTEMPTS_MAX => self.propose(desk, Some(expected)),
+            Outcome::Refused(reason) => self.refuse(desk, reason),
+            _ => desk.refuse(self.received.refused(RejectionReason::Unavailable)),
+        }
+    }
+
+    /// A license token is P-384 work, and so made on those threads; when they are busy the device gets its session
+    /// without one, and asks for the token when a verdict names the next lease.
+    fn answer(self, desk: &Arc<Desk>, moment: Moment, grant: Box<Grant>) -> Option<Outgoing> {
+        desk.counters.resumes.add(1);
+        if grant.license.is_none() {
+            return Some(self.seal_grant(desk, moment, &grant, None));
+        }
+        let Ok(place) = desk.pool.reserve() else {
+            return Some(self.seal_grant(desk, moment, &grant, None));
+        };
+        let desk = Arc::clone(desk);
+        place.submit(move || {
+            let key = desk.projector.read(|fold| fold.device(self.slot).map(|d| d.public_key().to_vec()));
+            let key = key.and_then(|key| PublicKey::from_bytes(&key).ok());
+            let answer = self.seal_grant(&desk, moment, &grant, key.as_ref());
+            desk.outbox.send_blocking(answer);
+        });
+        None
+    }
+
+    fn seal_grant(mut self, desk: &Desk, moment: Moment, grant: &Grant, key: Option<&PublicKey>) -> Outgoing {
+        let span = self.received.trace.as_mut().map(|trace| trace.verdict());
+        let _entered = span.as_ref().map(tracing::Span::enter);
+        let answer = Answer::Granted(grant_body(desk, moment.stamp, grant, key));
+        self.seal(desk, grant.granted, &answer)
+    }
+
+    /// Refuses inside the seal. Anybody may repeat the message, so the source is charged, not the device.
+    fn refuse(self, desk: &Desk, reason: RejectionReason) -> Option<Outgoing> {
+        desk.charge(self.received.source_name(), reason, None);
+        let index = desk.applied();
+        Some(self.seal(desk, index, &Answer::Refused(reason)))
+    }
+
+    fn seal(self, desk: &Desk, index: LogIndex, answer: &Answer) -> Outgoing {
+        let head = &self.verified.head;
+        let request = &self.received.payload;
+        let sealed = seal_resume_answer(&self.secret, head, request, index, desk.random(), answer);
+        Outgoing::to(self.received.inbox, sealed)
+    }
+}

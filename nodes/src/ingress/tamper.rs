@@ -1,0 +1,104 @@
+//! Tamper reports: a terminal whose record does not open speaks under a key of its lot. Symmetric and weak, so it is
+//! bounded per source and per record, and held against neither device (protocol.md rule 25).
+
+use super::Admitted;
+use super::buckets::{Buckets, Rate};
+use super::desk::Desk;
+use super::queue::{Favour, Refused as NoPlace};
+use super::received::Received;
+use super::settle::EventWaiter;
+use crate::bus::Outgoing;
+use crate::bus::subject::Sender;
+use bytes::Bytes;
+use events::envelope::header::PROTOCOL_VERSION;
+use events::envelope::{MessageKind, TamperReport};
+use events::identity::lot::TamperKey;
+use events::ids::{LotId, RecordDigest, SourceName};
+use events::keyring::Purpose;
+use events::vocabulary::rejection::{RejectionReason, TamperReason};
+use events::vocabulary::{Event, TamperReported};
+use std::sync::Arc;
+
+/// What a report is answered with: nobody believes more than that somebody listens.
+pub(super) const ACKNOWLEDGEMENT: &[u8] = &[PROTOCOL_VERSION, MessageKind::Tamper as u8];
+
+/// Reports of one source.
+const SOURCE_RATE: Rate = Rate { burst: 16, every_millis: 1_000 };
+/// What one record has to say stays the same: the log hears it a few times a day.
+const RECORD_RATE: Rate = Rate { burst: 4, every_millis: 3_600_000 };
+const SOURCES_MAX: usize = 4_096;
+const RECORDS_MAX: usize = 16_384;
+
+pub(super) struct TamperReports {
+    desk: Arc<Desk>,
+    sources: Buckets<SourceName>,
+    records: Buckets<(LotId, RecordDigest, TamperReason)>,
+}
+
+impl TamperReports {
+    pub fn new(desk: Arc<Desk>) -> Self {
+        TamperReports {
+            desk,
+            sources: Buckets::new(SOURCE_RATE, SOURCES_MAX),
+            records: Buckets::new(RECORD_RATE, RECORDS_MAX),
+        }
+    }
+
+    pub fn admit(&mut self, received: Received, admitted: &mut Admitted) {
+        let refuse = |received: Received, reason| self.desk.refuse(received.refused(reason));
+        let Sender::Lot(lot) = received.sender else {
+            return admitted.answers.extend(refuse(received, RejectionReason::Malformed));
+        };
+        if TamperReport::parse(&received.payload).ok().is_none_or(|report| report.lot != lot) {
+            return admitted.answers.extend(refuse(received, RejectionReason::Malformed));
+        }
+        let now = self.desk.now_millis();
+        if !self.sources.take(received.source_name(), now) {
+            return admitted.answers.extend(refuse(received, RejectionReason::RateExceeded));
+        }
+        match self.verify(&received, lot) {
+            Some(report) if self.records.take((lot, report.record, report.reason), now) => {
+                self.propose(received, &report, admitted);
+            }
+            Some(_) => admitted.answers.push(acknowledge(received)),
+            None => admitted.answers.extend(refuse(received, RejectionReason::NotAuthentic)),
+        }
+    }
+
+    /// An unknown lot costs and says what a bad mac does.
+    fn verify(&self, received: &Received, lot: LotId) -> Option<TamperReport> {
+        let wrapped = self.desk.projector.read(|fold| fold.lot(&lot).map(|known| known.tamper_key.clone()));
+        let key: Option<TamperKey> = match &wrapped {
+            Some(wrapped) => self.desk.unwrap_secret(Purpose::TamperKey, lot.as_bytes(), 0, wrapped),
+            None => self.desk.unwrap_decoy(TamperKey::BYTES),
+        };
+        let report = TamperReport::verify(&received.payload, &key?).ok()?;
+        wrapped.is_some().then_some(report)
+    }
+
+    fn propose(&self, received: Received, report: &TamperReport, admitted: &mut Admitted) {
+        let event = Event::from(TamperReported {
+            lot: report.lot,
+            record: report.record,
+            reason: report.reason,
+            mismatched: report.mismatched,
+            source: received.source_name(),
+        });
+        let tag = received.payload.last_chunk().copied();
+        let waiter = EventWaiter::Tamper(Box::new(received));
+        let placed = self
+            .desk
+            .batcher
+            .fill(self.desk.applied(), |queue| queue.event(&event, Favour::Common, tag, waiter));
+        match placed {
+            Ok(()) | Err(NoPlace::UnderWay(_)) => {}
+            Err(NoPlace::Full(waiter) | NoPlace::Malformed(waiter, _)) => {
+                admitted.answers.extend(waiter.refuse(&self.desk, RejectionReason::Unavailable));
+            }
+        }
+    }
+}
+
+fn acknowledge(received: Received) -> Outgoing {
+    Outgoing::to(received.inbox, Bytes::from_static(ACKNOWLEDGEMENT))
+}
