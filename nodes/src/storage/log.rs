@@ -135,8 +135,8 @@ impl DurableLog {
     /// Removes every entry after `keep`; `done` is called once that is durable.
     pub fn truncate_after(&self, keep: Option<LogPosition>, done: Done) -> Result<(), StorageError> {
         self.submit(Durability::Synced, done, |view| {
-            view.truncate(keep)?;
-            Ok((vec![Record::Truncation { keep }], 0))
+            let records = if view.truncate(keep)? { vec![Record::Truncation { keep }] } else { Vec::new() };
+            Ok((records, 0))
         })
     }
 

@@ -117,14 +117,19 @@ impl LogView {
         self.slots.push_back(slot);
     }
 
-    pub(super) fn truncate(&mut self, keep: Option<LogPosition>) -> Result<(), StandingError> {
+    /// Removes every entry after `keep`; whether there was any.
+    pub(super) fn truncate(&mut self, keep: Option<LogPosition>) -> Result<bool, StandingError> {
+        if keep.map(|keep| keep.index) > self.standing.last.map(|last| last.index)
+            || keep == self.standing.last
+        {
+            return Ok(false);
+        }
         let known = keep.is_none_or(|keep| self.standing.floor == Some(keep) || self.holds(keep));
         if !known {
             return Err(StandingError::TruncationMissing { keep: keep.map(|keep| (keep.term, keep.index)) });
         }
-        self.standing.follow(&Record::<Bytes>::Truncation { keep })?;
-        self.drop_after(keep.map(|keep| keep.index));
-        Ok(())
+        self.recover_truncation(keep)?;
+        Ok(true)
     }
 
     /// Follows a truncation that was found on disk.

@@ -46,7 +46,9 @@ fn a_read_gives_at_least_one_entry_and_stops_at_the_byte_limit() {
 fn a_truncation_to_an_entry_of_another_term_is_refused() {
     let mut view = view_of(&[entry(1, 0), entry(1, 1), entry(1, 2)]);
     assert!(view.truncate(Some(at(2, 1))).is_err());
-    view.truncate(Some(at(1, 1))).unwrap();
+    assert!(!view.truncate(Some(at(1, 9))).unwrap());
+    assert!(view.truncate(Some(at(1, 1))).unwrap());
+    assert!(!view.truncate(Some(at(1, 1))).unwrap());
     assert_eq!(indices(&view), [0, 1]);
     view.truncate(None).unwrap();
     assert!(indices(&view).is_empty());

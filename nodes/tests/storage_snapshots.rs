@@ -1,0 +1,145 @@
+//! Snapshots on disk: whole or not there, the last two kept, damage passed over by name.
+
+mod storage_support;
+
+use events::ids::ClusterId;
+use nodes::entropy::OsEntropy;
+use nodes::storage::error::StorageError;
+use nodes::storage::snapshot_file::{SnapshotFiles, SnapshotOptions, StoredSnapshot};
+use std::path::PathBuf;
+use std::sync::Arc;
+use storage_support::mem_disk::{Faults, Left, MemDisk};
+use storage_support::{CLUSTER, NODE, keys};
+
+const DIR: &str = "/data/snapshots";
+
+fn options() -> SnapshotOptions {
+    SnapshotOptions { dir: PathBuf::from(DIR), cluster: CLUSTER, node: NODE, keys: keys() }
+}
+
+fn files(disk: &MemDisk) -> SnapshotFiles {
+    SnapshotFiles::open(disk.as_disk(), Arc::new(OsEntropy), options()).unwrap()
+}
+
+fn path(index: u64) -> PathBuf {
+    PathBuf::from(DIR).join(format!("snapshot-{index:020}.snap"))
+}
+
+fn state(index: u64, length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at as u64 * 31 + index) as u8).collect()
+}
+
+fn newest(disk: &MemDisk) -> Option<StoredSnapshot> {
+    let loaded = files(disk).load_newest().unwrap();
+    assert!(loaded.damaged.is_empty(), "{:?}", loaded.damaged);
+    loaded.snapshot
+}
+
+#[test]
+fn a_snapshot_of_any_size_is_loaded_as_it_was_saved() {
+    const PART: usize = 1024 * 1024;
+    for (index, length) in [0, 1, PART - 4, PART, PART + 1, 3 * PART + 7].into_iter().enumerate() {
+        let disk = MemDisk::default();
+        let (index, state) = (index as u64, state(index as u64, length));
+        files(&disk).save(index, b"meta", &state).unwrap();
+        assert!(
+            newest(&disk) == Some(StoredSnapshot { index, meta: b"meta".to_vec(), state }),
+            "{length} bytes"
+        );
+    }
+}
+
+#[test]
+fn the_newest_is_loaded_and_the_last_two_are_kept() {
+    let disk = MemDisk::default();
+    assert_eq!(newest(&disk), None);
+    for index in [5, 100, 20, 1000] {
+        files(&disk).save(index, b"", &state(index, 50)).unwrap();
+    }
+    assert_eq!(newest(&disk).unwrap().index, 1000);
+    assert_eq!(disk.files(), [path(100), path(1000)]);
+}
+
+#[test]
+fn a_damaged_newest_is_passed_over_by_name_and_the_one_before_is_loaded() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", &state(1, 100)).unwrap();
+    files(&disk).save(2, b"meta", &state(2, 100)).unwrap();
+    let length = disk.bytes(&path(2)).len();
+    for flipped in 0..length {
+        let disk = disk.copy();
+        disk.tamper(&path(2), |bytes| bytes[flipped] ^= 16);
+        let loaded = files(&disk).load_newest().unwrap();
+        assert_eq!(loaded.snapshot.unwrap().index, 1, "byte {flipped}");
+        assert!(loaded.damaged[0].to_string().contains("snapshot-00000000000000000002.snap"));
+    }
+    for length in 0..length {
+        let disk = disk.copy();
+        disk.tamper(&path(2), |bytes| bytes.truncate(length));
+        assert_eq!(files(&disk).load_newest().unwrap().snapshot.unwrap().index, 1, "{length} bytes");
+    }
+}
+
+#[test]
+fn whenever_the_power_goes_the_old_or_the_new_snapshot_is_there_whole() {
+    let mut seen_old_and_new = [false, false];
+    for power_fails_at in 0.. {
+        let disk = MemDisk::default();
+        files(&disk).save(1, b"meta", &state(1, 3000)).unwrap();
+        let disk = disk.copy_with(Faults { power_fails_at: Some(power_fails_at), ..Faults::default() });
+        let saved = SnapshotFiles::open(disk.as_disk(), Arc::new(OsEntropy), options())
+            .and_then(|files| files.save(2, b"meta", &state(2, 3000)));
+        for left in [Left::Nothing, Left::Everything] {
+            let snapshot = newest(&disk.after_power_cut(left)).unwrap();
+            assert!(saved.is_err() || snapshot.index == 2, "a saved snapshot is durable");
+            assert_eq!(snapshot.state, state(snapshot.index, 3000));
+            seen_old_and_new[snapshot.index as usize - 1] = true;
+        }
+        if saved.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(seen_old_and_new, [true, true]);
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_removed() {
+    let disk = MemDisk::default();
+    let half = PathBuf::from(DIR).join("snapshot-00000000000000000009.tmp");
+    disk.put(&half, b"half".to_vec());
+    assert_eq!(newest(&disk), None);
+    assert!(disk.files().is_empty());
+}
+
+#[test]
+fn a_full_disk_fails_the_save_and_keeps_the_old_snapshot() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", &state(1, 100)).unwrap();
+    let full = disk.copy_with(Faults { capacity: Some(1000), ..Faults::default() });
+    let error = files(&full).save(2, b"meta", &state(2, 5000)).unwrap_err();
+    assert!(error.to_string().contains("snapshot-00000000000000000002.tmp"), "{error}");
+    assert_eq!(newest(&full).unwrap().index, 1);
+}
+
+#[test]
+fn another_clusters_or_nodes_snapshot_is_refused_and_never_passed_over() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", b"state").unwrap();
+    let load = |options| {
+        let files = SnapshotFiles::open(disk.as_disk(), Arc::new(OsEntropy), options).unwrap();
+        files.load_newest().unwrap_err()
+    };
+    let other = ClusterId::from_bytes([9; 16]);
+    assert!(matches!(
+        load(SnapshotOptions { cluster: other, ..options() }),
+        StorageError::OtherCluster { .. }
+    ));
+    assert!(matches!(load(SnapshotOptions { node: 2, ..options() }), StorageError::OtherNode { .. }));
+}
+
+#[test]
+fn no_plain_text_of_a_state_reaches_the_disk() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", b"secret state").unwrap();
+    assert!(!disk.bytes(&path(1)).windows(6).any(|window| window == b"secret"));
+}

@@ -1,0 +1,120 @@
+//! openraft's own suite for log stores, against the real log on the real disk.
+
+mod storage_support;
+
+use futures::{Stream, StreamExt};
+use nodes::entropy::OsEntropy;
+use nodes::raft::log_store::LogStore;
+use nodes::raft::types::{
+    EncodedOutcomes, Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig,
+};
+use nodes::storage::disk::OsDisk;
+use nodes::storage::log::DurableLog;
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
+use std::io;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A machine that only remembers where it is.
+#[derive(Clone, Default)]
+struct Bystander {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    snapshot: Option<SnapshotMeta>,
+}
+
+impl Bystander {
+    fn apply_one(&mut self, entry: Entry) {
+        self.applied = Some(entry.log_id);
+        if let EntryPayload::Membership(membership) = entry.payload {
+            self.membership = StoredMembership::new(Some(entry.log_id), membership);
+        }
+    }
+}
+
+/// Hands the built snapshot back to its machine, which a clone could not.
+struct BystanderMachine(Arc<parking_lot::Mutex<Bystander>>);
+
+impl RaftSnapshotBuilder<TypeConfig> for BystanderMachine {
+    type SnapshotData = Vec<u8>;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, Vec<u8>>> {
+        let mut machine = self.0.lock();
+        let meta = SnapshotMeta { last_log_id: machine.applied, last_membership: machine.membership.clone() };
+        machine.snapshot = Some(meta.clone());
+        Ok(Snapshot { meta, snapshot: Vec::new() })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for BystanderMachine {
+    type SnapshotData = Vec<u8>;
+    type SnapshotBuilder = BystanderMachine;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let machine = self.0.lock();
+        Ok((machine.applied, machine.membership.clone()))
+    }
+
+    async fn apply<Entries>(&mut self, mut entries: Entries) -> io::Result<()>
+    where
+        Entries: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            self.0.lock().apply_one(entry);
+            if let Some(responder) = responder {
+                responder.send(EncodedOutcomes::default());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> BystanderMachine {
+        BystanderMachine(Arc::clone(&self.0))
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, _: Vec<u8>) -> io::Result<()> {
+        let mut machine = self.0.lock();
+        machine.applied = meta.last_log_id;
+        machine.membership = meta.last_membership.clone();
+        machine.snapshot = Some(meta.clone());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>> {
+        Ok(self.0.lock().snapshot.clone().map(|meta| Snapshot { meta, snapshot: Vec::new() }))
+    }
+}
+
+/// Builds each store in a directory of its own. With a tiny cache and tiny segments every read goes to the disk, over
+/// many files.
+struct Builder {
+    tiny: bool,
+}
+
+impl StoreBuilder<TypeConfig, LogStore, BystanderMachine, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, BystanderMachine), StorageError<TypeConfig>> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = storage_support::options(&dir.path().join("log"));
+        if self.tiny {
+            options.segment_bytes_target = 300;
+            options.cache_bytes_max = 0;
+        }
+        let log = DurableLog::open(Arc::new(OsDisk), Arc::new(OsEntropy), options).unwrap();
+        let machine = BystanderMachine(Arc::new(parking_lot::Mutex::new(Bystander::default())));
+        Ok((dir, LogStore::new(Arc::new(log)), machine))
+    }
+}
+
+#[tokio::test]
+async fn the_log_store_passes_openrafts_suite() {
+    Suite::test_all(Builder { tiny: false }).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_store_passes_openrafts_suite_when_every_read_goes_to_the_disk() {
+    Suite::test_all(Builder { tiny: true }).await.unwrap();
+}
