@@ -1,0 +1,141 @@
+//! A network that loses, repeats, reorders and garbles; strangers that say anything.
+
+use crate::support::{Manners, Sim};
+use edge_agent::machine::{AgentEvent, TransmitKind};
+use events::envelope::{Header, MessageKind, Refusal};
+use events::vocabulary::rejection::RejectionReason;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lost_repeated_and_overtaking_messages_cost_time_and_nothing_else(
+        seed: u64, lost in 0_u64..50, duplicated in 0_u64..50, delay_millis_max in 1_u64..3_000,
+    ) {
+        let mut sim = Sim::new(seed);
+        sim.manners = Manners { lost, duplicated, garbled: 0, delay_millis_max };
+        let terminal = sim.add_terminal();
+        sim.terminals[terminal].code = Some(sim.cluster.issue_code());
+        sim.boot(terminal);
+        sim.run_until(3_600_000, |sim| sim.terminals[terminal].acknowledged() >= 10);
+        let device = sim.cluster.device(sim.terminals[terminal].device);
+        prop_assert!(!device.cloned && device.fork.is_none());
+    }
+
+    #[test]
+    fn garbage_answers_change_nothing(seed: u64, answers in prop::collection::vec(any::<Vec<u8>>(), 1..40)) {
+        let mut sim = Sim::new(seed);
+        let terminal = sim.add_beating_terminal();
+        let flash = sim.terminals[terminal].flash.clone();
+        let due = sim.terminals[terminal].machine.poll_timeout();
+        for (request, answer) in answers.iter().enumerate() {
+            sim.reply(terminal, request as u64, answer);
+        }
+        prop_assert_eq!(sim.terminals[terminal].machine.phase_name(), "beating");
+        prop_assert_eq!(&sim.terminals[terminal].flash, &flash);
+        prop_assert_eq!(sim.terminals[terminal].machine.poll_timeout(), due);
+    }
+}
+
+#[test]
+fn every_message_of_the_cluster_with_any_byte_changed_is_no_answer() {
+    let mut sim = Sim::new(21);
+    sim.manners = Manners { garbled: 100, delay_millis_max: 5, ..Manners::default() };
+    let terminal = sim.add_terminal();
+    let code = sim.cluster.issue_code();
+    sim.boot(terminal);
+    sim.activate(terminal, code.clone());
+    sim.run_for(600_000);
+    assert_eq!(sim.terminals[terminal].acknowledged(), 0);
+    let granted = |event: &AgentEvent| matches!(event, AgentEvent::Granted { .. });
+    assert!(!sim.terminals[terminal].saw(granted));
+    sim.manners.garbled = 0;
+    sim.run_until(600_000, |sim| sim.terminals[terminal].acknowledged() > 0);
+}
+
+#[test]
+fn rule_2_a_retry_sends_the_very_same_bytes_until_a_verdict_verifies() {
+    let mut sim = Sim::new(22);
+    let terminal = sim.add_beating_terminal();
+    sim.captured.clear();
+    // Every answer is lost from now on; what goes up arrives.
+    sim.manners.lost = 0;
+    sim.cluster.allowed.clear();
+    let before = sim.terminals[terminal].acknowledged();
+    let device = sim.terminals[terminal].device;
+    // A wish to be `Unavailable` answers every heartbeat: the model does so when `seen` runs ahead of it.
+    sim.cluster.index = 0;
+    sim.run_until(120_000, |sim| beats(sim).len() >= 4);
+    let beats = beats(&sim);
+    assert!(beats.iter().all(|beat| beat == &beats[0]), "a retry differed");
+    assert_eq!(sim.terminals[terminal].acknowledged(), before);
+    assert!(!sim.cluster.device(device).cloned);
+}
+
+fn beats(sim: &Sim) -> Vec<Vec<u8>> {
+    let beats = sim.captured.iter().filter(|(kind, _)| *kind == TransmitKind::Heartbeat);
+    beats.map(|(_, bytes)| bytes.clone()).collect()
+}
+
+#[test]
+fn rule_2_the_header_says_what_was_seen_and_acknowledged() {
+    let mut sim = Sim::new(23);
+    let terminal = sim.add_beating_terminal();
+    sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() >= 4);
+    let headers: Vec<Header> =
+        beats(&sim).iter().map(|beat| Header::parse(beat, MessageKind::Heartbeat).unwrap()).collect();
+    let indices: Vec<u64> = sim.terminals[terminal]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            AgentEvent::Acknowledged { index, .. } => Some(*index),
+            _ => None,
+        })
+        .collect();
+    for pair in 1..4 {
+        assert_eq!(headers[pair].sequence, headers[pair - 1].sequence + 1);
+        assert_eq!(headers[pair].acked, headers[pair].sequence - 1);
+        assert_eq!(headers[pair].seen, indices[pair - 1]);
+    }
+}
+
+#[test]
+fn rule_9_unsealed_refusals_never_change_what_is_on_flash() {
+    let mut sim = Sim::new(24);
+    let terminal = sim.add_beating_terminal();
+    let flash = sim.terminals[terminal].flash.clone();
+    sim.outage = true;
+    for &reason in RejectionReason::ALL {
+        let refusal = Refusal { reason, retry_after_millis: u32::MAX }.encode();
+        for request in 0..200 {
+            sim.reply(terminal, request, &refusal);
+        }
+        sim.run_for(30_000);
+    }
+    assert_eq!(sim.terminals[terminal].flash, flash);
+    // And a lie about `retry after` delays for minutes, not for weeks.
+    sim.outage = false;
+    let before = sim.terminals[terminal].acknowledged();
+    sim.run_until(1_200_000, |sim| sim.terminals[terminal].acknowledged() > before);
+}
+
+#[test]
+fn a_region_that_comes_back_does_not_come_back_at_one_instant() {
+    let mut sim = Sim::new(25);
+    for _ in 0..20 {
+        sim.add_beating_terminal();
+    }
+    sim.outage = true;
+    sim.run_for(600_000);
+    sim.outage = false;
+    sim.captured.clear();
+    let before: Vec<usize> = sim.terminals.iter().map(|terminal| terminal.acknowledged()).collect();
+    let start = sim.millis;
+    sim.run_until(300_000, |sim| {
+        sim.terminals.iter().zip(&before).all(|(terminal, before)| terminal.acknowledged() > *before)
+    });
+    assert!(sim.millis - start > 2_000, "twenty terminals came back within {} ms", sim.millis - start);
+    let resumes = sim.captured.iter().filter(|(kind, _)| *kind == TransmitKind::Resume).count();
+    assert!(resumes <= 60, "{resumes} resumes for 20 terminals");
+}

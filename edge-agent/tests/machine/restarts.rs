@@ -1,0 +1,146 @@
+//! Boots, lost states, and clusters that forgot.
+
+use crate::support::{Life, Sim};
+use edge_agent::machine::{AgentEvent, SessionOrigin, StateSummary};
+use events::vocabulary::shared::Legitimacy;
+
+fn epochs(sim: &Sim, terminal: usize) -> Vec<u32> {
+    let granted = sim.terminals[terminal].events.iter().filter_map(|event| match event {
+        AgentEvent::Granted { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    granted.collect()
+}
+
+#[test]
+fn rule_8_every_start_is_a_boot_and_takes_a_new_epoch() {
+    let mut sim = Sim::new(31);
+    let terminal = sim.add_beating_terminal();
+    for boot in 2..=4 {
+        let before = sim.terminals[terminal].acknowledged();
+        sim.power_cycle(terminal);
+        sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() > before);
+        assert_eq!(epochs(&sim, terminal).len(), boot);
+    }
+    let epochs = epochs(&sim, terminal);
+    assert!(epochs.windows(2).all(|pair| pair[0] < pair[1]), "{epochs:?}");
+    let summary = StateSummary::parse(sim.terminals[terminal].flash.as_ref().unwrap()).unwrap();
+    assert_eq!(summary.boot_count, 4);
+    assert!(summary.epoch_proven);
+    assert_eq!(summary.epoch, epochs.last().copied());
+}
+
+#[test]
+fn rule_5_a_grant_whose_heartbeat_never_left_is_resumed_from_and_not_beside() {
+    let mut sim = Sim::new(32);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    // Boots that end right after their grant was written: a chain of successors, no fan.
+    for _ in 0..6 {
+        let before = epochs(&sim, terminal).len();
+        sim.power_cycle(terminal);
+        sim.run_until(120_000, |sim| epochs(sim, terminal).len() > before);
+    }
+    let before = sim.terminals[terminal].acknowledged();
+    sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    assert!(sim.cluster.device(device).fork.is_none());
+    let dead =
+        sim.cluster.device(device).sessions.values().filter(|session| session.life == Life::Dead).count();
+    assert_eq!(dead, 0);
+}
+
+#[test]
+fn flash_that_lied_about_its_last_writes_heals_and_convicts_nobody() {
+    for lost_writes in 1..=5 {
+        let mut sim = Sim::new(33);
+        let terminal = sim.add_beating_terminal();
+        let device = sim.terminals[terminal].device;
+        for _ in 0..2 {
+            let before = sim.terminals[terminal].acknowledged();
+            sim.power_cycle(terminal);
+            sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() > before + 1);
+        }
+        let terminals = &mut sim.terminals[terminal];
+        let kept = terminals.history.len() - lost_writes;
+        terminals.flash = kept.checked_sub(1).map(|last| terminals.history[last].clone());
+        let before = terminals.acknowledged();
+        sim.power_cycle(terminal);
+        sim.run_until(900_000, |sim| sim.terminals[terminal].acknowledged() > before + 3);
+        assert!(!sim.cluster.device(device).cloned, "{lost_writes} lost writes convicted an honest terminal");
+    }
+}
+
+#[test]
+fn a_licensed_terminal_whose_state_is_gone_re_keys_without_a_code() {
+    let mut sim = Sim::new(34);
+    let terminal = sim.add_beating_terminal();
+    sim.terminals[terminal].flash = None;
+    sim.terminals[terminal].code = None;
+    let before = sim.terminals[terminal].acknowledged();
+    sim.power_cycle(terminal);
+    sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    let rekeyed =
+        |event: &AgentEvent| matches!(event, AgentEvent::Granted { origin: SessionOrigin::Rekey, .. });
+    assert!(sim.terminals[terminal].saw(rekeyed));
+}
+
+#[test]
+fn rule_6_a_terminal_whose_resumes_keep_failing_re_keys_at_most_once_per_interval() {
+    let mut sim = Sim::new(35);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    sim.cluster.device_mut(device).forget_sessions();
+    let before = sim.terminals[terminal].acknowledged();
+    sim.run_until(900_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    assert_eq!(sim.cluster.device(device).rekeys_seen, 1);
+    // It happens again and again: the re-keys keep their distance, over reboots too.
+    let start = sim.millis;
+    for _ in 0..40 {
+        sim.cluster.device_mut(device).forget_sessions();
+        sim.run_for(30_000);
+        sim.power_cycle(terminal);
+    }
+    let intervals = (sim.millis - start) / sim.settings.rekey_interval;
+    let rekeys = u64::from(sim.cluster.device(device).rekeys_seen) - 1;
+    assert!(rekeys >= 1, "it never re-keyed again");
+    assert!(rekeys <= intervals + 1, "{rekeys} re-keys in {intervals} intervals");
+}
+
+#[test]
+fn rule_7_after_a_restore_from_a_backup_the_epoch_before_may_serve_again() {
+    let mut sim = Sim::new(36);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    // The cluster grants a new epoch, loses it with its disks, and comes back from a backup under a new generation.
+    let known: Vec<u32> = sim.cluster.device(device).sessions.keys().copied().collect();
+    let before = epochs(&sim, terminal).len();
+    sim.power_cycle(terminal);
+    sim.run_until(120_000, |sim| epochs(sim, terminal).len() > before);
+    let last = *known.last().unwrap();
+    let restored = sim.cluster.device_mut(device);
+    restored.sessions.retain(|epoch, _| known.contains(epoch));
+    restored.sessions.get_mut(&last).unwrap().life = Life::Current;
+    sim.cluster.generation += 1;
+    sim.cluster.index -= 1;
+    let before = sim.terminals[terminal].acknowledged();
+    sim.run_until(900_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    assert_eq!(sim.cluster.device(device).rekeys_seen, 0, "a symmetric resume was enough");
+    assert_eq!(sim.cluster.device(device).legitimacy, Legitimacy::Legitimate);
+}
+
+#[test]
+fn rule_14_only_sealed_answers_raise_the_time_floor() {
+    let mut sim = Sim::new(37);
+    let terminal = sim.add_beating_terminal();
+    let floor =
+        |sim: &Sim| StateSummary::parse(sim.terminals[terminal].flash.as_ref().unwrap()).unwrap().time_floor;
+    let stamp = sim.cluster.stamp;
+    assert!(floor(&sim) <= stamp);
+    // A false ticket from the year 2100 is unsealed: it raises nothing.
+    sim.cluster.stamp = stamp.plus_millis(75 * 365 * 24 * 3_600_000);
+    sim.outage = true;
+    sim.run_for(120_000);
+    sim.power_cycle(terminal);
+    sim.run_for(60_000);
+    assert!(floor(&sim) <= stamp);
+}
