@@ -3,11 +3,13 @@
 //! ```text
 //!   peers/watch ──reports──▶ clock_guard   may this node stamp? (protocol.md rule 10)
 //!                       └──▶ automation    do all nodes hold the same state? else automation stops
+//!                       └──▶ serving       can this node commit what it takes in?
 //!   raft metrics ──────────▶ duties        tick when idle, order what the fold wants, name the cluster once
 //! ```
 
 pub mod automation;
 pub mod clock_guard;
 pub mod duties;
+pub mod serving;
 pub mod transfer;
 pub mod watchman;

@@ -9,6 +9,7 @@ use crate::entropy::Entropy;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
 use crate::leader::duties::Duties;
+use crate::leader::serving::Serving;
 use crate::leader::transfer;
 use crate::leader::watchman::Watchman;
 use crate::peers::watch::{PeerReports, PeerWatch};
@@ -61,6 +62,7 @@ pub struct Core {
     watch: PeerWatch,
     clock_guard: Arc<ClockGuard>,
     automation: AutomationSwitch,
+    serving: watch::Sender<bool>,
     /// Run until the core is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -108,6 +110,7 @@ impl Core {
             watch,
             clock_guard,
             automation: AutomationSwitch::default(),
+            serving: watch::Sender::new(false),
             tasks: Mutex::default(),
         })
     }
@@ -125,6 +128,13 @@ impl Core {
             reports: self.reports(),
         };
         tasks.spawn(watchman.run());
+        let serving = Serving {
+            raft: self.raft.clone(),
+            clock_guard: self.clock_guard.clone(),
+            reports: self.reports(),
+            quorum_within: Duration::from_millis(2 * self.config.raft.election_ms_max),
+        };
+        tasks.spawn(serving.run(self.serving.clone()));
         let duties = Duties {
             raft: self.raft.clone(),
             proposer: self.proposer.clone(),
@@ -160,6 +170,12 @@ impl Core {
     #[must_use]
     pub fn reports(&self) -> watch::Receiver<Arc<PeerReports>> {
         self.watch.reports()
+    }
+
+    /// Whether what this node takes in can be committed now.
+    #[must_use]
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
     }
 
     #[must_use]

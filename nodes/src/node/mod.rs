@@ -11,5 +11,45 @@ pub mod core;
 mod error;
 mod form;
 mod keyring;
+mod running;
 
 pub use error::NodeError;
+pub use running::{Node, NodeDeps};
+
+use crate::config::NodeConfig;
+use crate::telemetry::Telemetry;
+
+/// Runs a node in the foreground, until SIGTERM, Ctrl-C, or a failure.
+pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
+    let _telemetry = Telemetry::start(&config.telemetry, "muster-node", &config.name)?;
+    let deps = NodeDeps::system(&config).await?;
+    let node = Node::start(config, deps).await?;
+    let failed = tokio::select! {
+        () = told_to_stop() => None,
+        failed = node.failed() => Some(failed),
+    };
+    match failed {
+        None => {
+            tracing::info!("stopping");
+            node.stop().await
+        }
+        // Nothing in memory is worth more than what the disk has; the process ends as it is.
+        Some(failed) => Err(failed),
+    }
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,62 @@
+//! Whether what this node takes in can be committed now. While it cannot, it leaves the queue group, so that its
+//! region is not a black hole.
+
+use super::clock_guard::{ClockGuard, ClockVerdict};
+use crate::peers::watch::PeerReports;
+use crate::raft::MusterRaft;
+use crate::raft::leadership::Leadership;
+use crate::raft::types::TypeConfig;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant as _, RaftMetrics};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub struct Serving {
+    pub raft: MusterRaft,
+    pub clock_guard: Arc<ClockGuard>,
+    pub reports: watch::Receiver<Arc<PeerReports>>,
+    /// A leader that no majority answered for so long is no leader any more.
+    pub quorum_within: Duration,
+}
+
+impl Serving {
+    /// Says it whenever it changes, until raft or the reports end.
+    pub async fn run(mut self, publish: watch::Sender<bool>) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let serving = self.judge(&metrics.borrow_and_update());
+            publish.send_if_modified(|before| std::mem::replace(before, serving) != serving);
+            let goes_on = tokio::select! {
+                changed = metrics.changed() => changed.is_ok(),
+                changed = self.reports.changed() => changed.is_ok(),
+                // A leader without a majority hears of nothing: look again.
+                () = tokio::time::sleep(self.quorum_within) => true,
+            };
+            if !goes_on {
+                publish.send_replace(false);
+                return;
+            }
+        }
+    }
+
+    fn judge(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
+        if metrics.running_state.is_err() {
+            return false;
+        }
+        match Leadership::of(metrics) {
+            Leadership::Here { .. } => {
+                self.has_quorum(metrics) && self.clock_guard.verdict() == ClockVerdict::Agrees
+            }
+            Leadership::HereSoon | Leadership::Nobody => false,
+            Leadership::Elsewhere(leader) => {
+                self.reports.borrow().get(&leader.node).is_some_and(|report| report.reachable)
+            }
+        }
+    }
+
+    fn has_quorum(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
+        let alone = metrics.membership_config.voter_ids().count() <= 1;
+        alone || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.quorum_within)
+    }
+}

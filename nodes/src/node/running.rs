@@ -1,0 +1,187 @@
+//! A running node: its start and its end, each in the order that loses nothing.
+
+use super::core::{Core, CoreDeps};
+use super::{NodeError, keyring};
+use crate::api::{ApiDeps, ApiServer};
+use crate::bus::{Bus, NatsBus, NatsOptions};
+use crate::clock::{Clock, SystemClock};
+use crate::config::NodeConfig;
+use crate::entropy::{Entropy, OsEntropy};
+use crate::ingress::{Ingress, IngressCounters, IngressDeps, IngressHandle, IngressLimits};
+use crate::peers::tls::PeerTls;
+use crate::peers::{PeerCounters, PeerServer, PeerTransport, TonicTransport};
+use crate::storage::disk::{Disk, OsDisk};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// The doors through which a node touches the world; simulation puts others in place.
+#[derive(Clone)]
+pub struct NodeDeps {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub disk: Arc<dyn Disk>,
+    pub bus: Arc<dyn Bus>,
+}
+
+impl NodeDeps {
+    /// The operating system's, and the NATS servers that the configuration names.
+    pub async fn system(config: &NodeConfig) -> Result<Self, NodeError> {
+        let name = format!("muster node {} ({})", config.node, config.name);
+        let bus = NatsBus::connect(&NatsOptions { config: config.nats.clone(), name }).await?;
+        Ok(NodeDeps {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(OsEntropy),
+            disk: Arc::new(OsDisk),
+            bus: Arc::new(bus),
+        })
+    }
+}
+
+/// A running node.
+pub struct Node {
+    core: Core,
+    peers: PeerServer,
+    ingress: IngressHandle,
+    api: ApiServer,
+    api_address: SocketAddr,
+    hand_over_within: Duration,
+}
+
+impl Node {
+    /// Starts a node; everything it needs is checked before anything is served.
+    pub async fn start(config: NodeConfig, deps: NodeDeps) -> Result<Self, NodeError> {
+        let config = Arc::new(config);
+        let keyring = Arc::new(keyring::load(&config)?);
+        let tls = PeerTls::load(&config.peers)?;
+        let peers_listener = listen("peers", config.peers.listen).await?;
+        let api_listener = listen("operators", config.api.listen).await?.into_std().map_err(NodeError::io)?;
+        let api_address = api_listener.local_addr().map_err(NodeError::io)?;
+
+        let connect_within = Duration::from_millis(config.raft.election_ms_max);
+        let transport: Arc<dyn PeerTransport> =
+            Arc::new(TonicTransport::new(config.cluster, config.node, tls.client, connect_within));
+        let core = Core::open(CoreDeps {
+            config: config.clone(),
+            keyring: keyring.clone(),
+            clock: deps.clock.clone(),
+            entropy: deps.entropy.clone(),
+            disk: deps.disk.clone(),
+            transport: transport.clone(),
+        })
+        .await?;
+        let peer_counters = Arc::new(PeerCounters::default());
+        let peers = PeerServer::start(
+            peers_listener,
+            tls.server,
+            (config.cluster, config.node),
+            config.members.iter().map(|member| member.id).collect(),
+            peer_counters.clone(),
+            core.receiver(),
+        );
+        core.run();
+
+        let ingress = Ingress::start(IngressDeps {
+            bus: deps.bus,
+            projector: core.projector().clone(),
+            log: Arc::new(core.proposer().clone()),
+            keyring: keyring.clone(),
+            clock: deps.clock,
+            entropy: deps.entropy.clone(),
+            node: config.node,
+            limits: IngressLimits::from(&config.limits),
+            serving: core.serving(),
+        });
+        let counters = ingress.counters_reader();
+        let api = ApiServer::start(
+            api_listener,
+            ApiDeps {
+                config: config.clone(),
+                raft: core.raft().clone(),
+                projector: core.projector().clone(),
+                proposer: core.proposer().clone(),
+                keyring,
+                entropy: deps.entropy,
+                transport,
+                reports: core.reports(),
+                automation: core.automation().clone(),
+                clock_guard: core.clock_guard().clone(),
+                peer_counters,
+                more_counters: Arc::new(move || named(&counters())),
+            },
+        )?;
+        let hand_over_within = Duration::from_millis(2 * config.raft.election_ms_max);
+        tracing::info!(node = config.node, cluster = %config.cluster, %api_address, "the node runs");
+        Ok(Node { core, peers, ingress, api, api_address, hand_over_within })
+    }
+
+    /// Where the operators' API listens.
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// The part of the node that needs no sockets.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Resolves once the node cannot go on.
+    pub async fn failed(&self) -> NodeError {
+        self.core.failed().await
+    }
+
+    /// Answers what was taken in, hands the leadership over, and closes the disk.
+    pub async fn stop(self) -> Result<(), NodeError> {
+        self.ingress.drain().await;
+        self.core.step_down(self.hand_over_within).await;
+        self.api.stop().await;
+        let closed = self.core.close().await;
+        self.peers.stop().await;
+        closed
+    }
+}
+
+/// Ingress' counters by name.
+fn named(counters: &IngressCounters) -> BTreeMap<String, u64> {
+    let IngressCounters {
+        received,
+        tickets,
+        activations,
+        resumes,
+        tamper_reports,
+        heartbeats_routine,
+        heartbeats_irregular,
+        verdicts,
+        retries,
+        parked,
+        unanswered,
+        refused,
+        batches,
+        p384,
+    } = counters;
+    let plain = [
+        ("received", received),
+        ("tickets", tickets),
+        ("activations", activations),
+        ("resumes", resumes),
+        ("tamper_reports", tamper_reports),
+        ("heartbeats_routine", heartbeats_routine),
+        ("heartbeats_irregular", heartbeats_irregular),
+        ("verdicts", verdicts),
+        ("retries", retries),
+        ("parked", parked),
+        ("unanswered", unanswered),
+        ("batches", batches),
+        ("p384", p384),
+    ];
+    let refused = refused.iter().map(|(reason, count)| (format!("ingress_refused_{reason}"), *count));
+    plain.into_iter().map(|(name, count)| (format!("ingress_{name}"), *count)).chain(refused).collect()
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).await.map_err(|e| NodeError::Listen { what, address, why: e.to_string() })
+}
