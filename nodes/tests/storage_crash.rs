@@ -1,5 +1,7 @@
 //! The power goes at every step of a log's life: what was acknowledged is there, and nothing else is made up.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use events::log::record::VoteRecord;
@@ -162,6 +164,19 @@ fn whenever_the_power_goes_what_was_acknowledged_is_there() {
     let (worlds, lost) = cut_everywhere(SyncPromise::Kept);
     assert!(worlds > 500, "{worlds}");
     assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
+#[test]
+fn what_an_open_believed_survives_a_power_cut_after_it() {
+    // The process before died with everything in the kernel's cache and nothing on the disk but names.
+    let before = MemDisk::with(Faults { sync: SyncPromise::Broken, ..Faults::default() });
+    let log = open_with(&before.as_disk(), options(Path::new(LOG_DIR))).unwrap();
+    wait(|done| log.save_vote(vote(4, 1), done)).unwrap();
+    append(&log, &[entry(4, 0), entry(4, 1)]).unwrap();
+    let killed = before.copy();
+    let believed = found(&killed);
+    assert_eq!(believed.entries.len(), 2);
+    assert_eq!(found(&killed.after_power_cut(Left::Nothing)), believed);
 }
 
 #[test]

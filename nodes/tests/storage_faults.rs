@@ -1,5 +1,7 @@
 //! A disk that fails: the log says so once and for all, and never acknowledges what is not durable.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use nodes::storage::error::StorageError;
@@ -48,6 +50,8 @@ fn a_full_disk_poisons_the_log_and_loses_nothing_acknowledged() {
         acknowledged += 1;
     }
     assert!(acknowledged > 2);
+    let Err(full) = append(&log, &[entry(1, acknowledged)]) else { panic!("a full disk took an entry") };
+    assert!(full.to_string().contains("segment-0000000000000001.log at offset "), "{full}");
     assert_poisoned(&log);
     drop(log);
     for left in [Left::Nothing, Left::Everything, Left::Some(1)] {
@@ -89,7 +93,7 @@ async fn whoever_watches_learns_that_storage_failed() {
 fn an_open_that_cannot_write_fails_and_names_the_file() {
     let disk = MemDisk::with(Faults { capacity: Some(10), ..Faults::default() });
     let error = open(&disk.as_disk()).err().unwrap();
-    assert!(matches!(error, StorageError::Io { .. }));
+    assert!(matches!(error, StorageError::Write { offset: 0, .. }));
     assert!(error.to_string().contains("segment-0000000000000001.log"), "{error}");
 }
 

@@ -1,5 +1,7 @@
 //! The committed history of a log, read from its files.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use events::ids::ClusterId;

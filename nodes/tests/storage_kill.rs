@@ -1,5 +1,7 @@
 //! A process that is killed with SIGKILL, again and again: every entry and vote that it acknowledged is there.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use nodes::storage::disk::{Disk, OsDisk};
@@ -32,11 +34,11 @@ fn the_process_that_is_killed() {
         let entries = (next..next + count).map(|index| entry(1, index)).collect();
         next += count;
         log.append(entries, say("entry", next - 1)).unwrap();
-        if next % 7 == 0 {
+        if next.is_multiple_of(7) {
             log.save_committed(at(1, next - 1)).unwrap();
         }
         // What is under way stays bounded, and votes lie between the entries.
-        if next % 11 == 0 {
+        if next.is_multiple_of(11) {
             wait(|done| log.save_vote(vote(term, 1), done)).unwrap();
         }
     }

@@ -1,5 +1,7 @@
 //! What an open makes of what it finds: a torn tail is cut, all other damage is refused by file and offset.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use events::ids::ClusterId;

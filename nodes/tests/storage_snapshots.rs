@@ -1,5 +1,7 @@
 //! Snapshots on disk: whole or not there, the last two kept, damage passed over by name.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use events::ids::ClusterId;

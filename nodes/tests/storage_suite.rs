@@ -1,5 +1,7 @@
 //! openraft's own suite for log stores, against the real log on the real disk.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod storage_support;
 
 use futures::{Stream, StreamExt};

@@ -18,6 +18,14 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+    #[error("writing {path} at offset {offset}: {source}")]
+    Write {
+        path: PathBuf,
+        /// In bytes from the start of the file.
+        offset: u64,
+        #[source]
+        source: io::Error,
+    },
     #[error("{dir} is in use by another process; stop that node first")]
     InUse { dir: PathBuf },
     #[error(
@@ -99,6 +107,10 @@ impl StorageError {
         move |source| StorageError::Io { doing, path: path.to_owned(), source }
     }
 
+    pub(super) fn write(path: &Path, offset: u64) -> impl FnOnce(io::Error) -> StorageError {
+        move |source| StorageError::Write { path: path.to_owned(), offset, source }
+    }
+
     pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<CorruptionKind>) -> StorageError {
         StorageError::Corrupt(Corruption { path: path.to_owned(), offset, what: what.into() })
     }
@@ -107,7 +119,7 @@ impl StorageError {
 impl From<StorageError> for io::Error {
     fn from(error: StorageError) -> Self {
         let kind = match &error {
-            StorageError::Io { source, .. } => source.kind(),
+            StorageError::Io { source, .. } | StorageError::Write { source, .. } => source.kind(),
             StorageError::Corrupt(_) => io::ErrorKind::InvalidData,
             StorageError::Refused(_) | StorageError::TooLarge(_) | StorageError::PurgeConflict { .. } => {
                 io::ErrorKind::InvalidInput

@@ -84,8 +84,8 @@ impl SegmentWriter {
     pub(super) fn write(&mut self) -> Result<(), StorageError> {
         if !self.buffer.is_empty() {
             let SegmentFile { path, file, .. } = &*self.current;
-            file.write_at(u64::from(self.written), &self.buffer)
-                .map_err(StorageError::io("writing to", path))?;
+            let offset = u64::from(self.written);
+            file.write_at(offset, &self.buffer).map_err(StorageError::write(path, offset))?;
             self.written = self.end();
             self.buffer.clear();
         }
@@ -149,7 +149,7 @@ fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc
     let (bytes, cipher) = header.seal(key);
     let path = segment_path(dir, next.segment);
     let file = disk.create_new(&path).map_err(StorageError::io("creating", &path))?;
-    file.write_at(0, &bytes).map_err(StorageError::io("writing to", &path))?;
+    file.write_at(0, &bytes).map_err(StorageError::write(&path, 0))?;
     file.sync_data().map_err(StorageError::io("syncing", &path))?;
     disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
     Ok(Arc::new(SegmentFile { path, file, cipher }))

@@ -139,7 +139,7 @@ impl SnapshotFiles {
         };
         let (bytes, cipher) = header.seal(keys.newest());
         let put =
-            |offset, bytes: &[u8]| file.write_at(offset, bytes).map_err(StorageError::io("writing to", path));
+            |offset, bytes: &[u8]| file.write_at(offset, bytes).map_err(StorageError::write(path, offset));
         put(0, &bytes)?;
         let mut offset = SNAPSHOT_HEADER_BYTES as u64;
         let parts = (meta.len() + state.len()).div_ceil(PART_BYTES);
