@@ -1,6 +1,8 @@
 //! Nodes in one process: members that elect, commit, fall behind, restart and refuse, with real disks and, where it
 //! matters, real TLS.
 
+#![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
+
 mod api;
 mod clock;
 mod cluster;
@@ -9,3 +11,4 @@ mod identity;
 mod snapshot;
 mod support;
 mod throughput;
+mod whole;

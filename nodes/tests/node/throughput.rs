@@ -1,9 +1,14 @@
 //! How many batches without effect three members commit, to know what the rest stands on.
 
 use crate::support::members::Members;
+use crate::whole::House;
 use events::batch::{Batch, BatchId};
 use events::vocabulary::Tick;
-use std::time::Instant;
+use nodes::proposer::Proposer;
+use std::time::{Duration, Instant};
+
+/// Proposers at one time.
+const LANES: u64 = 32;
 
 /// Batches of one round; set `MUSTER_BENCH` for a figure worth keeping.
 fn rounds() -> u64 {
@@ -16,37 +21,52 @@ fn batch(boot: u64, counter: u64) -> Vec<u8> {
     batch.encode().unwrap()
 }
 
+async fn lane(proposer: Proposer, boot: u64, rounds: u64) {
+    for counter in 1..=rounds {
+        let outcomes = proposer.propose(batch(boot, counter)).await.unwrap();
+        assert!(!outcomes.duplicate);
+    }
+}
+
+fn per_second(batches: u64, elapsed: Duration) -> f64 {
+    batches as f64 / elapsed.as_secs_f64()
+}
+
+/// Commits batches one after the other, then side by side, and says how fast.
+async fn measure(what: &str, proposer: &Proposer) {
+    let rounds = rounds();
+    let began = Instant::now();
+    lane(proposer.clone(), 1, rounds).await;
+    let one_by_one = began.elapsed();
+
+    let began = Instant::now();
+    let lanes: Vec<_> =
+        (0..LANES).map(|n| tokio::spawn(lane(proposer.clone(), 10 + n, rounds / 4))).collect();
+    for lane in lanes {
+        lane.await.unwrap();
+    }
+    let side_by_side = began.elapsed();
+    eprintln!(
+        "{what}: one by one {:.0}/s ({:.2} ms each); {LANES} side by side {:.0}/s",
+        per_second(rounds, one_by_one),
+        1000.0 * one_by_one.as_secs_f64() / rounds as f64,
+        per_second(LANES * (rounds / 4), side_by_side),
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_members_commit_batches_one_after_the_other_and_side_by_side() {
     let members = Members::start(3).await;
     let leader = members.leader().await;
-    let proposer = members.core(leader).proposer().clone();
-    let rounds = rounds();
+    measure("three cores, wire in memory", members.core(leader).proposer()).await;
+}
 
-    let began = Instant::now();
-    for counter in 1..=rounds {
-        proposer.propose(batch(1, counter)).await.unwrap();
-    }
-    let one_by_one = began.elapsed();
-
-    let began = Instant::now();
-    let lanes = (10..42).map(|boot| {
-        let proposer = proposer.clone();
-        tokio::spawn(async move {
-            for counter in 1..=rounds / 4 {
-                proposer.propose(batch(boot, counter)).await.unwrap();
-            }
-        })
-    });
-    for lane in lanes.collect::<Vec<_>>() {
-        lane.await.unwrap();
-    }
-    let side_by_side = began.elapsed();
-    let per_second = |batches: u64, elapsed: std::time::Duration| batches as f64 / elapsed.as_secs_f64();
-    eprintln!(
-        "one by one: {:.0}/s ({:.2} ms each); 32 side by side: {:.0}/s",
-        per_second(rounds, one_by_one),
-        1000.0 * one_by_one.as_secs_f64() / rounds as f64,
-        per_second(32 * (rounds / 4), side_by_side),
-    );
+#[tokio::test(flavor = "multi_thread")]
+async fn three_whole_nodes_commit_what_a_follower_forwards() {
+    let house = House::new(3);
+    let nodes = house.start_all().await;
+    let leader = nodes[0].core().raft().metrics();
+    let leader = openraft::async_runtime::watch::WatchReceiver::borrow_watched(&leader).current_leader;
+    let follower = if leader == Some(1) { &nodes[1] } else { &nodes[0] };
+    measure("three nodes over TLS, through a follower", follower.core().proposer()).await;
 }

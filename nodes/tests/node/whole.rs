@@ -1,0 +1,174 @@
+//! Whole nodes: real sockets between peers, real TLS, a bus in memory.
+
+use crate::support::authority::Authority;
+use crate::support::members::{config, lot_created, timers};
+use crate::support::{CLUSTER, in_time};
+use events::ids::{ClusterId, NodeId};
+use events::keyring::Keyring;
+use nodes::bus::MemBus;
+use nodes::clock::SystemClock;
+use nodes::config::NodeConfig;
+use nodes::entropy::{EntropyRng, OsEntropy};
+use nodes::node::{Node, NodeDeps, NodeError};
+use nodes::raft::leadership::Leadership;
+use nodes::storage::disk::OsDisk;
+use openraft::async_runtime::watch::WatchReceiver;
+use projector::Outcome;
+use std::net::TcpListener;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+pub struct House {
+    dir: TempDir,
+    authority: Authority,
+    ports: Vec<u16>,
+    bus: Arc<MemBus>,
+}
+
+impl House {
+    pub fn new(count: usize) -> Self {
+        let dir = TempDir::new().unwrap();
+        let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let house = House { dir, authority: Authority::new(), ports, bus: Arc::new(MemBus::new()) };
+        house.write_keyring(CLUSTER);
+        house
+    }
+
+    fn write_keyring(&self, cluster: ClusterId) {
+        let keyring = Keyring::generate(&mut EntropyRng(&OsEntropy), cluster);
+        std::fs::write(self.dir.path().join("keyring.json"), keyring.to_json().as_bytes()).unwrap();
+    }
+
+    fn config(&self, node: NodeId) -> NodeConfig {
+        let count = self.ports.len() as NodeId;
+        let mut config = config(self.dir.path(), node, count, timers());
+        let own = self.dir.path().join(node.to_string());
+        config.keyring = self.dir.path().join("keyring.json");
+        config.peers = self.authority.member_files(&own, (CLUSTER, node), &self.authority);
+        config.api.certificate = config.peers.certificate.clone();
+        config.api.key = config.peers.key.clone();
+        for member in &mut config.members {
+            let port = self.ports[usize::try_from(member.id).unwrap() - 1];
+            member.address = format!("127.0.0.1:{port}");
+            if member.id == node {
+                config.peers.listen = member.address.parse().unwrap();
+            }
+        }
+        config
+    }
+
+    /// All nodes, once they serve and know the cluster's name.
+    pub async fn start_all(&self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for node in 1..=self.ports.len() as NodeId {
+            nodes.push(self.start(self.config(node)).await.unwrap());
+        }
+        for node in &nodes {
+            let mut serving = node.core().serving();
+            in_time("readiness to serve", serving.wait_for(|serving| *serving)).await.unwrap();
+            let mut applied = node.core().projector().applied();
+            in_time("the cluster's name", async {
+                while node.core().projector().read(|fold| fold.cluster().is_none()) {
+                    applied.changed().await.unwrap();
+                }
+            })
+            .await;
+        }
+        nodes
+    }
+
+    async fn start(&self, config: NodeConfig) -> Result<Node, NodeError> {
+        let deps = NodeDeps {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(OsEntropy),
+            disk: Arc::new(OsDisk),
+            bus: self.bus.clone(),
+        };
+        in_time("a node's start", Node::start(config, deps)).await
+    }
+}
+
+async fn awaits_leader(node: &Node) -> NodeId {
+    let wait = node.core().raft().wait(None);
+    let known = wait.metrics(
+        |metrics| matches!(Leadership::of(metrics), Leadership::Here { .. } | Leadership::Elsewhere(_)),
+        "a leader",
+    );
+    in_time("a leader", known).await.unwrap().current_leader.unwrap()
+}
+
+fn term(node: &Node) -> u64 {
+    node.core().raft().metrics().borrow_watched().current_term
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_whole_nodes_form_a_cluster_hand_over_on_a_planned_stop_and_take_the_stopped_one_back() {
+    let house = House::new(3);
+    let mut nodes = house.start_all().await;
+    let leader = awaits_leader(&nodes[0]).await;
+    let at = usize::try_from(leader).unwrap() - 1;
+    let stopped = nodes.remove(at);
+    let term_before = term(&nodes[0]);
+    in_time("a planned stop", stopped.stop()).await.unwrap();
+    let heir = awaits_leader(&nodes[0]).await;
+    assert_ne!(heir, leader, "the leadership was handed over before the stop ended");
+    let outcomes =
+        in_time("a commit of two", nodes[0].core().proposer().propose_events(&[lot_created(1)])).await;
+    let outcomes = outcomes.unwrap();
+    assert_eq!(outcomes.events, [Outcome::Accepted]);
+
+    let back = house.start(house.config(leader)).await.unwrap();
+    let mut applied = back.core().projector().applied();
+    in_time("what it missed", applied.wait_for(|index| *index >= outcomes.index)).await.unwrap();
+    assert_eq!(term(&back), term_before + 1, "one hand-over, and coming back disturbed nobody");
+    nodes.push(back);
+    for node in nodes {
+        in_time("a stop", node.stop()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_clusters_keyring_refuses_by_name() {
+    let house = House::new(1);
+    let other = ClusterId::from_bytes([9; 16]);
+    house.write_keyring(other);
+    let error = house.start(house.config(1)).await.err().unwrap().to_string();
+    for expected in ["keyring.json", &other.to_string(), &CLUSTER.to_string(), "give it the keyring of"] {
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_clusters_or_nodes_data_refuses_by_name() {
+    let house = House::new(2);
+    let node = house.start(house.config(1)).await.unwrap();
+    node.stop().await.unwrap();
+
+    let mut config = house.config(2);
+    config.data_directory = house.config(1).data_directory;
+    let error = house.start(config).await.err().unwrap().to_string();
+    assert!(error.contains("belongs to node 1") && error.contains("this is node 2"), "{error}");
+
+    let mut config = house.config(1);
+    let other = ClusterId::from_bytes([9; 16]);
+    config.cluster = other;
+    let keyring = house.dir.path().join("keyring.json");
+    let text = std::fs::read_to_string(&keyring).unwrap();
+    std::fs::write(&keyring, text.replace(&CLUSTER.to_string(), &other.to_string())).unwrap();
+    let error = house.start(config).await.err().unwrap().to_string();
+    for expected in [CLUSTER.to_string(), other.to_string(), "data-1".to_owned()] {
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_cannot_share_a_data_directory() {
+    let house = House::new(1);
+    let first = house.start(house.config(1)).await.unwrap();
+    let mut second = house.config(1);
+    second.peers.listen = "127.0.0.1:0".parse().unwrap();
+    let error = house.start(second).await.err().unwrap().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+    first.stop().await.unwrap();
+}
