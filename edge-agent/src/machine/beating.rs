@@ -65,6 +65,10 @@ impl Beating {
         }
     }
 
+    pub fn is_waiting(&self) -> bool {
+        self.awaited.is_some()
+    }
+
     pub fn due(&self) -> u64 {
         self.awaited.as_ref().map_or(self.next_beat, |heartbeat| heartbeat.exchange.due())
     }

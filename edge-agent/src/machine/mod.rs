@@ -174,6 +174,12 @@ impl Machine {
         self.core.standing()
     }
 
+    /// Whether a heartbeat was sent for which no verdict verified yet.
+    #[must_use]
+    pub fn heartbeat_under_way(&self) -> bool {
+        matches!(&self.phase, Phase::Beating(beating) if beating.is_waiting())
+    }
+
     /// The state's name, for logs and tests.
     #[must_use]
     pub fn phase_name(&self) -> &'static str {
