@@ -131,21 +131,20 @@ impl Fleet {
     /// Does what the machine wants: first make durable, then send, then tell.
     async fn settle(&mut self, number: usize) -> Result<(), FleetError> {
         let terminal = &mut self.terminals[number];
-        terminal.persist()?;
-        while let Some(transmit) = terminal.poll_transmit() {
-            self.counters.count_transmit(&transmit, terminal.is_retry(&transmit));
-            self.wire.publish(number, terminal.address(), &transmit).await?;
-        }
-        while let Some(event) = terminal.poll_event() {
+        loop {
+            terminal.persist()?;
+            while let Some(transmit) = terminal.poll_transmit() {
+                self.counters.count_transmit(&transmit, terminal.is_retry(&transmit));
+                self.wire.publish(number, terminal.address(), &transmit).await?;
+            }
+            let Some(event) = terminal.poll_event() else { break };
             self.counters.count_event(&event);
             self.acknowledged.extend(Acknowledged::from_event(terminal.device(), &event));
-            // What the terminal does about an event may have to be made durable or sent.
+            // What the terminal's owner does about it may have to be made durable or sent: around again.
             terminal.handle_event(&event, self.clock.now());
         }
-        if terminal.wants_more() {
-            return Box::pin(self.settle(number)).await;
-        }
-        self.schedule.set(number, terminal.due());
+        let due = terminal.due();
+        self.schedule.set(number, due);
         Ok(())
     }
 

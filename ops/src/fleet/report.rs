@@ -5,6 +5,7 @@ use edge_agent::machine::{AgentEvent, Standing};
 use events::envelope::HeartbeatStatus;
 use events::ids::{DeviceId, Epoch, LogIndex, RecordDigest, Sequence};
 use events::vocabulary::shared::Legitimacy;
+use std::time::Instant;
 
 /// A heartbeat for which a verdict verified: it must be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -14,6 +15,9 @@ pub struct Acknowledged {
     pub sequence: Sequence,
     /// The log index that the verdict named.
     pub index: LogIndex,
+    /// When the verdict verified.
+    #[serde(skip)]
+    pub at: Instant,
 }
 
 impl Acknowledged {
@@ -21,7 +25,13 @@ impl Acknowledged {
         match (device, event) {
             (Some(device), AgentEvent::Acknowledged { epoch, sequence, index, status }) => match status {
                 HeartbeatStatus::Committed | HeartbeatStatus::Retried => {
-                    Some(Acknowledged { device, epoch: *epoch, sequence: *sequence, index: *index })
+                    Some(Acknowledged {
+                        device,
+                        epoch: *epoch,
+                        sequence: *sequence,
+                        index: *index,
+                        at: Instant::now(),
+                    })
                 }
                 HeartbeatStatus::EpochStale => None,
             },

@@ -35,7 +35,6 @@ pub(super) struct FleetTerminal {
     machine: Machine,
     flash: Flash,
     started: bool,
-    commanded: bool,
     code: Option<ActivationCode>,
     last_request: RequestId,
     legitimacy: Option<Legitimacy>,
@@ -65,7 +64,6 @@ impl FleetTerminal {
             machine,
             flash,
             started: false,
-            commanded: false,
             code: spec.code,
             last_request: 0,
             legitimacy: None,
@@ -101,7 +99,6 @@ impl FleetTerminal {
             AgentEvent::CodeNeeded => {
                 if let Some(code) = self.code.take() {
                     self.machine.handle_command(Command::Activate(code), now, &mut Entropy);
-                    self.commanded = true;
                 }
             }
             AgentEvent::Granted { epoch, .. } => self.epochs.push(*epoch),
@@ -109,11 +106,6 @@ impl FleetTerminal {
             AgentEvent::Acknowledged { .. } => self.acknowledged += 1,
             _ => {}
         }
-    }
-
-    /// Whether an event made the owner act, so that there is more to persist or send.
-    pub fn wants_more(&mut self) -> bool {
-        std::mem::take(&mut self.commanded)
     }
 
     pub fn persist(&mut self) -> Result<(), FleetError> {
