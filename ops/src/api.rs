@@ -5,6 +5,7 @@
 use crate::context::Context;
 use crate::exit::{REFUSED, UNREACHABLE, coded};
 use anyhow::{Context as _, Result};
+use nodes::api::shapes::Refusal;
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,15 +22,6 @@ pub struct Api {
     http: reqwest::Client,
     urls: Vec<String>,
     token: Zeroizing<String>,
-}
-
-/// What the API says when it refuses.
-#[derive(serde::Deserialize)]
-struct Refusal {
-    code: String,
-    message: String,
-    #[serde(default)]
-    todo: Option<String>,
 }
 
 impl Api {
@@ -126,8 +118,7 @@ impl Api {
             return Ok(Answer::Value(value));
         }
         let why = match serde_json::from_slice::<Refusal>(&bytes) {
-            Ok(Refusal { code, message, todo: Some(todo) }) => format!("{code}: {message}. {todo}"),
-            Ok(Refusal { code, message, todo: None }) => format!("{code}: {message}"),
+            Ok(refusal) => format!("{}; {}", refusal.message, refusal.what_to_do),
             Err(_) => format!("{status}: {}", String::from_utf8_lossy(&bytes)),
         };
         Ok(match status {

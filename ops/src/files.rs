@@ -32,6 +32,12 @@ pub fn create_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))
 }
 
+/// Closes a directory to everybody but its owner (mode 0700).
+pub fn close_dir(path: &Path) -> Result<()> {
+    let closed = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    closed.with_context(|| format!("closing {} to others", path.display()))
+}
+
 /// Reads a file as text; errors name it.
 pub fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))

@@ -12,9 +12,13 @@
 //! (see [`exit`]) what kind it is.
 
 pub mod api;
+pub mod cli;
+pub mod cluster;
 pub mod context;
 pub mod dev;
 pub mod exit;
 pub mod files;
+pub mod fleet;
+pub mod offline;
 pub mod output;
 pub mod tls;

@@ -1,2 +1,7 @@
-#![allow(clippy::print_stdout)]
-fn main() {}
+//! The `muster` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ops::cli::run()
+}

@@ -4,10 +4,10 @@ use super::certificates::Authority;
 use super::node_config::node_config_text;
 use crate::context::Context;
 use crate::files::{create_dir, write_public, write_secret};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use events::ids::{ClusterId, NodeId, RegionName};
-use events::keyring::Keyring;
 use nodes::entropy::{Entropy, EntropyRng};
+use provisioning::ceremony::{CLUSTER_PUBLIC_FILE, KEYRING_FILE, create_keyring};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -48,21 +48,14 @@ pub struct ClusterFiles {
     pub node_configs: Vec<PathBuf>,
 }
 
-/// Writes a new cluster into `dir`, which must hold none yet. `this_year` is the civil year, for certificates.
+/// Writes a new cluster into `dir` (mode 0700), which must hold none yet. `this_year` is the civil year, for certificates.
 pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i32) -> Result<ClusterFiles> {
     refuse_if_taken(dir)?;
-    create_dir(dir)?;
     let mut id = [0; 16];
     entropy.fill(&mut id);
     let cluster = ClusterId::from_bytes(id);
 
-    let keyring = Keyring::generate(&mut EntropyRng(entropy), cluster);
-    let keyring_path = dir.join("keyring.json");
-    write_secret(&keyring_path, keyring.to_json().as_bytes())?;
-    let public_path = dir.join("public.json");
-    let public = serde_json::to_string_pretty(&keyring.public()).context("encoding the public keys")?;
-    write_public(&public_path, public.as_bytes())?;
-
+    create_keyring(dir, cluster, &mut EntropyRng(entropy))?;
     let authority = Authority::generate(cluster, this_year)?;
     write_public(&dir.join("ca.pem"), authority.own().certificate.as_bytes())?;
     write_secret(&dir.join("ca.key"), authority.own().key.as_bytes())?;
@@ -86,11 +79,17 @@ pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i3
     // Written last: a directory with a context is a whole cluster.
     let context = dir.join("context.json");
     context_of(cluster, plan).save(&context)?;
-    Ok(ClusterFiles { cluster, context, keyring: keyring_path, public: public_path, node_configs })
+    Ok(ClusterFiles {
+        cluster,
+        context,
+        keyring: dir.join(KEYRING_FILE),
+        public: dir.join(CLUSTER_PUBLIC_FILE),
+        node_configs,
+    })
 }
 
 fn refuse_if_taken(dir: &Path) -> Result<()> {
-    for name in ["context.json", "keyring.json"] {
+    for name in ["context.json", KEYRING_FILE] {
         if dir.join(name).exists() {
             bail!(
                 "{} already holds a cluster ({name}); its keys cannot be made again, so nothing was written. Choose \
@@ -108,8 +107,8 @@ fn context_of(cluster: ClusterId, plan: &ClusterPlan) -> Context {
         apis: plan.nodes.iter().map(|node| format!("https://{}:{}", node.host, node.api_port)).collect(),
         ca: "ca.pem".into(),
         token: "operator.token".into(),
-        public: "public.json".into(),
-        keyring: Some("keyring.json".into()),
+        public: CLUSTER_PUBLIC_FILE.into(),
+        keyring: Some(KEYRING_FILE.into()),
         factory: None,
         nats: plan.terminal_nats.clone(),
     }
@@ -157,7 +156,7 @@ mod tests {
     #[test]
     fn every_node_accepts_the_configuration_that_was_written_for_it() {
         let dir = tempfile::tempdir().unwrap();
-        let files = init(dir.path(), &plan(), &OsEntropy, 2026).unwrap();
+        let files = init(&dir.path().join("cluster"), &plan(), &OsEntropy, 2026).unwrap();
         assert_eq!(files.node_configs.len(), 3);
         for (config, id) in files.node_configs.iter().zip(1..) {
             let config = nodes::config::NodeConfig::load(config).unwrap();
@@ -170,10 +169,11 @@ mod tests {
     #[test]
     fn a_second_init_touches_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        init(dir.path(), &plan(), &OsEntropy, 2026).unwrap();
-        let keyring = std::fs::read(dir.path().join("keyring.json")).unwrap();
-        let error = init(dir.path(), &plan(), &OsEntropy, 2026).err().unwrap().to_string();
+        let dir = dir.path().join("cluster");
+        init(&dir, &plan(), &OsEntropy, 2026).unwrap();
+        let keyring = std::fs::read(dir.join(KEYRING_FILE)).unwrap();
+        let error = init(&dir, &plan(), &OsEntropy, 2026).err().unwrap().to_string();
         assert!(error.contains("already holds a cluster"), "{error}");
-        assert_eq!(std::fs::read(dir.path().join("keyring.json")).unwrap(), keyring);
+        assert_eq!(std::fs::read(dir.join(KEYRING_FILE)).unwrap(), keyring);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   DIR/
-//!     context.json        for operators' commands            public.json   for stations and agents: pinned keys
+//!     context.json        for operators' commands            cluster.public.json   for stations and agents: pinned keys
 //!     keyring.json        0600, for every node               ca.pem, ca.key  (key 0600)
 //!     operator.token      0600, the bearer token of the API
 //!     nodes/<n>/node.toml, node.pem, node.key, data/
@@ -14,4 +14,5 @@ pub mod certificates;
 mod init;
 mod node_config;
 
+pub(crate) use init::random_text;
 pub use init::{ClusterFiles, ClusterPlan, NatsAccess, NodePlan, init};

@@ -3,7 +3,7 @@
 //! Children lead their own process group, so that Ctrl-C reaches only us and we decide the order of the end.
 
 use anyhow::{Context, Result, bail};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -15,16 +15,23 @@ pub struct Child {
     log: PathBuf,
 }
 
-/// Starts a child whose output is appended to `log`. Call it from the main thread only: the kernel's death signal is
-/// bound to the thread that forked.
-pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Child> {
-    let file = OpenOptions::new().create(true).append(true).open(log);
-    let file = file.with_context(|| format!("opening {}", log.display()))?;
-    let also = file.try_clone().with_context(|| format!("opening {}", log.display()))?;
-    command.stdin(Stdio::null()).stdout(file).stderr(also);
+/// Starts a child whose output and log are appended to `log`. Call it from the main thread only: the kernel's death
+/// signal is bound to the thread that forked.
+pub fn spawn(name: &str, command: Command, log: &Path) -> Result<Child> {
+    spawn_with_output(name, command, log, log)
+}
+
+/// As [`spawn`], with standard output in a file of its own.
+pub fn spawn_with_output(name: &str, mut command: Command, output: &Path, log: &Path) -> Result<Child> {
+    command.stdin(Stdio::null()).stdout(append_to(output)?).stderr(append_to(log)?);
     die_with_parent(&mut command);
     let process = command.spawn().with_context(|| format!("starting {name}: {:?}", command.get_program()))?;
     Ok(Child { name: name.to_owned(), process, log: log.to_owned() })
+}
+
+fn append_to(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("opening {}", path.display()))
 }
 
 #[allow(unsafe_code, reason = "prctl and pre_exec have no safe form; only async-signal-safe calls are made")]

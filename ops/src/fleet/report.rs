@@ -24,15 +24,13 @@ impl Acknowledged {
     pub(super) fn from_event(device: Option<DeviceId>, event: &AgentEvent) -> Option<Self> {
         match (device, event) {
             (Some(device), AgentEvent::Acknowledged { epoch, sequence, index, status }) => match status {
-                HeartbeatStatus::Committed | HeartbeatStatus::Retried => {
-                    Some(Acknowledged {
-                        device,
-                        epoch: *epoch,
-                        sequence: *sequence,
-                        index: *index,
-                        at: Instant::now(),
-                    })
-                }
+                HeartbeatStatus::Committed | HeartbeatStatus::Retried => Some(Acknowledged {
+                    device,
+                    epoch: *epoch,
+                    sequence: *sequence,
+                    index: *index,
+                    at: Instant::now(),
+                }),
                 HeartbeatStatus::EpochStale => None,
             },
             _ => None,

@@ -1,0 +1,282 @@
+//! `muster cluster`: a new cluster's files, and how a running one is.
+
+use super::Global;
+use crate::cluster::{ClusterPlan, NatsAccess, NodePlan, init};
+use crate::exit::{UNREACHABLE, USAGE, coded};
+use crate::output::Table;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use events::ids::RegionName;
+use nodes::api::shapes::{ClockView, Status};
+use nodes::clock::{Clock, SystemClock};
+use nodes::entropy::OsEntropy;
+use serde::Serialize;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+#[derive(Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Lay out a new cluster: keys, certificates and one configuration file a node
+    Init(InitArguments),
+    /// Ask every node how it is: leader, lag, digests, counts
+    Status,
+}
+
+/// Lay out a new cluster: its identity and keyring, a certificate authority with one certificate a node, one
+/// configuration file a node, the operator's token, and the context file that other commands read.
+///
+/// Nothing is started. Copy `nodes/<n>` with `keyring.json`, `ca.pem`, `operator.token` and `nats.password` to each
+/// machine, keep `ca.key` and a copy of `keyring.json` off all of them, and start `muster node --config
+/// nodes/<n>/node.toml` there.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct InitArguments {
+    /// Directory for the cluster's files; must not hold a cluster yet
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Number of nodes on this host; for several hosts give --host once a node instead
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "host")]
+    nodes: u16,
+    /// Where peers and operators reach a node, and its region: HOST or HOST@REGION; once for each node
+    #[arg(long, value_name = "HOST[@REGION]")]
+    host: Vec<String>,
+    /// Region of nodes whose --host names none
+    #[arg(long, value_name = "NAME", default_value = "home")]
+    region: RegionName,
+    /// Peers' port of the first node; nodes on the same host count up from it
+    #[arg(long, value_name = "PORT", default_value_t = 7400)]
+    peers_port: u16,
+    /// API port of the first node; nodes on the same host count up from it
+    #[arg(long, value_name = "PORT", default_value_t = 7500)]
+    api_port: u16,
+    /// NATS servers, version 2.12.7 or newer
+    #[arg(long, value_name = "URL", required = true, value_delimiter = ',')]
+    nats: Vec<String>,
+    /// The nodes' NATS user
+    #[arg(long, value_name = "NAME", requires = "nats_password_file")]
+    nats_user: Option<String>,
+    /// File that holds the password of the nodes' NATS user
+    #[arg(long, value_name = "FILE", requires = "nats_user")]
+    nats_password_file: Option<PathBuf>,
+    /// The interval at which devices beat, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 60_000)]
+    heartbeat_ms: u32,
+}
+
+pub(crate) async fn run(global: &Global, command: ClusterCommand) -> Result<()> {
+    match command {
+        ClusterCommand::Init(arguments) => run_init(global, &arguments),
+        ClusterCommand::Status => status(global).await,
+    }
+}
+
+#[derive(Serialize)]
+struct Initialised {
+    cluster: events::ids::ClusterId,
+    context: PathBuf,
+    public: PathBuf,
+    keyring: PathBuf,
+    nodes: Vec<PathBuf>,
+}
+
+fn run_init(global: &Global, arguments: &InitArguments) -> Result<()> {
+    let files = init(&arguments.dir, &arguments.plan()?, &OsEntropy, this_year())?;
+    let said = Initialised {
+        cluster: files.cluster,
+        context: files.context,
+        public: files.public,
+        keyring: files.keyring,
+        nodes: files.node_configs,
+    };
+    global.format().print(&said, |said| {
+        let starts: Vec<_> =
+            said.nodes.iter().map(|config| format!("  muster node --config {}", config.display())).collect();
+        format!(
+            "Cluster {}\nStart its nodes:\n{}\nThen look at it:\n  muster cluster status --context {}",
+            said.cluster,
+            starts.join("\n"),
+            said.context.display()
+        )
+    })
+}
+
+impl InitArguments {
+    fn plan(&self) -> Result<ClusterPlan> {
+        let hosts: Vec<String> = match self.host.as_slice() {
+            [] => vec!["127.0.0.1".to_owned(); usize::from(self.nodes)],
+            named => named.to_vec(),
+        };
+        if hosts.is_empty() || hosts.len() > 9 {
+            return Err(coded(USAGE, format!("a cluster has 1 to 9 nodes, got {}", hosts.len())));
+        }
+        let mut nodes: Vec<NodePlan> = Vec::new();
+        for (id, text) in (1..).zip(&hosts) {
+            let (host, region) = match text.split_once('@') {
+                Some((host, region)) => {
+                    (host, region.parse().map_err(|e| coded(USAGE, format!("--host {text}: {e}")))?)
+                }
+                None => (text.as_str(), self.region.clone()),
+            };
+            let same_host =
+                u16::try_from(nodes.iter().filter(|node| node.host == host).count()).unwrap_or(u16::MAX);
+            let port = |first: u16| {
+                first
+                    .checked_add(same_host)
+                    .ok_or_else(|| coded(USAGE, format!("no port is left above {first}")))
+            };
+            let (peers_port, api_port) = (port(self.peers_port)?, port(self.api_port)?);
+            nodes.push(NodePlan { id, region, host: host.to_owned(), peers_port, api_port });
+        }
+        let login = match (&self.nats_user, &self.nats_password_file) {
+            (Some(user), Some(file)) => {
+                let password = Zeroizing::new(crate::files::read_text(file)?);
+                Some((user.clone(), Zeroizing::new(password.trim().to_owned())))
+            }
+            _ => None,
+        };
+        Ok(ClusterPlan {
+            nodes,
+            nats: NatsAccess { urls: self.nats.clone(), login },
+            terminal_nats: self.nats.clone(),
+            heartbeat_millis: self.heartbeat_ms,
+        })
+    }
+}
+
+/// The civil year in UTC; certificates are good for some years from it.
+pub fn this_year() -> i32 {
+    SystemClock::default().now().to_string().get(..4).and_then(|year| year.parse().ok()).unwrap_or(2026)
+}
+
+/// One node's answer, or why there is none.
+#[derive(Serialize)]
+struct NodeStatus {
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ClusterStatus {
+    /// What a majority of all nodes agrees on; none while there is no leader.
+    leader: Option<u64>,
+    /// Every node that answered has the same digest at the latest index that they have in common.
+    digests_equal: bool,
+    nodes: Vec<NodeStatus>,
+}
+
+async fn status(global: &Global) -> Result<()> {
+    let api = global.api()?;
+    let answers = api.get_from_each::<Status>("/v1/status").await;
+    let nodes: Vec<NodeStatus> = answers
+        .into_iter()
+        .map(|(url, answer)| match answer {
+            Ok(status) => NodeStatus { url, status: Some(status), error: None },
+            Err(error) => NodeStatus { url, status: None, error: Some(format!("{error:#}")) },
+        })
+        .collect();
+    let answered: Vec<&Status> = nodes.iter().filter_map(|node| node.status.as_ref()).collect();
+    let (leader, digests_equal) = (agreed_leader(&answered, nodes.len()), digests_agree(&answered));
+    let nobody = answered.is_empty();
+    let said = ClusterStatus { leader, digests_equal, nodes };
+    global.format().print(&said, human_status).context("printing the status")?;
+    if nobody {
+        return Err(coded(UNREACHABLE, "no node answered; are they started (`muster node --config …`)?"));
+    }
+    Ok(())
+}
+
+/// The leader that a majority names.
+fn agreed_leader(answered: &[&Status], nodes: usize) -> Option<u64> {
+    let candidates = answered.iter().filter_map(|status| status.leader);
+    candidates.clone().find(|leader| 2 * candidates.clone().filter(|other| other == leader).count() > nodes)
+}
+
+/// Whether all have the same digest at the latest fixed index that all of them know.
+fn digests_agree(answered: &[&Status]) -> bool {
+    let Some((first, others)) = answered.split_first() else { return false };
+    let common =
+        first.digests.iter().rev().find(|at| {
+            others.iter().all(|status| status.digests.iter().any(|other| other.index == at.index))
+        });
+    let Some(at) = common else { return others.is_empty() };
+    others.iter().all(|status| status.digests.contains(at))
+}
+
+fn human_status(said: &ClusterStatus) -> String {
+    let mut table = Table::with_head(&[
+        "node",
+        "role",
+        "term",
+        "committed",
+        "applied",
+        "digest",
+        "clock",
+        "automation",
+        "version",
+    ]);
+    let mut trouble = String::new();
+    for node in &said.nodes {
+        let Some(status) = &node.status else {
+            trouble.push_str(&format!(
+                "{} does not answer: {}\n",
+                node.url,
+                node.error.as_deref().unwrap_or("")
+            ));
+            continue;
+        };
+        let digest = status.digest.map_or_else(
+            || "none yet".to_owned(),
+            |at| format!("{:.12}@{}", at.digest.to_string(), at.index),
+        );
+        let clock = match status.clock {
+            ClockView::Unjudged => "unjudged".to_owned(),
+            ClockView::Agrees => "agrees".to_owned(),
+            ClockView::Off { by_millis } => format!("off by {by_millis} ms"),
+        };
+        let automation = if status.automation.running { "running" } else { "stopped" };
+        table.row([
+            format!("{} ({})", status.name, status.region),
+            format!("{:?}", status.role).to_lowercase(),
+            status.term.to_string(),
+            status.committed.map_or_else(|| "-".to_owned(), |index| index.to_string()),
+            status.applied.to_string(),
+            digest,
+            clock,
+            automation.to_owned(),
+            status.version.clone(),
+        ]);
+        if let Some(why) = &status.automation.why {
+            trouble.push_str(&format!("{}: automation stopped: {why}\n", status.name));
+        }
+    }
+    let head = match said.nodes.iter().find_map(|node| node.status.as_ref()) {
+        Some(status) => format!("cluster {}, log time {}\n", status.cluster, status.stamp),
+        None => String::new(),
+    };
+    let leader = match said.leader {
+        Some(leader) => format!("leader: node {leader}\n"),
+        None => "leader: none agreed on\n".to_owned(),
+    };
+    let digests =
+        if said.digests_equal { "" } else { "STATE DIGESTS DIFFER or have no index in common yet\n" };
+    let counts =
+        said.nodes.iter().find_map(|node| node.status.as_ref()).map_or_else(String::new, human_counts);
+    format!("{head}{leader}{table}{digests}{trouble}{counts}")
+}
+
+fn human_counts(status: &Status) -> String {
+    let counts = &status.counts;
+    let legitimacy: Vec<_> =
+        counts.legitimacy.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let flags: Vec<_> = counts.flags.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    format!(
+        "devices: {} ({})\nheartbeats: {}\nopen flags: {}\n",
+        counts.burned,
+        legitimacy.join(", "),
+        counts.heartbeats,
+        if flags.is_empty() { "none".to_owned() } else { flags.join(", ") }
+    )
+}

@@ -1,0 +1,212 @@
+//! `muster device`: who a device is, how it stands, and why.
+
+use super::Global;
+use crate::output::Table;
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use events::ids::{DeviceId, Slot};
+use events::time::Timestamp;
+use events::vocabulary::shared::{Legitimacy, OperationKind};
+use nodes::api::shapes::{DeviceDetail, DevicePage, OrderOperation, Ordered, Story};
+use projector::view::{DeviceSummary, FlagView};
+
+/// Devices asked for at once while listing.
+const PAGE: usize = 500;
+
+#[derive(Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// List devices, in the order of their import
+    List(ListArguments),
+    /// One device as it stands: session, license, flags, operations
+    Show {
+        /// The device's id (dev_…)
+        device: DeviceId,
+    },
+    /// The whole story of a device: burned where and when, boots, activation, flags with evidence, operations
+    Explain {
+        /// The device's id (dev_…)
+        device: DeviceId,
+    },
+    /// Order a device to do nothing but software update
+    Restrict(OrderArguments),
+    /// Give a restricted device its rights back
+    Reinstate(OrderArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct ListArguments {
+    /// Only devices of this legitimacy: provisioned, legitimate, suspect, restricted, revoked or retired
+    #[arg(long, value_name = "STATE", value_parser = parse_legitimacy)]
+    legitimacy: Option<Legitimacy>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    limit: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct OrderArguments {
+    /// The device's id (dev_…)
+    device: DeviceId,
+    /// Why; the log keeps it
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who orders it; the log keeps it
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    by: String,
+    /// Void after so many seconds [default: without end]
+    #[arg(long, value_name = "SECONDS")]
+    for_seconds: Option<u64>,
+}
+
+pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
+    match command {
+        DeviceCommand::List(arguments) => list(global, &arguments).await,
+        DeviceCommand::Show { device } => {
+            let detail: DeviceDetail = global.api()?.get(&format!("/v1/devices/{device}")).await?;
+            global.format().print(&detail, human_detail)
+        }
+        DeviceCommand::Explain { device } => {
+            let story: Story = global.api()?.get(&format!("/v1/devices/{device}/story")).await?;
+            global.format().print(&story, human_story)
+        }
+        DeviceCommand::Restrict(arguments) => order(global, OperationKind::Restrict, arguments).await,
+        DeviceCommand::Reinstate(arguments) => order(global, OperationKind::Reinstate, arguments).await,
+    }
+}
+
+async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
+    let api = global.api()?;
+    let filter = arguments.legitimacy.map_or_else(String::new, |state| format!("&legitimacy={state}"));
+    let mut devices: Vec<DeviceSummary> = Vec::new();
+    let mut after: Option<Slot> = None;
+    while devices.len() < arguments.limit {
+        let limit = PAGE.min(arguments.limit - devices.len());
+        let from = after.map_or_else(String::new, |slot| format!("&after={slot}"));
+        let page: DevicePage = api.get(&format!("/v1/devices?limit={limit}{from}{filter}")).await?;
+        devices.extend(page.devices);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    global.format().print(&devices, |devices| human_list(devices))
+}
+
+async fn order(global: &Global, kind: OperationKind, arguments: OrderArguments) -> Result<()> {
+    let order = OrderOperation {
+        kind,
+        by: arguments.by,
+        reason: arguments.reason,
+        for_seconds: arguments.for_seconds,
+    };
+    let path = format!("/v1/devices/{}/operations", arguments.device);
+    let ordered: Ordered = global.api()?.post(&path, &order).await?;
+    global.format().print(&ordered, |ordered| match ordered.duplicate {
+        true => format!("{kind} was ordered before, at log index {}", ordered.index),
+        false => {
+            format!("{kind} ordered at log index {}; the device obeys with its next verdict", ordered.index)
+        }
+    })
+}
+
+fn parse_legitimacy(text: &str) -> Result<Legitimacy, String> {
+    let known = Legitimacy::ALL.iter().find(|state| state.as_str() == text);
+    known.copied().ok_or_else(|| {
+        let all: Vec<_> = Legitimacy::ALL.iter().map(|state| state.as_str()).collect();
+        format!("expected one of {}", all.join(", "))
+    })
+}
+
+fn human_list(devices: &[DeviceSummary]) -> String {
+    let mut table =
+        Table::with_head(&["device", "legitimacy", "epoch", "source", "heartbeats", "last heard", "flags"]);
+    for device in devices {
+        table.row([
+            device.device.to_string(),
+            device.legitimacy.to_string(),
+            device.epoch.to_string(),
+            device.source.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            device.heartbeats.to_string(),
+            when(device.last_heard),
+            device.flags.len().to_string(),
+        ]);
+    }
+    format!("{table}{} devices", devices.len())
+}
+
+fn human_detail(detail: &DeviceDetail) -> String {
+    let DeviceSummary { device, legitimacy, lot, station, unit, record, .. } = &detail.summary;
+    let summary = &detail.summary;
+    let mut text = format!(
+        "{device}  {legitimacy}\n\
+         burned        unit {unit} of {lot} at {station}, {}; record {record}; imported at log index {}\n\
+         session       epoch {} ({} pending, {} superseded kept), suite {}, source {}\n\
+         heard         {} heartbeats, the last {}; boot {}, firmware {}\n",
+        when(summary.burned_at),
+        summary.imported,
+        summary.epoch,
+        summary.pending.len(),
+        summary.superseded.len(),
+        summary.suite.map_or("-", |suite| suite.as_str()),
+        summary.source.as_ref().map_or("-", |source| source.as_str()),
+        summary.heartbeats,
+        when(summary.last_heard),
+        summary.boot_count,
+        summary.firmware,
+    );
+    match &detail.license {
+        Some(license) => text.push_str(&format!(
+            "license       {} {:?}, plan {}, from {}, ends {}\n",
+            license.license,
+            license.state,
+            license.plan.name,
+            license.reseller,
+            if license.expires == Timestamp::ZERO { "never".to_owned() } else { license.expires.to_string() }
+        )),
+        None => text.push_str("license       none\n"),
+    }
+    for flag in &detail.flags {
+        text.push_str(&format!("flag          {}\n", human_flag(flag)));
+    }
+    for operation in &detail.operations {
+        let settled = operation.settled.map_or_else(
+            || "not settled".to_owned(),
+            |settled| format!("{} at log index {}", settled.settlement, settled.index),
+        );
+        text.push_str(&format!(
+            "operation     {} ordered at log index {} ({}): {settled}\n",
+            operation.directive.kind, operation.directive.id.index, operation.ordered_at
+        ));
+    }
+    text
+}
+
+fn human_story(story: &Story) -> String {
+    let mut table = Table::with_head(&["log index", "when", "what"]);
+    for line in &story.lines {
+        table.row([line.index.to_string(), when(line.stamp), line.what.clone()]);
+    }
+    format!("{} is {}\n{table}", story.summary.device, story.summary.legitimacy)
+}
+
+/// One flag in one line, its evidence included.
+pub(super) fn human_flag(flag: &FlagView) -> String {
+    let evidence: Vec<_> = flag.evidence.iter().map(ToString::to_string).collect();
+    let cleared = flag.cleared.as_ref().map_or_else(String::new, |cleared| {
+        format!("; cleared by {} at log index {}: {}", cleared.by, cleared.index, cleared.reason)
+    });
+    format!(
+        "{} {} on {}, raised {} at log index {}, shown {} time(s), evidence at {}{cleared}",
+        flag.id,
+        flag.kind,
+        flag.subject,
+        flag.raised_at,
+        flag.raised,
+        flag.count,
+        evidence.join(", ")
+    )
+}
+
+fn when(stamp: Timestamp) -> String {
+    if stamp == Timestamp::ZERO { "never".to_owned() } else { stamp.to_string() }
+}

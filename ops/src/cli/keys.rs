@@ -1,0 +1,91 @@
+//! `muster keys`: the factory's key. A cluster's keyring is made by `cluster init`.
+
+use super::Global;
+use super::now;
+use crate::offline::read_keyring;
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+use nodes::entropy::{EntropyRng, OsEntropy};
+use provisioning::ceremony::{
+    CLUSTER_PUBLIC_FILE, FACTORY_KEY_FILE, FACTORY_PUBLIC_FILE, cluster_public_text, create_factory_key,
+    load_factory_public,
+};
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make the factory's key: it signs lots and certifies stations
+    Create {
+        /// The factory's directory (mode 0700); a key in it is never overwritten
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Show the factory's public key
+    Show {
+        /// The factory's directory
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Write a cluster's public keys, which stations and agents pin, from its keyring
+    Public {
+        /// The cluster's keyring
+        #[arg(long, value_name = "FILE")]
+        keyring: PathBuf,
+        /// Where to write them
+        #[arg(long, value_name = "FILE", default_value = CLUSTER_PUBLIC_FILE)]
+        out: PathBuf,
+    },
+}
+
+#[derive(Serialize)]
+struct FactoryKeys {
+    public_key: String,
+    public_file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<()> {
+    match command {
+        KeysCommand::Create { dir } => {
+            let key = create_factory_key(&dir, &mut EntropyRng(&OsEntropy))?;
+            let said = FactoryKeys {
+                public_key: hex(key.public().as_bytes()),
+                public_file: dir.join(FACTORY_PUBLIC_FILE),
+                secret_file: Some(dir.join(FACTORY_KEY_FILE)),
+            };
+            global.format().print(&said, |said| {
+                format!(
+                    "The factory's key is in {}: keep it there, and a copy in a safe; whoever has it can certify \
+                     stations.\nNext: muster lot create --factory {} --sku …",
+                    dir.join(FACTORY_KEY_FILE).display(),
+                    said.public_file.parent().unwrap_or(&dir).display()
+                )
+            })
+        }
+        KeysCommand::Show { dir } => {
+            let public_file = dir.join(FACTORY_PUBLIC_FILE);
+            let public_key = hex(load_factory_public(&public_file)?.as_bytes());
+            global.format().print(&FactoryKeys { public_key, public_file, secret_file: None }, |said| {
+                format!("factory {} ({})", said.public_key, said.public_file.display())
+            })
+        }
+        KeysCommand::Public { keyring, out } => {
+            let public = read_keyring(&keyring)?.public();
+            crate::files::write_public(&out, cluster_public_text(&public).as_bytes())
+                .with_context(|| format!("writing {}", out.display()))?;
+            global.format().print(&public, |public| {
+                format!("public keys of {} written to {} at {}", public.cluster, out.display(), now())
+            })
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,146 @@
+//! What the nodes' own states and logs say once the terminals are silent: the only witnesses that count.
+
+use super::cluster::DevCluster;
+use super::tap::HeartbeatName;
+use crate::offline::{Fold, open_log, read_keyring};
+use anyhow::{Context as _, Result, ensure};
+use events::batch::access;
+use events::ids::{Epoch, LogIndex, NodeId};
+use events::vocabulary::Event;
+use nodes::api::shapes::Status;
+use projector::{HeartbeatOutcome, HeartbeatStatus, Outcome, Projector, StateDigest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// One node's log, read from its files and folded again.
+pub struct LogEvidence {
+    pub node: NodeId,
+    /// The first entry of each term.
+    pub terms: BTreeMap<u64, LogIndex>,
+    /// Every heartbeat that the log holds and the fold accepted.
+    pub heartbeats: BTreeSet<HeartbeatName>,
+    /// The digest at the fixed index that all nodes reported, if there was one.
+    pub digest_at_fixed: Option<StateDigest>,
+    /// The digest at the index up to which every log was read.
+    pub digest_at_end: StateDigest,
+}
+
+/// What all nodes said and what all logs hold.
+pub struct Evidence {
+    /// Of every node, all at or past `end`.
+    pub statuses: Vec<Status>,
+    /// The latest fixed index of which every node reported the digest.
+    pub fixed: Option<(LogIndex, Vec<StateDigest>)>,
+    /// All logs were read up to here.
+    pub end: LogIndex,
+    pub logs: Vec<LogEvidence>,
+}
+
+/// Lets the nodes settle, then reads every node's status and log.
+pub async fn gather(cluster: &DevCluster) -> Result<Evidence> {
+    let statuses = cluster.settle().await?;
+    let end = statuses.iter().map(|status| status.applied).min().context("no node answered")?;
+    let fixed = fixed_in_common(&statuses, end);
+    let mut reading = Vec::new();
+    for node in cluster.ids() {
+        let (data, keyring) = (cluster.data_directory(node)?, cluster.files.keyring.clone());
+        let fixed_index = fixed.as_ref().map(|(index, _)| *index);
+        let read = move || read_log(node, data, keyring, fixed_index, end);
+        reading.push(tokio::task::spawn_blocking(read));
+    }
+    let mut logs = Vec::new();
+    for read in reading {
+        logs.push(read.await.context("reading a log")??);
+    }
+    Ok(Evidence { statuses, fixed, end, logs })
+}
+
+impl Evidence {
+    /// Whether nodes and replays agree: at the fixed index all nodes with all replays, at the end all replays.
+    #[must_use]
+    pub fn digests_equal(&self) -> bool {
+        let all_same = |digests: &[StateDigest]| digests.windows(2).all(|pair| pair[0] == pair[1]);
+        let Some((_, reported)) = &self.fixed else { return false };
+        let replayed = self.logs.iter().filter_map(|log| log.digest_at_fixed);
+        let at_fixed: Vec<_> = reported.iter().copied().chain(replayed).collect();
+        let at_end: Vec<_> = self.logs.iter().map(|log| log.digest_at_end).collect();
+        at_fixed.len() == 2 * self.logs.len() && all_same(&at_fixed) && all_same(&at_end)
+    }
+
+    /// The first entry of any term after `term`.
+    #[must_use]
+    pub fn first_after_term(&self, term: u64) -> Option<LogIndex> {
+        let later = |log: &LogEvidence| log.terms.range(term + 1..).map(|(_, index)| *index).min();
+        self.logs.iter().filter_map(later).min()
+    }
+
+    /// Of these heartbeats, those that every log holds.
+    #[must_use]
+    pub fn found_in_every_log<'a>(&'a self, names: &'a BTreeSet<HeartbeatName>) -> usize {
+        names.iter().filter(|name| self.logs.iter().all(|log| log.heartbeats.contains(name))).count()
+    }
+}
+
+/// The latest fixed index up to `end` at which every status knows a digest, and those digests.
+fn fixed_in_common(statuses: &[Status], end: LogIndex) -> Option<(LogIndex, Vec<StateDigest>)> {
+    let at = |status: &Status, index| status.digests.iter().find(|at| at.index == index).map(|at| at.digest);
+    let candidates = statuses.first()?.digests.iter().rev().map(|at| at.index).filter(|&index| index <= end);
+    candidates.into_iter().find_map(|index| {
+        let digests: Option<Vec<_>> = statuses.iter().map(|status| at(status, index)).collect();
+        digests.map(|digests| (index, digests))
+    })
+}
+
+fn read_log(
+    node: NodeId,
+    data: PathBuf,
+    keyring: PathBuf,
+    fixed: Option<LogIndex>,
+    end: LogIndex,
+) -> Result<LogEvidence> {
+    let keyring = read_keyring(&keyring)?;
+    let mut fold = Fold::new(open_log(&data, &keyring)?);
+    let mut heartbeats = BTreeSet::new();
+    let mut digest_at_fixed = None;
+    let mut terms = BTreeMap::new();
+    while let Some(folded) = fold.next_within(end)? {
+        terms.entry(folded.term).or_insert(folded.index);
+        if let Some((batch, outcomes)) = &folded.batch {
+            let batch = access(batch).with_context(|| format!("entry {}", folded.index))?;
+            for (event, outcome) in batch.decode_events().zip(&outcomes.events) {
+                note_event(&event?, outcome, &mut heartbeats);
+            }
+            let rows = batch.heartbeats.rows().zip(outcomes.heartbeats.iter());
+            for (row, _) in rows.filter(|(_, outcome)| is_in_log(outcome)) {
+                heartbeats.extend(name_of_row(fold.projector(), row.slot, row.epoch_low, row.sequence));
+            }
+        }
+        if fixed == Some(folded.index) {
+            digest_at_fixed = Some(fold.projector().digest());
+        }
+    }
+    let projector = fold.projector();
+    let applied = projector.applied();
+    ensure!(applied == end, "the log of node {node} ends at {applied} although the node has applied {end}");
+    Ok(LogEvidence { node, terms, heartbeats, digest_at_fixed, digest_at_end: projector.digest() })
+}
+
+fn note_event(event: &Event, outcome: &Outcome, heartbeats: &mut BTreeSet<HeartbeatName>) {
+    if let (Event::HeartbeatObserved(seen), Outcome::Observed(outcome)) = (event, outcome)
+        && is_in_log(outcome)
+    {
+        heartbeats.insert((seen.device, seen.epoch, seen.sequence));
+    }
+}
+
+/// Whether the fold took this heartbeat for what an acknowledgement says: that it is in the log.
+fn is_in_log(outcome: &HeartbeatOutcome) -> bool {
+    matches!(outcome.status, HeartbeatStatus::Committed | HeartbeatStatus::Retried)
+}
+
+/// A routine row names its device by slot and the epoch by its low bits; it was routine under the current epoch.
+fn name_of_row(projector: &Projector, slot: u32, epoch_low: u16, sequence: u32) -> Option<HeartbeatName> {
+    let device = projector.device(slot)?;
+    let high: Epoch = device.epoch() & !Epoch::from(u16::MAX);
+    Some((device.id(), high | Epoch::from(epoch_low), sequence))
+}
