@@ -1,6 +1,6 @@
 //! From a code to a session.
 
-use crate::support::Sim;
+use crate::support::sim::Sim;
 use edge_agent::machine::{AgentEvent, SessionOrigin, Standing, TransmitKind};
 use events::envelope::SuiteSet;
 use events::license::ActivationCode;

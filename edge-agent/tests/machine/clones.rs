@@ -1,6 +1,6 @@
 //! A full copy of a terminal: OTP, hardware and state. Two holders of one secret cannot both follow the ratchet.
 
-use crate::support::Sim;
+use crate::support::sim::Sim;
 use events::envelope::Refusal;
 use events::vocabulary::rejection::RejectionReason;
 

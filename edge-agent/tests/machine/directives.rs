@@ -1,6 +1,6 @@
 //! Directives: obeyed once, in order, and never again (protocol.md rule 12).
 
-use crate::support::Sim;
+use crate::support::sim::Sim;
 use edge_agent::machine::{AgentEvent, Command, Now, SessionOrigin, Standing};
 use events::envelope::Directive;
 use events::time::Timestamp;

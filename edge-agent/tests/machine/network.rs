@@ -1,6 +1,6 @@
 //! A network that loses, repeats, reorders and garbles; strangers that say anything.
 
-use crate::support::{Manners, Sim};
+use crate::support::sim::{Manners, Sim};
 use edge_agent::machine::{AgentEvent, TransmitKind};
 use events::envelope::{Header, MessageKind, Refusal};
 use events::vocabulary::rejection::RejectionReason;

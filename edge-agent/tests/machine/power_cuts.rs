@@ -1,6 +1,7 @@
 //! The power may fail between any two steps: each write to flash and each message is one.
 
-use crate::support::{Cut, Manners, Sim};
+use crate::support::sim::{Manners, Sim};
+use crate::support::terminal::Cut;
 use proptest::prelude::*;
 
 /// Activates, beats three times, reboots and beats three times more; the power fails where `cuts` say, each counted

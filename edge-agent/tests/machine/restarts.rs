@@ -1,6 +1,7 @@
 //! Boots, lost states, and clusters that forgot.
 
-use crate::support::{Life, Sim};
+use crate::support::cluster::Life;
+use crate::support::sim::Sim;
 use edge_agent::machine::{AgentEvent, SessionOrigin, StateSummary};
 use events::vocabulary::shared::Legitimacy;
 

@@ -1,7 +1,7 @@
 //! Boot checks that end restricted (protocol.md rule 25).
 
-use crate::support::Sim;
 use crate::support::factory::component;
+use crate::support::sim::Sim;
 use edge_agent::machine::{AgentEvent, Standing};
 use events::vocabulary::heartbeat::condition;
 use events::vocabulary::rejection::TamperReason;

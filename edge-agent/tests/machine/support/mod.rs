@@ -6,7 +6,3 @@ pub mod factory;
 pub mod rng;
 pub mod sim;
 pub mod terminal;
-
-pub use cluster::Life;
-pub use sim::{Manners, Sim};
-pub use terminal::Cut;

@@ -1,0 +1,15 @@
+//! The real `muster-agent` process over a real nats-server, in front of the model cluster of the machine's tests.
+
+#![allow(clippy::unwrap_used, reason = "a test: a panic is the failure")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "the parts of one test program; the model is shared with another"
+)]
+
+mod agent;
+mod bus;
+mod refusals;
+mod story;
+#[path = "../machine/support/mod.rs"]
+mod support;
