@@ -14,8 +14,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::process::Command as AsyncCommand;
+
+const SAID_WITHIN: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(25);
 
 /// What every terminal of the development cluster knows.
 #[derive(Clone)]
@@ -47,6 +50,7 @@ pub struct RunningAgent {
 #[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Said {
+    CodeNeeded,
     Granted {
         epoch: Epoch,
         origin: String,
@@ -179,6 +183,19 @@ impl RunningAgent {
         let text = crate::files::read_text(&self.events)?;
         // The last line may be half written.
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Waits until it has said what is wanted.
+    pub async fn wait_until_said(&mut self, what: &str, wanted: impl Fn(&Said) -> bool) -> Result<()> {
+        let deadline = Instant::now() + SAID_WITHIN;
+        while !self.said()?.iter().any(&wanted) {
+            self.still_running()?;
+            if Instant::now() > deadline {
+                bail!("{} did not {what} within {SAID_WITHIN:?}; see {}", self.child.name(), self.child.log());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// Heartbeats for which a verdict verified that says that they are in the log.

@@ -23,7 +23,8 @@ pub fn spawn(name: &str, command: Command, log: &Path) -> Result<Child> {
 
 /// As [`spawn`], with standard output in a file of its own.
 pub fn spawn_with_output(name: &str, mut command: Command, output: &Path, log: &Path) -> Result<Child> {
-    command.stdin(Stdio::null()).stdout(append_to(output)?).stderr(append_to(log)?);
+    // Logs are files: no colours.
+    command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(append_to(output)?).stderr(append_to(log)?);
     die_with_parent(&mut command);
     let process = command.spawn().with_context(|| format!("starting {name}: {:?}", command.get_program()))?;
     Ok(Child { name: name.to_owned(), process, log: log.to_owned() })

@@ -26,7 +26,7 @@ pub struct User {
 
 /// What a user may do.
 pub enum Permissions {
-    /// Every node: listens to all that comes up, answers what it received.
+    /// Every node: listens to all that comes up in any region, answers what it received.
     Nodes,
     /// One connection of one source: publishes as that source, listens below `inbox` only.
     Source { source: String, inbox: String },
@@ -95,7 +95,7 @@ fn config_text(address: SocketAddr, region: &str, users: &[User]) -> String {
     for user in users {
         let permissions = match &user.may {
             Permissions::Nodes => format!(
-                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.{region}.up.>\"] }}, \
+                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.*.up.>\"] }}, \
                  allow_responses: {{ max: 1, expires: \"30s\" }}"
             ),
             Permissions::Source { source, inbox } => format!(

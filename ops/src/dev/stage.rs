@@ -4,7 +4,7 @@
 //!   lay out the cluster ─▶ burn the lot (offline) ─▶ nats-server ─▶ nodes ─▶ import, codes ─▶ agents and fleet
 //! ```
 
-use super::agents::{AgentHome, AgentPlan, RunningAgent};
+use super::agents::{AgentHome, AgentPlan, RunningAgent, Said};
 use super::attack;
 use super::cast::Cast;
 use super::cluster::{DevCluster, DevClusterPlan};
@@ -232,7 +232,8 @@ async fn start_agents(
         let home = AgentHome::set_up(plan, terminal, &users[&sources::shop(number)])?;
         let (passed, said) = home.boot_check().await?;
         ensure!(passed, "a terminal fresh from the factory fails its boot check: {said}");
-        let running = home.run()?;
+        let mut running = home.run()?;
+        running.wait_until_said("ask for a code", |said| *said == Said::CodeNeeded).await?;
         home.activate(code).await?;
         agents.push((home, running));
     }

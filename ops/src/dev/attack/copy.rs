@@ -4,12 +4,8 @@ use crate::dev::agents::{AgentHome, AgentPlan, RunningAgent, Said};
 use crate::dev::factory::{BurnedTerminal, make_hardware};
 use crate::dev::nats::User;
 use crate::files::create_dir;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-const REPORT_WITHIN: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(50);
 
 /// What became of a record on another board.
 pub struct CopiedRecord {
@@ -32,23 +28,12 @@ pub async fn copy_record(
     std::fs::copy(victim.otp(), board.otp()).context("copying an OTP record")?;
     let home = AgentHome::set_up(plan, &board, user)?;
     let (passed, _said) = home.boot_check().await?;
-    let agent = home.run()?;
-    wait_for(&agent, "the report of a copied record", |said| *said == Said::TamperReported).await?;
+    let mut agent = home.run()?;
+    agent.wait_until_said("report its failed boot check", |said| *said == Said::TamperReported).await?;
     Ok(CopiedRecord { passed, agent })
 }
 
 /// Copies a terminal completely while it runs: OTP, hardware, state. The copy is started.
 pub fn copied_terminal(victim: &AgentHome, dir: &Path, user: &User) -> Result<RunningAgent> {
     victim.copy_to(dir, user)?.run()
-}
-
-async fn wait_for(agent: &RunningAgent, what: &str, wanted: impl Fn(&Said) -> bool) -> Result<()> {
-    let deadline = Instant::now() + REPORT_WITHIN;
-    while !agent.said()?.iter().any(&wanted) {
-        if Instant::now() > deadline {
-            bail!("{what} did not come within {REPORT_WITHIN:?}");
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
 }
