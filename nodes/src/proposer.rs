@@ -27,6 +27,7 @@ use bytes::Bytes;
 use events::batch::{self, Batch, BatchId};
 use events::ids::NodeId;
 use events::vocabulary::Event;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use projector::outcome::Outcomes;
@@ -110,7 +111,7 @@ impl Proposer {
                 ProposeError::Unknown { .. } => perhaps_proposed = Some(error.clone()),
                 ProposeError::NotLeader | ProposeError::Unavailable { .. } => {}
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.has_stopped() {
                 return Err(perhaps_proposed.unwrap_or(match error {
                     ProposeError::NotLeader => ProposeError::Unavailable { why: "no leader".to_owned() },
                     other => other,
@@ -189,13 +190,16 @@ impl Proposer {
         }
     }
 
+    fn has_stopped(&self) -> bool {
+        self.0.deps.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
     /// Waits a little, or less if the leadership becomes clear meanwhile.
     async fn await_change(&self, deadline: Instant) {
         let pause = self.0.deps.attempt_within / 20;
         let pause = deadline.saturating_duration_since(Instant::now()).min(pause);
         let mut metrics = self.0.deps.raft.server_metrics();
-        let changed = async { openraft::async_runtime::watch::WatchReceiver::changed(&mut metrics).await };
-        let _ = tokio::time::timeout(pause, changed).await;
+        let _ = tokio::time::timeout(pause, metrics.changed()).await;
     }
 }
 

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
 
 mod api;
+mod automation;
 mod clock;
 mod cluster;
 mod config;
 mod identity;
+mod poison;
 mod snapshot;
 mod support;
 mod throughput;

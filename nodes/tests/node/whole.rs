@@ -2,9 +2,10 @@
 
 use crate::support::authority::Authority;
 use crate::support::members::{config, lot_created, timers};
-use crate::support::{CLUSTER, in_time};
+use crate::support::{CLUSTER, PATIENCE, in_time};
 use events::ids::{ClusterId, NodeId};
 use events::keyring::Keyring;
+use nodes::api::shapes::Transferring;
 use nodes::bus::MemBus;
 use nodes::clock::SystemClock;
 use nodes::config::NodeConfig;
@@ -171,4 +172,23 @@ async fn two_processes_cannot_share_a_data_directory() {
     let error = house.start(second).await.err().unwrap().to_string();
     assert!(error.contains("in use by another process"), "{error}");
     first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_asks_any_node_to_move_the_leadership() {
+    let house = House::new(3);
+    let nodes = house.start_all().await;
+    let leader = awaits_leader(&nodes[0]).await;
+    let asked = nodes.iter().find(|node| node.core().raft().node_id() != &leader).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let root = reqwest::Certificate::from_pem(house.authority.certificate().as_bytes()).unwrap();
+    let http =
+        reqwest::Client::builder().tls_backend_rustls().tls_certs_only([root]).no_proxy().build().unwrap();
+    let url = format!("https://localhost:{}/v1/leader/transfer", asked.api_address().port());
+    let token = house.config(1).api.token;
+    let answer = http.post(url).bearer_auth(token.expose()).json(&serde_json::json!({})).send();
+    let moving: Transferring = in_time("an answer", answer).await.unwrap().json().await.unwrap();
+    assert_eq!(moving.from, leader);
+    let wait = asked.core().raft().wait(Some(PATIENCE));
+    wait.current_leader(moving.to, "the heir leads").await.unwrap();
 }

@@ -15,7 +15,7 @@ use nodes::entropy::OsEntropy;
 use nodes::node::core::{Core, CoreDeps};
 use nodes::peers::PeerTransport;
 use nodes::raft::leadership::Leadership;
-use nodes::storage::disk::OsDisk;
+use nodes::storage::disk::{Disk, OsDisk};
 use projector::StateDigest;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +29,7 @@ pub struct Members {
     keyring: Arc<Keyring>,
     count: NodeId,
     timers: RaftTimers,
+    disk: Arc<dyn Disk>,
     running: BTreeMap<NodeId, Core>,
 }
 
@@ -50,6 +51,14 @@ impl Members {
     }
 
     pub async fn start_with(count: NodeId, timers: RaftTimers) -> Self {
+        Members::start_on(count, timers, Arc::new(OsDisk)).await
+    }
+
+    pub async fn on_disk(count: NodeId, disk: impl Disk) -> Self {
+        Members::start_on(count, timers(), Arc::new(disk)).await
+    }
+
+    async fn start_on(count: NodeId, timers: RaftTimers, disk: Arc<dyn Disk>) -> Self {
         let mut members = Members {
             dir: TempDir::new().unwrap(),
             board: Arc::default(),
@@ -57,6 +66,7 @@ impl Members {
             keyring: Arc::new(keyring()),
             count,
             timers,
+            disk,
             running: BTreeMap::new(),
         };
         for node in 1..=count {
@@ -86,7 +96,7 @@ impl Members {
             keyring: self.keyring.clone(),
             clock: self.clocks[&node].clone(),
             entropy: Arc::new(OsEntropy),
-            disk: Arc::new(OsDisk),
+            disk: self.disk.clone(),
             transport: self.transport(node),
         });
         let core = core.await.unwrap();
@@ -99,6 +109,12 @@ impl Members {
     pub async fn kill(&mut self, node: NodeId) {
         self.board.unplug(node);
         self.running.remove(&node).unwrap().close().await.unwrap();
+    }
+
+    /// Forgets a member that failed, as the end of its process would.
+    pub fn abandon(&mut self, node: NodeId) {
+        self.board.unplug(node);
+        self.running.remove(&node);
     }
 
     pub fn keyring(&self) -> &Arc<Keyring> {

@@ -1,7 +1,9 @@
 //! What the stories are told with: members on temporary disks, wired in memory or over TLS.
 
 pub mod authority;
+pub mod device;
 pub mod factory;
+pub mod faulty;
 pub mod hands;
 pub mod members;
 pub mod wire;

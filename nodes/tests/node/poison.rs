@@ -1,0 +1,26 @@
+//! A node whose disk fails stops, says so, and acknowledges nothing more.
+
+use crate::support::faulty::FaultyDisk;
+use crate::support::in_time;
+use crate::support::members::{Members, lot, lot_created};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_fsync_ends_the_node_and_what_it_did_not_acknowledge_is_not_claimed() {
+    let disk = FaultyDisk::default();
+    let mut members = Members::on_disk(1, disk.clone()).await;
+    members.core(1).proposer().propose_events(&[lot_created(1)]).await.unwrap();
+    disk.fail_syncs(true);
+    let refused = members.core(1).proposer().propose_events(&[lot_created(2)]).await;
+    assert!(refused.is_err(), "nothing is acknowledged without an fsync: {refused:?}");
+    let failed = in_time("the failure", members.core(1).failed()).await.to_string();
+    assert!(failed.contains("storage failed"), "{failed}");
+
+    disk.fail_syncs(false);
+    members.abandon(1);
+    members.open(1).await;
+    in_time("its own leadership", members.leader()).await;
+    assert!(
+        members.core(1).projector().read(|fold| fold.lot(&lot(1)).is_some()),
+        "what was acknowledged is there"
+    );
+}

@@ -1,0 +1,90 @@
+//! The operating system's disk, whose fsync fails when a test says so.
+
+use nodes::storage::disk::{Disk, DiskFile, DiskLock, OsDisk};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Clone, Default)]
+pub struct FaultyDisk {
+    syncs_fail: Arc<AtomicBool>,
+}
+
+impl FaultyDisk {
+    pub fn fail_syncs(&self, fail: bool) {
+        self.syncs_fail.store(fail, Ordering::SeqCst);
+    }
+
+    fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(FaultyFile { inner, syncs_fail: self.syncs_fail.clone() })
+    }
+}
+
+struct FaultyFile {
+    inner: Arc<dyn DiskFile>,
+    syncs_fail: Arc<AtomicBool>,
+}
+
+impl Disk for FaultyDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(dir)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        OsDisk.open_read(path).map(|file| self.file(file))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        OsDisk.open_write(path).map(|file| self.file(file))
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        OsDisk.create_new(path).map(|file| self.file(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        OsDisk.lock(path)
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(offset, buffer)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.inner.length()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.inner.truncate(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.syncs_fail.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the test's disk is dying"));
+        }
+        self.inner.sync_data()
+    }
+}
