@@ -15,6 +15,7 @@
 pub mod armor;
 pub mod ceremony;
 pub mod codes;
+pub mod components;
 pub mod files;
 pub mod lot;
 pub mod manifest;

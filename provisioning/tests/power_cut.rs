@@ -7,35 +7,50 @@
 mod bench;
 
 use bench::{Bench, Cut, Fuses, NOW, Power, fingerprint, rng};
-use events::identity::otp::{OtpRecord, SLOT_BYTES};
+use events::identity::otp::{FuseSecret, OtpRecord, SLOT_BYTES};
 use events::ids::DeviceId;
 use proptest::prelude::*;
 use provisioning::station::{
     BurnConsent, BurnError, BurnedUnit, ExportError, Memory, Station, Terminal, UnitState,
 };
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+fn is_seed(terminal: usize) -> bool {
+    terminal % 2 == 1
+}
 
 /// More writes than one burn makes: a cut after all of them is no cut.
 const WRITES_MAX: u32 = 9;
 /// How much of a write happens: nothing, a torn line, one of two lines, all.
 const SHARES: [usize; 4] = [0, 50, 97, 100];
 
+/// A production line: every second terminal is of the `seed` profile.
 struct Line<'a> {
     bench: &'a Bench,
     power: Power,
     terminals: Vec<Fuses>,
+    storage: TempDir,
 }
 
 impl<'a> Line<'a> {
     fn new(bench: &'a Bench, terminals: usize) -> Self {
         let power = Power::default();
-        let terminals = (0..terminals).map(|_| Fuses::new(&power, SLOT_BYTES)).collect();
-        Line { bench, power, terminals }
+        let size = |terminal| if is_seed(terminal) { FuseSecret::BYTES } else { SLOT_BYTES };
+        let terminals = (0..terminals).map(|terminal| Fuses::new(&power, size(terminal))).collect();
+        Line { bench, power, terminals, storage: tempfile::tempdir().unwrap() }
+    }
+
+    fn record(&self, terminal: usize) -> PathBuf {
+        self.storage.path().join(terminal.to_string())
     }
 
     fn burn(&mut self, station: &mut Station, terminal: usize) -> Result<BurnedUnit, BurnError> {
-        let fingerprint = fingerprint(terminal);
-        let memory = Memory::Full(&mut self.terminals[terminal]);
+        let (fingerprint, record) = (fingerprint(terminal), self.record(terminal));
+        let fuses = &mut self.terminals[terminal];
+        let memory =
+            if is_seed(terminal) { Memory::Seed { fuses, record: &record } } else { Memory::Full(fuses) };
         let mut connected = Terminal { fingerprint: &fingerprint, memory };
         station.burn_unit(&mut connected, BurnConsent::DevelopmentOnly, &mut rng(), NOW)
     }
@@ -51,8 +66,13 @@ impl<'a> Line<'a> {
 
     /// What the terminal itself would find: its device, if its record opens on it.
     fn boots_as(&self, terminal: usize) -> Option<DeviceId> {
-        let record = OtpRecord::parse(&self.terminals[terminal].slot).ok()?;
-        let opened = self.bench.firmware.open_record(&record, None, &fingerprint(terminal)).ok()?;
+        let slot = &self.terminals[terminal].slot;
+        let (record, fuses) = match is_seed(terminal) {
+            true => (std::fs::read(self.record(terminal)).ok()?, FuseSecret::try_from(&slot[..]).ok()),
+            false => (slot.clone(), None),
+        };
+        let record = OtpRecord::parse(&record).ok()?;
+        let opened = self.bench.firmware.open_record(&record, fuses.as_ref(), &fingerprint(terminal)).ok()?;
         Some(opened.seed.device_key().public().device_id())
     }
 
@@ -175,6 +195,35 @@ fn another_terminal_is_not_touched_while_one_is_unfinished() {
         refusals += 1;
     }
     assert!(refusals >= 8, "{refusals}");
+}
+
+#[test]
+fn a_cut_during_an_export_loses_no_unit_and_exports_none_in_two_manifests() {
+    let bench = Bench::new(1000);
+    for (after, percent_done) in cuts() {
+        let mut line = Line::new(&bench, 2);
+        let mut station = bench.station(&line.power).unwrap();
+        for terminal in 0..2 {
+            line.burn(&mut station, terminal).unwrap();
+        }
+        line.power.cut_at(Cut { after, percent_done, percent_unsynced: 50 });
+        let _ = station.export(&mut rng(), NOW);
+        drop(station);
+        line.power.restore();
+        let mut station = bench.station(&line.power).unwrap();
+        let exported = station.export(&mut rng(), NOW).unwrap();
+        assert_eq!((exported.number, exported.units), (1, vec![1, 2]));
+    }
+}
+
+#[test]
+#[should_panic(expected = "the manifest names exactly the terminals that work")]
+fn these_checks_catch_a_planted_bug_an_fsync_that_lies() {
+    let bench = Bench::new(1000);
+    let mut line = Line::new(&bench, 1);
+    line.power.lie_about_fsync();
+    line.burn_with_cut(0, Cut { after: 6, percent_done: 0, percent_unsynced: 0 });
+    line.finish_and_check();
 }
 
 fn any_cut() -> impl Strategy<Value = Cut> {

@@ -1,160 +1,26 @@
-//! A station from its set-up to the import of its manifest, on real files.
+//! A station from its set-up to a burned terminal, on real files: what it burns, and what it refuses.
 
 #![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
 
 #[allow(dead_code, reason = "each suite uses its part of the bench")]
 mod bench;
 
-use bench::{Bench, CLUSTER, Fuses, NOW, Power, UNTIL, fingerprint, rng};
-use events::identity::fingerprint::{Component, ComponentPolicy, Fingerprint};
-use events::identity::key::FactoryKey;
-use events::identity::manifest::{Manifest, ManifestError};
-use events::identity::otp::{OtpError, OtpRecord, SLOT_BYTES, SealError};
-use events::keyring::Keyring;
-use events::time::Timestamp;
+use bench::floor::{Floor, burn};
+use bench::{Bench, Fuses, NOW, Power, UNTIL, fingerprint, rng};
+use events::identity::fingerprint::{Component, Fingerprint};
+use events::identity::otp::{OtpError, SLOT_BYTES, SealError};
 use events::vocabulary::shared::ComponentKind;
-use provisioning::ceremony::{FACTORY_KEY_FILE, create_factory_key, load_factory_key};
 use provisioning::files::FileError;
-use provisioning::lot::Lot;
 use provisioning::otp::{FileOtp, NvmemOtp, OtpMemory, OtpMemoryError};
 use provisioning::station::{
-    BurnConsent, BurnError, BurnedUnit, Memory, OpenError, Station, Terminal, TerminalError, UnitState,
-    VerifyError, VoidReason, setup,
+    BurnConsent, BurnError, Memory, OpenError, Station, Terminal, TerminalError, UnitState, VerifyError,
+    VoidReason, setup,
 };
-use provisioning::{files, manifest};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::path::Path;
 
 const DEVELOPMENT: BurnConsent = BurnConsent::DevelopmentOnly;
-
-/// Factory, lot and station in folders, as the `muster` program lays them out.
-struct Floor {
-    dir: TempDir,
-    factory: FactoryKey,
-    lot: Lot,
-    keyring: Keyring,
-}
-
-impl Floor {
-    fn new(quota: u32) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        create_factory_key(&dir.path().join("factory"), &mut rng()).unwrap();
-        let factory = load_factory_key(&dir.path().join("factory").join(FACTORY_KEY_FILE)).unwrap();
-        let policy = ComponentPolicy::new(
-            vec![ComponentKind::SocSerial, ComponentKind::EmmcCid],
-            vec![ComponentKind::MacAddress],
-            1,
-        );
-        let lots = dir.path().join("lots");
-        let mut lot = Lot::create(&lots, &factory, "STB-7", policy.unwrap(), &mut rng()).unwrap();
-        let keyring = Keyring::generate(&mut rng(), CLUSTER);
-        let folder = dir.path().join("station");
-        let public = setup::create(&folder, &mut rng()).unwrap();
-        assert_eq!(setup::load_public(&folder.join(setup::PUBLIC_FILE)).unwrap(), public);
-        lot.certify(&factory, public, quota, UNTIL, NOW).unwrap();
-        setup::equip(&folder, lot.firmware(), &keyring.public()).unwrap();
-        Floor { dir, factory, lot, keyring }
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.dir.path().join("station")
-    }
-
-    fn open(&self) -> Result<Station, OpenError> {
-        Station::open(&self.folder(), NOW)
-    }
-
-    fn otp(&self, terminal: usize) -> FileOtp {
-        FileOtp::new(self.dir.path().join(format!("otp-{terminal}")), SLOT_BYTES)
-    }
-
-    fn burn(&self, station: &mut Station, terminal: usize) -> Result<BurnedUnit, BurnError> {
-        burn(station, terminal, &mut self.otp(terminal), NOW)
-    }
-
-    fn open_manifest(&self, manifest: &Manifest) -> events::identity::manifest::OpenedManifest {
-        manifest.clone().verify(&self.factory.public()).unwrap().open(&self.keyring).unwrap()
-    }
-}
-
-fn burn(
-    station: &mut Station,
-    terminal: usize,
-    otp: &mut dyn OtpMemory,
-    now: Timestamp,
-) -> Result<BurnedUnit, BurnError> {
-    let fingerprint = fingerprint(terminal);
-    let mut connected = Terminal { fingerprint: &fingerprint, memory: Memory::Full(otp) };
-    station.burn_unit(&mut connected, DEVELOPMENT, &mut rng(), now)
-}
-
-#[test]
-fn rule_22_burned_units_reach_the_cluster_in_a_sealed_manifest() {
-    let floor = Floor::new(10);
-    let mut station = floor.open().unwrap();
-    let burned: Vec<_> = (0..3).map(|terminal| floor.burn(&mut station, terminal).unwrap()).collect();
-    let exported = station.export(&mut rng(), NOW).unwrap();
-    let path = floor.dir.path().join("manifest-1");
-    files::create_public(&path, manifest::text(exported.number, &exported.manifest).as_bytes()).unwrap();
-    let opened = floor.open_manifest(&manifest::load(&path).unwrap());
-    let entries: Vec<_> =
-        opened.entries.iter().map(|e| (e.unit, e.device(), e.record, e.burned_at)).collect();
-    let expected: Vec<_> = burned.iter().map(|b| (b.unit, b.device, b.record, b.at)).collect();
-    assert_eq!(entries, expected);
-    assert_eq!(
-        (opened.station.station(), opened.declaration.lot()),
-        (station.id(), floor.lot.firmware().lot)
-    );
-}
-
-#[test]
-fn a_manifest_for_another_cluster_does_not_open() {
-    let floor = Floor::new(10);
-    let mut station = floor.open().unwrap();
-    floor.burn(&mut station, 0).unwrap();
-    let exported = station.export(&mut rng(), NOW).unwrap().manifest;
-    let other = Keyring::generate(&mut rng(), CLUSTER);
-    let verified = exported.verify(&floor.factory.public()).unwrap();
-    assert!(verified.open(&other).is_err());
-}
-
-#[test]
-fn a_manifest_that_was_tampered_with_is_refused() {
-    let floor = Floor::new(10);
-    let mut station = floor.open().unwrap();
-    floor.burn(&mut station, 0).unwrap();
-    let bytes = station.export(&mut rng(), NOW).unwrap().manifest.encode();
-    for at in (0..bytes.len()).step_by(7) {
-        let mut tampered = bytes.clone();
-        tampered[at] ^= 1;
-        let verified = Manifest::parse(&tampered).and_then(|m| m.verify(&floor.factory.public()));
-        assert!(verified.is_err(), "a changed byte {at} passed");
-    }
-    let forged = Manifest::parse(&bytes).unwrap().verify(&FactoryKey::generate(&mut rng()).public());
-    assert!(matches!(forged, Err(ManifestError::Declaration(_))));
-}
-
-#[test]
-fn exporting_again_gives_the_same_units_under_the_same_number() {
-    let floor = Floor::new(10);
-    let mut station = floor.open().unwrap();
-    for terminal in 0..2 {
-        floor.burn(&mut station, terminal).unwrap();
-    }
-    let first = station.export(&mut rng(), NOW).unwrap();
-    let second = station.export(&mut rng(), NOW.plus_millis(5)).unwrap();
-    assert_eq!((first.number, &first.units, first.at), (second.number, &second.units, second.at));
-    let import = |m: &Manifest| floor.open_manifest(m).entries;
-    assert_eq!(import(&first.manifest), import(&second.manifest), "importing twice brings nothing new");
-    floor.burn(&mut station, 2).unwrap();
-    let third = station.export(&mut rng(), NOW).unwrap();
-    assert_eq!((third.number, third.units), (2, vec![3]));
-    drop(station);
-    let reopened = floor.open().unwrap().export_again(1, &mut rng()).unwrap();
-    assert_eq!(import(&first.manifest), import(&reopened.manifest));
-}
 
 #[test]
 fn a_second_burn_of_one_terminal_is_refused_and_names_its_unit() {
@@ -375,7 +241,7 @@ fn rule_22_a_burn_that_leaves_the_memory_blank_is_voided_and_tried_again_as_anot
     let bench = Bench::new(10);
     let power = Power::default();
     let mut station = bench.station(&power).unwrap();
-    let mut stubborn = Stubborn { fuses: Fuses::new(&power, SLOT_BYTES), failures: 2 };
+    let mut stubborn = Faulty { fuses: Fuses::new(&power, SLOT_BYTES), fault: Fault::Blank(2) };
     let burned = burn(&mut station, 0, &mut stubborn, NOW).unwrap();
     let states: Vec<_> = station.ledger().units().values().map(|unit| unit.state).collect();
     let blank = UnitState::Voided(VoidReason::Blank);
@@ -388,7 +254,7 @@ fn memory_that_never_takes_a_burn_is_given_up_after_three() {
     let bench = Bench::new(10);
     let power = Power::default();
     let mut station = bench.station(&power).unwrap();
-    let mut stubborn = Stubborn { fuses: Fuses::new(&power, SLOT_BYTES), failures: u32::MAX };
+    let mut stubborn = Faulty { fuses: Fuses::new(&power, SLOT_BYTES), fault: Fault::Blank(u32::MAX) };
     let refused = burn(&mut station, 0, &mut stubborn, NOW).unwrap_err();
     assert!(matches!(refused, BurnError::StaysBlank { attempts: 3, .. }), "{refused}");
     assert!(refused.to_string().contains("no programming voltage"), "{refused}");
@@ -396,70 +262,55 @@ fn memory_that_never_takes_a_burn_is_given_up_after_three() {
 }
 
 #[test]
-fn two_hundred_units_are_burned_in_one_go() {
-    let floor = Floor::new(200);
-    let mut station = floor.open().unwrap();
-    let started = std::time::Instant::now();
-    for terminal in 0..200 {
-        floor.burn(&mut station, terminal).unwrap();
+fn a_burn_that_stops_half_way_or_burns_a_wrong_bit_makes_scrap_and_is_not_tried_again() {
+    for fault in [Fault::Half, Fault::WrongBit] {
+        let (bench, power) = (Bench::new(10), Power::default());
+        let mut station = bench.station(&power).unwrap();
+        let mut faulty = Faulty { fuses: Fuses::new(&power, SLOT_BYTES), fault };
+        let refused = burn(&mut station, 0, &mut faulty, NOW).unwrap_err();
+        let scrap = BurnError::Scrap { unit: 1, reason: VoidReason::Partial };
+        assert_eq!(refused.to_string(), scrap.to_string());
+        assert_eq!((faulty.fuses.burns, station.ledger().burned()), (1, 0));
+        let again = burn(&mut station, 0, &mut faulty, NOW);
+        assert!(again.is_err() && faulty.fuses.burns == 1);
     }
-    let took = started.elapsed();
-    eprintln!("200 units in {took:?}");
-    let exported = station.export(&mut rng(), NOW).unwrap();
-    assert_eq!(floor.open_manifest(&exported.manifest).entries.len(), 200);
 }
 
-#[test]
-fn no_secret_of_a_unit_lies_on_the_stations_disk() {
-    let floor = Floor::new(10);
-    let mut station = floor.open().unwrap();
-    floor.burn(&mut station, 0).unwrap();
-    let exported = station.export(&mut rng(), NOW).unwrap().manifest;
-    let entry = &floor.open_manifest(&exported).entries[0];
-    let record = OtpRecord::parse(&floor.otp(0).read().unwrap()).unwrap();
-    let seed = station.firmware().open_record(&record, None, &fingerprint(0)).unwrap().seed;
-    for name in fs::read_dir(floor.folder()).unwrap().flatten() {
-        let bytes = fs::read(name.path()).unwrap();
-        for secret in [&entry.pre_shared_key.as_bytes()[..], seed.as_bytes(), &record.as_bytes()[32..64]] {
-            let found = spellings(secret).iter().any(|s| bytes.windows(s.len()).any(|window| window == s));
-            assert!(!found, "{:?} holds a unit's secret", name.path());
-        }
-    }
-    let encoded = data_encoding::BASE64.encode(&[b"x", &seed.as_bytes()[..]].concat());
-    let found =
-        spellings(seed.as_bytes()).iter().any(|s| encoded.as_bytes().windows(s.len()).any(|w| w == s));
-    assert!(found, "the search itself finds a secret inside base64");
+/// What is wrong with fuses although the power is on.
+enum Fault {
+    /// They report failure and stay blank, this often.
+    Blank(u32),
+    /// They report failure half way.
+    Half,
+    /// They report success, and one bit is wrong.
+    WrongBit,
 }
 
-/// How a secret may look in a file: raw, hexadecimal, and inside base64 at each of its three alignments.
-fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
-    let mut spellings = vec![secret.to_vec(), data_encoding::HEXLOWER.encode(secret).into_bytes()];
-    for skip in 0..3 {
-        let whole = (secret.len() - skip) / 3 * 3;
-        spellings.push(data_encoding::BASE64.encode(&secret[skip..skip + whole]).into_bytes());
-    }
-    spellings
-}
-
-/// Fuses that report failure and stay blank for the first burns.
-struct Stubborn {
+struct Faulty {
     fuses: Fuses,
-    failures: u32,
+    fault: Fault,
 }
 
-impl OtpMemory for Stubborn {
+impl OtpMemory for Faulty {
     fn read(&mut self) -> Result<Vec<u8>, OtpMemoryError> {
         self.fuses.read()
     }
 
     fn burn(&mut self, bytes: &[u8]) -> Result<(), OtpMemoryError> {
-        match self.failures.checked_sub(1) {
-            Some(left) => {
-                self.failures = left;
-                let source = std::io::Error::other("no programming voltage");
-                Err(OtpMemoryError::Io { doing: "burn", path: "fuses".into(), source })
+        let source = std::io::Error::other("no programming voltage");
+        let failed = OtpMemoryError::Io { doing: "burn", path: "fuses".into(), source };
+        match &mut self.fault {
+            Fault::Blank(0) => self.fuses.burn(bytes),
+            Fault::Blank(left) => {
+                *left -= 1;
+                Err(failed)
             }
-            None => self.fuses.burn(bytes),
+            Fault::Half => self.fuses.burn(&bytes[..bytes.len() / 2]).and(Err(failed)),
+            Fault::WrongBit => {
+                let mut wrong = bytes.to_vec();
+                wrong[100] ^= 4;
+                self.fuses.burn(&wrong)
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 //! A file that behaves like fuses, for development: it can be burned once and is read-only afterwards.
 
 use super::{OtpMemory, OtpMemoryError, is_blank};
-use crate::files::{FileError, create_secret};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use crate::files::parent;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 const BLANK: u8 = 0;
 
@@ -49,18 +50,15 @@ impl OtpMemory for FileOtp {
         if !is_blank(&self.read()?, BLANK) {
             return Err(OtpMemoryError::NotBlank { place: self.place() });
         }
-        let mut slot = zeroize::Zeroizing::new(bytes.to_vec());
+        let mut slot = Zeroizing::new(bytes.to_vec());
         slot.resize(self.size, BLANK);
-        // A file of blank bytes is blank too: like fuses, it may be there before it is burned.
-        match fs::remove_file(&self.path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(self.failed("replace")(e)),
-            _ => {}
-        }
-        create_secret(&self.path, &slot).map_err(|e| match e {
-            FileError::Io { doing, path, source } => OtpMemoryError::Io { doing, path, source },
-            refused => self.failed("burn")(io::Error::other(refused)),
-        })?;
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o400)).map_err(self.failed("lock"))
+        // In place, as fuses are: a power cut leaves nothing, a part or all of it.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
+        let mut file = file.map_err(self.failed("open for burning"))?;
+        file.write_all(&slot).map_err(self.failed("burn"))?;
+        file.set_permissions(Permissions::from_mode(0o400)).map_err(self.failed("lock"))?;
+        file.sync_all().map_err(self.failed("fsync"))?;
+        File::open(parent(&self.path)).and_then(|f| f.sync_all()).map_err(self.failed("fsync the folder of"))
     }
 
     fn size(&self) -> usize {
@@ -83,6 +81,7 @@ impl OtpMemory for FileOtp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_missing_file_is_a_blank_slot() {

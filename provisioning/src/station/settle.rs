@@ -41,17 +41,22 @@ impl Station {
         Ok(Some(unit))
     }
 
-    /// What is burned proves the terminal; a blank one must have the same components.
+    /// The same components, or what is burned already, prove the terminal.
     fn check_is_its_terminal(
         &self,
         planned: &PlannedUnit,
         terminal: &mut Terminal<'_>,
     ) -> Result<(), BurnError> {
-        let holds_it = terminal.memory.holds(planned)? == Holding::Expected;
-        if holds_it || self.hardware_tag(terminal.fingerprint) == planned.hardware {
+        if self.hardware_tag(terminal.fingerprint) == planned.hardware {
             return Ok(());
         }
-        Err(BurnError::OtherTerminal { unit: planned.unit })
+        match terminal.memory.holds(planned) {
+            Ok(Holding::Expected) => Ok(()),
+            Ok(Holding::Blank | Holding::Other) | Err(TerminalError::Profile { .. }) => {
+                Err(BurnError::OtherTerminal { unit: planned.unit })
+            }
+            Err(unreadable) => Err(unreadable.into()),
+        }
     }
 
     /// Reads the OTP back and finishes the unit in the journal.

@@ -1,7 +1,7 @@
 //! The terminal that is connected to the station: its components and the memory that its record goes into.
 
 use super::step::{PlannedUnit, Tag};
-use crate::files::{FileError, read_secret, replace_secret};
+use crate::files::{FileError, read_public, replace_secret};
 use crate::otp::{OtpMemory, OtpMemoryError, is_blank};
 use events::identity::fingerprint::Fingerprint;
 use events::identity::otp::{FuseSecret, OtpProfile, OtpRecord, RECORD_BYTES, record_digest};
@@ -89,10 +89,7 @@ impl Memory<'_> {
 
     /// The one step that cannot be undone.
     pub(super) fn burn(&mut self, contents: &Contents) -> Result<(), OtpMemoryError> {
-        match (self, &contents.fuses) {
-            (Memory::Seed { fuses, .. }, Some(secret)) => fuses.burn(secret.as_bytes()),
-            (Memory::Full(otp) | Memory::Seed { fuses: otp, .. }, _) => otp.burn(&contents.record),
-        }
+        self.otp().burn(contents.burned())
     }
 
     /// Reads everything back and compares it with what the unit's terminal should hold.
@@ -100,47 +97,47 @@ impl Memory<'_> {
         match (self.profile(), unit.fuses) {
             (OtpProfile::Full, Some(_)) => return Err(TerminalError::Profile { expected: "seed" }),
             (OtpProfile::Seed, None) => return Err(TerminalError::Profile { expected: "full" }),
-            _ => {}
-        }
-        if self.is_blank()? {
-            return Ok(Holding::Blank);
+            (OtpProfile::Full, None) | (OtpProfile::Seed, Some(_)) => {}
         }
         let blank = self.otp().blank();
         let slot = Zeroizing::new(self.otp().read()?);
+        if is_blank(&slot, blank) {
+            return Ok(Holding::Blank);
+        }
         let used = unit.fuses.map_or(RECORD_BYTES, |_| FuseSecret::BYTES).min(slot.len());
         let (burned, rest) = slot.split_at(used);
-        if !is_blank(rest, blank) {
+        let as_burned = match unit.fuses {
+            None => record_digest(burned) == unit.record,
+            Some(secret) => fuse_tag(burned) == secret,
+        };
+        if !as_burned || !is_blank(rest, blank) {
             return Ok(Holding::Other);
         }
-        let sound = match unit.fuses {
-            None => record_digest(burned) == unit.record,
-            // Fuses first: a record that is missing beside wrong fuses changes nothing.
-            Some(expected) => {
-                fuse_tag(burned) == expected && record_digest(&self.stored_record()?) == unit.record
-            }
-        };
-        Ok(if sound { Holding::Expected } else { Holding::Other })
+        // Beside wrong fuses it does not matter what the storage holds, beside right ones it does.
+        let stored = self.stored_record()?.is_none_or(|record| record_digest(&record) == unit.record);
+        Ok(if stored { Holding::Expected } else { Holding::Other })
     }
 
     /// The record, and the fuse secret that it needs in the `seed` profile.
     pub(super) fn read_back(&mut self) -> Result<Contents, TerminalError> {
         let mut slot = Zeroizing::new(self.otp().read()?);
-        match self {
-            Memory::Full(_) => {
+        match self.stored_record()? {
+            Some(record) => {
+                let fuses = slot.first_chunk().map(|secret| FuseSecret::from_bytes(*secret));
+                Ok(Contents { record, fuses })
+            }
+            None => {
                 slot.truncate(RECORD_BYTES);
                 Ok(Contents { record: slot, fuses: None })
-            }
-            Memory::Seed { .. } => {
-                let fuses = slot.first_chunk().map(|secret| FuseSecret::from_bytes(*secret));
-                Ok(Contents { record: self.stored_record()?, fuses })
             }
         }
     }
 
-    fn stored_record(&mut self) -> Result<Zeroizing<Vec<u8>>, TerminalError> {
+    /// What ordinary storage holds in the `seed` profile. It is sealed, so whoever may read it may read it.
+    fn stored_record(&self) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         match self {
-            Memory::Full(otp) => Ok(Zeroizing::new(otp.read()?)),
-            Memory::Seed { record, .. } => Ok(read_secret(record)?),
+            Memory::Full(_) => Ok(None),
+            Memory::Seed { record, .. } => Ok(Some(Zeroizing::new(read_public(record)?))),
         }
     }
 }
@@ -148,6 +145,11 @@ impl Memory<'_> {
 impl Contents {
     pub(super) fn new(record: &OtpRecord, fuses: Option<FuseSecret>) -> Self {
         Contents { record: Zeroizing::new(record.as_bytes().to_vec()), fuses }
+    }
+
+    /// What goes into OTP, first byte to last.
+    fn burned(&self) -> &[u8] {
+        self.fuses.as_ref().map_or(&self.record, |secret| secret.as_bytes())
     }
 
     pub(super) fn fuse_tag(&self) -> Option<Tag> {

@@ -1,5 +1,7 @@
 //! A factory bench for tests: keys, a lot, a station, and terminals whose memory and journal can lose power.
 
+pub mod floor;
+
 use events::identity::fingerprint::{Component, ComponentPolicy, Fingerprint};
 use events::identity::key::{FactoryKey, StationKey};
 use events::identity::lot::{LotFirmware, LotSecret};
@@ -96,6 +98,8 @@ pub struct Power(Arc<Mutex<Supply>>);
 struct Supply {
     cut: Option<Cut>,
     dead: bool,
+    /// A planted bug: fsync says that it is done and does nothing.
+    lies_about_fsync: bool,
     durable: Vec<u8>,
     unsynced: Vec<u8>,
 }
@@ -103,6 +107,10 @@ struct Supply {
 impl Power {
     pub fn cut_at(&self, cut: Cut) {
         self.supply().cut = Some(cut);
+    }
+
+    pub fn lie_about_fsync(&self) {
+        self.supply().lies_about_fsync = true;
     }
 
     /// Whether the cut happened.
@@ -164,6 +172,9 @@ impl Medium for Power {
         let length = self.supply().unsynced.len();
         let (done, result) = self.allow(length);
         let mut supply = self.supply();
+        if supply.lies_about_fsync {
+            return result;
+        }
         let synced: Vec<u8> = supply.unsynced.drain(..done).collect();
         supply.durable.extend(synced);
         result
