@@ -7,8 +7,10 @@ mod storage_support;
 use events::ids::ClusterId;
 use events::log::frame::FrameDamage;
 use events::log::keys::{KeyEncryptionKey, SegmentKeys};
+use events::log::segment::SealedHeader;
 use nodes::storage::error::{CorruptionKind, StorageError};
 use nodes::storage::log::LogOptions;
+use std::collections::BTreeSet;
 use std::path::Path;
 use storage_support::mem_disk::{Left, MemDisk};
 use storage_support::{
@@ -157,6 +159,34 @@ fn a_segment_whose_creation_was_cut_short_is_made_anew() {
         drop(log);
         assert_eq!(all(&open(&disk.as_disk()).unwrap()).len(), 6);
     }
+}
+
+#[test]
+fn a_damaged_tail_is_no_torn_tail_once_a_later_segment_was_begun() {
+    let disk = crashed_log();
+    disk.put(&segment(2), b"cut short".to_vec());
+    let end = disk.bytes(&segment(1)).len();
+    disk.tamper(&segment(1), |bytes| bytes[end - 1] ^= 1);
+    assert_eq!(corruption(&disk).0, "segment-0000000000000001.log");
+}
+
+#[test]
+fn every_open_and_every_truncation_begins_a_new_generation_and_every_segment_has_its_own_salt() {
+    let disk = MemDisk::default();
+    let small = || LogOptions { segment_bytes_target: 600, ..options(Path::new(LOG_DIR)) };
+    let log = open_with(&disk.as_disk(), small()).unwrap();
+    append_range(&log, 1, 0..10);
+    wait(|done| log.truncate_after(Some(at(1, 8)), done)).unwrap();
+    append_range(&log, 2, 9..10);
+    drop(log);
+    append_range(&open_with(&disk.as_disk(), small()).unwrap(), 3, 10..11);
+    let segments = disk.files().into_iter().filter(|path| path.extension().is_some());
+    let headers: Vec<_> =
+        segments.map(|path| SealedHeader::parse(&disk.bytes(&path)).unwrap().claims().clone()).collect();
+    let generations: Vec<_> = headers.iter().map(|header| header.identity.generation).collect();
+    assert_eq!(generations, [1, 1, 2, 3]);
+    let salts: BTreeSet<_> = headers.iter().map(|header| header.salt).collect();
+    assert_eq!(salts.len(), headers.len());
 }
 
 #[test]

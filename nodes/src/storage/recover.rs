@@ -145,9 +145,9 @@ impl Recovery<'_> {
         Ok(Next { segment: identity.segment + 1, generation, previous_length: u64::from(end) })
     }
 
+    /// Not synced: whether the removal or the segment that takes the name is durable first, neither holds a frame.
     fn remove(&self, path: &Path) -> Result<(), StorageError> {
-        self.disk.remove(path).map_err(StorageError::io("removing", path))?;
-        self.disk.sync_dir(self.dir).map_err(StorageError::io("syncing", self.dir))
+        self.disk.remove(path).map_err(StorageError::io("removing", path))
     }
 }
 
