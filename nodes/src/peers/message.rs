@@ -141,7 +141,8 @@ mod tests {
         let bytes = encode(&PeerRequest::Append(request)).unwrap();
         let PeerRequest::Append(read) = decode(&bytes).unwrap() else { panic!("another kind came back") };
         assert_eq!(read.prev_log_id, Some(log_id(2, 6)));
-        assert_eq!(read.entries[0].payload.to_string(), "normal: Payload(15 bytes)");
+        let EntryPayload::Normal(payload) = &read.entries[0].payload else { panic!("another payload") };
+        assert_eq!(payload.0, "stamp and batch");
     }
 
     #[test]

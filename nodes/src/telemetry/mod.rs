@@ -107,3 +107,42 @@ fn exporter(
         .with_resource(resource)
         .build())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::{Span, Tracer};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_finished_span_goes_to_the_collector() {
+        let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", collector.local_addr().unwrap());
+        let provider = exporter(&endpoint, 1.0, "muster-node", "node-1").unwrap();
+        provider.tracer("test").start("admit").end();
+        let flushing = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_WITHIN));
+        let came = async {
+            let (mut stream, _) = collector.accept().await.unwrap();
+            let mut preface = [0; 14];
+            stream.read_exact(&mut preface).await.unwrap();
+            preface
+        };
+        let preface = tokio::time::timeout(Duration::from_secs(10), came).await.expect("the exporter calls");
+        assert_eq!(&preface, b"PRI * HTTP/2.0", "gRPC begins with this");
+        drop(collector);
+        let _ = flushing.await.unwrap();
+    }
+
+    #[test]
+    fn a_malformed_filter_is_refused_with_what_was_expected() {
+        let config = TelemetryConfig {
+            otlp_endpoint: None,
+            trace_ratio: 1.0,
+            format: LogFormat::Human,
+            filter: "nodes=loud".to_owned(),
+        };
+        let error = Telemetry::start(&config, "muster-node", "node-1").err().map(|e| e.to_string());
+        assert!(error.is_some_and(|e| e.contains("nodes=loud") && e.contains("expected")));
+    }
+}
