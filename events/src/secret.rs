@@ -72,23 +72,45 @@ pub(crate) fn derive(salt: &[u8], secret: &[u8], info: &[&[u8]], output: &mut [u
     hkdf.expand_multi_info(info, output).expect("the output is short");
 }
 
+/// Ciphers, hashes (and so MACs and derivations) and keys of other crates are wiped only with their `zeroize` feature:
+/// without one of them this does not compile.
+const _: () = {
+    const fn wiped_when_dropped<T: zeroize::ZeroizeOnDrop>() {}
+    wiped_when_dropped::<aes_gcm::Aes256Gcm>();
+    wiped_when_dropped::<chacha20poly1305::ChaCha20Poly1305>();
+    wiped_when_dropped::<Sha384>();
+    wiped_when_dropped::<p384::ecdsa::SigningKey>();
+    wiped_when_dropped::<ed25519_dalek::SigningKey>();
+};
+
 #[cfg(test)]
 mod tests {
+    use getrandom::{SysRng, rand_core::UnwrapErr};
+
     secret_bytes!(
         /// For the test.
-        Sample, 4
+        Sample, 32
     );
 
     #[test]
     fn a_secret_never_prints_its_bytes() {
-        assert_eq!(format!("{:?}", Sample::from_bytes([7; 4])), "Sample(…)");
+        assert_eq!(format!("{:?}", Sample::from_bytes([7; 32])), "Sample(…)");
+    }
+
+    #[test]
+    fn a_generated_secret_equals_its_own_bytes_and_no_other() {
+        let (one, other) =
+            (Sample::generate(&mut UnwrapErr(SysRng)), Sample::generate(&mut UnwrapErr(SysRng)));
+        assert_eq!(Sample::from_bytes(*one.as_bytes()), one);
+        assert_ne!(one, other);
+        assert_eq!(one.as_bytes().len(), Sample::BYTES);
     }
 
     #[test]
     fn a_secret_of_another_length_is_refused() {
         assert_eq!(
             Sample::try_from(&[1u8, 2][..]).unwrap_err().to_string(),
-            "a secret of 4 bytes was expected, got 2"
+            "a secret of 32 bytes was expected, got 2"
         );
     }
 }

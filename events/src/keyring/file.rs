@@ -84,13 +84,23 @@ impl Keyring {
             ticket_key: Hex::of(self.ticket_key.as_bytes()),
             code_key: Hex::of(self.code_key.as_bytes()),
         };
-        #[allow(clippy::expect_used, reason = "strings and numbers always become JSON")]
-        Zeroizing::new(serde_json::to_string_pretty(&file).expect("plain JSON"))
+        let mut text = Vec::with_capacity(self.json_bytes_max());
+        #[allow(clippy::expect_used, reason = "strings and numbers always become JSON, which is UTF-8")]
+        serde_json::to_writer_pretty(&mut text, &file).expect("plain JSON");
+        #[allow(clippy::expect_used, reason = "strings and numbers always become JSON, which is UTF-8")]
+        Zeroizing::new(String::from_utf8(text).expect("JSON is UTF-8"))
+    }
+
+    /// No keyring's text is longer: one that grows while it is written would leave unwiped copies behind.
+    fn json_bytes_max(&self) -> usize {
+        let pairs = self.cluster_keys.len() + self.import_keys.len();
+        let numbered = self.device_keys.len() + self.session_keys.len() + self.segment_keys.len();
+        1024 + 256 * (pairs + numbered)
     }
 
     pub fn from_json(text: &str) -> Result<Self, KeyringError> {
         let file: KeyringFile =
-            serde_json::from_str(text).map_err(|error| KeyringError::Malformed(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| KeyringError::Malformed(without_values(&error)))?;
         if file.format != 1 {
             return Err(KeyringError::Format(file.format));
         }
@@ -108,6 +118,15 @@ impl Keyring {
             ticket_key: TicketKey::from_bytes(*file.ticket_key.bytes("ticket_key")?),
             code_key: CodeKey::from_bytes(*file.code_key.bytes("code_key")?),
         })
+    }
+}
+
+/// What is wrong and where, without the text that was found: a key may stand where a number should.
+fn without_values(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.split_once('"').zip(message.rsplit_once('"')) {
+        Some(((before, _), (_, after))) => format!("{before}…{after}"),
+        None => message,
     }
 }
 
@@ -136,5 +155,37 @@ fn each_once(files: &[KeyFile], name: &'static str) -> Result<(), KeyringError> 
     match ids.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(KeyringError::Twice { name, id: pair[0] }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use getrandom::{SysRng, rand_core::UnwrapErr};
+
+    fn keyring() -> Keyring {
+        Keyring::generate(&mut UnwrapErr(SysRng), ClusterId::from_bytes([1; 16]))
+    }
+
+    #[test]
+    fn a_refused_keyring_says_where_and_never_what_its_keys_are() {
+        let text = keyring().to_json();
+        let secret = data_encoding::HEXLOWER.encode(keyring().ticket_key.as_bytes());
+        let misplaced = text.replacen("\"format\": 1", &format!("\"format\": \"{secret}\""), 1);
+        assert_ne!(*text, misplaced);
+        let said = Keyring::from_json(&misplaced).unwrap_err().to_string();
+        assert!(said.contains("line 2") && said.contains("expected u32"), "{said}");
+        assert!(!said.contains(&secret[..8]), "{said}");
+    }
+
+    #[test]
+    fn a_keyring_full_of_retired_keys_is_written_without_growing() {
+        let mut keyring = keyring();
+        for id in (u32::MAX - 200)..u32::MAX {
+            keyring.cluster_keys.push(HpkeSecretKey::from_bytes(id, &[1; 48]).unwrap());
+            keyring.segment_keys.push(NumberedKey { id, key: WrappingKey::from_bytes([1; 32]) });
+        }
+        let (text, max) = (keyring.to_json(), keyring.json_bytes_max());
+        assert!(text.len() <= max, "{} bytes, {max} were reserved", text.len());
     }
 }
