@@ -43,7 +43,10 @@ impl World {
             boot_count: 1,
             firmware: 10_000,
             epoch_claimed: 0,
-            components: vec![ComponentDigest { kind: ComponentKind::SocSerial, digest: [6; 8] }; 8],
+            components: ComponentKind::ALL
+                .iter()
+                .map(|&kind| ComponentDigest { kind, digest: [kind as u8; 8] })
+                .collect(),
         }
     }
 
@@ -162,6 +165,18 @@ fn an_activation_for_another_device_or_cluster_does_not_open() {
     let mut other_cluster = world.keyring.clone();
     other_cluster.cluster = ClusterId::from_bytes([2; 16]);
     assert_eq!(gated.open(&other_cluster, &world.public()).unwrap_err(), EnvelopeError::NotAuthentic);
+}
+
+#[test]
+fn components_have_one_order_and_each_kind_once() {
+    let world = World::new();
+    let component = |kind| ComponentDigest { kind, digest: [6; 8] };
+    let (soc, mac) = (component(ComponentKind::SocSerial), component(ComponentKind::MacAddress));
+    for (components, allowed) in [(vec![soc, mac], true), (vec![mac, soc], false), (vec![soc, soc], false)] {
+        let sealed = world.seal(&ActivationBody { components, ..world.body() });
+        let opened = world.gate(&sealed.message).unwrap().open(&world.keyring, &world.public());
+        assert_eq!(opened.is_ok(), allowed);
+    }
 }
 
 #[test]

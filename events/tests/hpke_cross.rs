@@ -2,12 +2,15 @@
 //! `vectors/hpke_second_implementation.py` made the vectors, and opens what the last test here seals.
 
 #![allow(clippy::unwrap_used, reason = "a test file: a panic is the failure")]
+#![allow(clippy::disallowed_methods, reason = "a test that hands its bytes to another program")]
 
 use data_encoding::HEXLOWER;
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha384;
 use hpke::kem::DhP384HkdfSha384 as P384;
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable, setup_receiver, setup_sender_with_rng};
+use hpke::{
+    Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable, setup_receiver, setup_sender_with_rng,
+};
 use serde_json::{Value, json};
 
 const VECTORS: &str = include_str!("../vectors/hpke_second_implementation.json");

