@@ -6,7 +6,7 @@
 //!          └────────────────────── transcript ───────────────────────────┘
 //!          └────────────────────────── what the mac covers ────────────────────────────────────┘
 //! body     code: present u8, 20 │ record 16 │ random 32 │ boot 16 │ boot count u32 │ firmware u32 │
-//!          epoch claimed u32 │ count u8 │ count × (kind u8, digest 8)
+//!          epoch claimed u32 │ count u8 │ count × (kind u8, digest 8), canonical, each kind once
 //! ```
 //!
 //! HPKE in PSK mode hides the body and proves the OTP seed; the signature over the transcript proves the device key to
@@ -194,9 +194,12 @@ pub(super) fn parse_body(bytes: &[u8]) -> Result<ActivationBody, EnvelopeError> 
     if count > COMPONENTS_MAX {
         return Err(EnvelopeError::Malformed);
     }
-    let mut components = Vec::with_capacity(count);
+    let mut components: Vec<ComponentDigest> = Vec::with_capacity(count);
     for _ in 0..count {
         let kind = ComponentKind::from_number(reader.u8()?).ok_or(EnvelopeError::Malformed)?;
+        if components.last().is_some_and(|last| last.kind >= kind) {
+            return Err(EnvelopeError::Malformed);
+        }
         components.push(ComponentDigest { kind, digest: reader.array()? });
     }
     reader.end()?;

@@ -18,6 +18,7 @@ use super::reader::Reader;
 use super::resume::{ResumeHead, exchange_cipher};
 use super::session::ResumptionSecret;
 use crate::ids::{Epoch, Generation, LogIndex};
+use crate::limits::LICENSE_TOKEN_BYTES_MAX;
 use crate::secret::derive;
 use crate::time::Timestamp;
 use crate::vocabulary::rejection::RejectionReason;
@@ -36,7 +37,8 @@ pub struct GrantBody {
     pub legitimacy: Legitimacy,
     /// Counter of the license lease.
     pub lease: u32,
-    /// JWT ES384; none if the device holds no license, or nothing changed.
+    /// JWT ES384; none if the device holds no license, or nothing changed. One that is longer than any token may be
+    /// is left out.
     pub license_token: Option<String>,
 }
 
@@ -45,9 +47,6 @@ pub enum Answer {
     Granted(GrantBody),
     Refused(RejectionReason),
 }
-
-/// Longest license token that an answer carries, in bytes.
-pub const LICENSE_TOKEN_BYTES_MAX: usize = 4096;
 
 #[must_use]
 pub fn seal_activation_answer(
@@ -136,7 +135,8 @@ fn encode_answer(answer: &Answer, message: &mut Vec<u8>) {
     message.extend_from_slice(&grant.interval_millis.to_le_bytes());
     message.push(grant.legitimacy as u8);
     message.extend_from_slice(&grant.lease.to_le_bytes());
-    let token = grant.license_token.as_deref().unwrap_or_default().as_bytes();
+    let token = grant.license_token.as_deref().filter(|token| token.len() <= LICENSE_TOKEN_BYTES_MAX);
+    let token = token.unwrap_or_default().as_bytes();
     message.extend_from_slice(&(token.len() as u16).to_le_bytes());
     message.extend_from_slice(token);
 }
@@ -195,6 +195,36 @@ mod tests {
         let refused = Err(EnvelopeError::NotAuthentic);
         assert_eq!(open_activation_answer(&exporter(1), b"other", &message), refused);
         assert_eq!(open_activation_answer(&exporter(2), b"request", &message), refused);
+    }
+
+    fn grant(license_token: Option<String>) -> Answer {
+        Answer::Granted(GrantBody {
+            epoch: 1,
+            server_nonce: [2; 32],
+            suite: Suite::Aes256Gcm,
+            generation: 1,
+            stamp: Timestamp::from_millis(4),
+            interval_millis: 60_000,
+            legitimacy: Legitimacy::Legitimate,
+            lease: 1,
+            license_token,
+        })
+    }
+
+    #[test]
+    fn the_longest_license_token_fits_into_a_message_and_a_longer_one_is_left_out() {
+        let sealed = |length: usize| {
+            let token = "t".repeat(length);
+            let message =
+                seal_activation_answer(&exporter(1), b"request", 9, [3; 12], &grant(Some(token.clone())));
+            let (_, answer) = open_activation_answer(&exporter(1), b"request", &message).unwrap();
+            assert!(message.len() <= crate::limits::MESSAGE_BYTES_MAX);
+            (answer, grant(Some(token)))
+        };
+        let (opened, sent) = sealed(LICENSE_TOKEN_BYTES_MAX);
+        assert_eq!(opened, sent);
+        assert_eq!(sealed(LICENSE_TOKEN_BYTES_MAX + 1).0, grant(None));
+        assert_eq!(sealed(usize::from(u16::MAX) + 2).0, grant(None), "a length must not wrap around");
     }
 
     proptest! {
