@@ -4,6 +4,7 @@
 //! (protocol.md rule 18), and the same sealed bytes are sent until a sealed answer comes. Only the ticket beside them
 //! is renewed when it expired: neither a long outage nor a power cut costs the customer a second typing.
 
+use super::backoff::full_jitter;
 use super::beating::{Beating, Granted};
 use super::core::{Core, World};
 use super::effects::{AgentEvent, RequestId, SessionOrigin, TransmitKind};
@@ -166,15 +167,30 @@ impl Activating {
                 final_refusal(reason, has_code, core, world)
             }
             RejectionReason::TicketRefused => Phase::Hello(Hello::start(Purpose::Refresh, core, 0, world)),
+            RejectionReason::EpochStale => self.outlived(core, world),
             RejectionReason::RateExceeded
             | RejectionReason::ReplySubject
             | RejectionReason::Oversized
-            | RejectionReason::Unavailable
-            | RejectionReason::EpochStale => {
+            | RejectionReason::Unavailable => {
                 self.exchange.back_off(0, world.now, &core.settings, world.rng);
                 Phase::Activating(self)
             }
         }
+    }
+}
+
+impl Activating {
+    /// It was granted once and that epoch is gone: flash forgot the grant. The license is there, so no code is needed.
+    fn outlived(self, core: &mut Core, world: &mut World<'_>) -> Phase {
+        core.saved.activation = None;
+        core.must_persist();
+        if core.saved.newest_session().is_some() || !core.check.is_full() {
+            return plan::next(core, 0, world);
+        }
+        core.events
+            .push_back(AgentEvent::StartedOver { why: "the epoch of this activation is gone: re-keying" });
+        let delay = full_jitter(&core.settings, self.exchange.attempts, world.rng);
+        Phase::Hello(Hello::start(Purpose::Rekey, core, delay, world))
     }
 }
 

@@ -180,7 +180,9 @@ impl Beating {
             Some(Consequence::Rekey) => {
                 start_over(Purpose::Rekey, "a directive demands a new key", core, world)
             }
-            Some(Consequence::None) | None if lease != core.saved.lease && lease != core.lease_asked => {
+            Some(Consequence::None) | None
+                if lease > 0 && lease != core.saved.lease && lease != core.lease_asked =>
+            {
                 // The token comes with the answer to a resume; asked for once per lease, whatever the answer says.
                 core.lease_asked = lease;
                 start_over(Purpose::Resume, "a new license token waits", core, world)

@@ -72,6 +72,28 @@ fn flash_that_lied_about_its_last_writes_heals_and_convicts_nobody() {
 }
 
 #[test]
+fn flash_that_forgot_everything_since_the_activation_was_sealed_re_keys_without_the_code() {
+    let mut sim = Sim::new(38);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    for _ in 0..4 {
+        let before = sim.terminals[terminal].acknowledged();
+        sim.power_cycle(terminal);
+        sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    }
+    let is_pending = |state: &&Vec<u8>| StateSummary::parse(state).unwrap().activation_pending;
+    let sealed = sim.terminals[terminal].history.iter().rfind(is_pending).cloned();
+    assert!(sealed.is_some());
+    sim.terminals[terminal].flash = sealed;
+    sim.terminals[terminal].code = None;
+    let before = sim.terminals[terminal].acknowledged();
+    sim.power_cycle(terminal);
+    sim.run_until(300_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    assert!(!sim.cluster.device(device).cloned);
+    assert_eq!(sim.cluster.device(device).activations_seen, 1);
+}
+
+#[test]
 fn a_licensed_terminal_whose_state_is_gone_re_keys_without_a_code() {
     let mut sim = Sim::new(34);
     let terminal = sim.add_beating_terminal();

@@ -63,8 +63,12 @@ pub struct Fork {
 pub enum Life {
     Pending,
     Current,
-    Superseded { confirmed_at: LogIndex },
+    Superseded {
+        confirmed_at: LogIndex,
+    },
     Dead,
+    /// Superseded so long ago that it is not kept.
+    Gone,
 }
 
 pub struct ModelSession {
@@ -175,7 +179,13 @@ impl ModelCluster {
     fn judge_activation(&mut self, verified: &VerifiedActivation) -> Answer {
         let id = verified.device;
         if let Some(epoch) = self.device(id).activations.get(&verified.transcript) {
-            return Answer::Granted(self.device(id).sessions[epoch].grant.clone());
+            let session = &self.device(id).sessions[epoch];
+            return match session.life {
+                Life::Dead | Life::Gone => Answer::Refused(RejectionReason::EpochStale),
+                Life::Pending | Life::Current | Life::Superseded { .. } => {
+                    Answer::Granted(session.grant.clone())
+                }
+            };
         }
         if let Err(reason) = self.redeem(id, verified.body.code.as_ref()) {
             return Answer::Refused(reason);
@@ -220,7 +230,8 @@ impl ModelCluster {
             .map_err(EnvelopeError::reason)?;
         let head = *ticketed.head();
         let device = self.devices.get(&head.device).ok_or(RejectionReason::NotAuthentic)?;
-        let from = device.sessions.get(&head.from_epoch).ok_or(RejectionReason::NotAuthentic)?;
+        let kept = device.sessions.get(&head.from_epoch).filter(|session| session.life != Life::Gone);
+        let from = kept.ok_or(RejectionReason::NotAuthentic)?;
         let secret = from.secret.clone();
         ticketed.open(&secret).map_err(EnvelopeError::reason)?;
         let answer = self.judge_resume(&head, &secret);
@@ -237,7 +248,9 @@ impl ModelCluster {
         let forked = match device.sessions[&from].life {
             Life::Pending | Life::Current => false,
             Life::Superseded { confirmed_at } if head.ticket.applied > confirmed_at => true,
-            Life::Superseded { .. } | Life::Dead => return Answer::Refused(RejectionReason::EpochStale),
+            Life::Superseded { .. } | Life::Dead | Life::Gone => {
+                return Answer::Refused(RejectionReason::EpochStale);
+            }
         };
         let Ok(suite) = head.offered.choose(&self.allowed) else {
             return Answer::Refused(RejectionReason::Downgrade);
@@ -278,7 +291,8 @@ impl ModelCluster {
     fn heartbeat(&mut self, bytes: &[u8]) -> Result<Vec<u8>, RejectionReason> {
         let header = Header::parse(bytes, MessageKind::Heartbeat).map_err(EnvelopeError::reason)?;
         let device = self.devices.get(&header.device).ok_or(RejectionReason::NotAuthentic)?;
-        let session = device.sessions.get(&header.epoch).ok_or(RejectionReason::NotAuthentic)?;
+        let kept = device.sessions.get(&header.epoch).filter(|session| session.life != Life::Gone);
+        let session = kept.ok_or(RejectionReason::NotAuthentic)?;
         let keys = session.keys.clone();
         let (_, body) = keys.open_heartbeat(bytes).map_err(EnvelopeError::reason)?;
         if header.seen > self.index {
@@ -304,7 +318,7 @@ impl ModelCluster {
     fn judge_beat(&mut self, header: &Header, digest: u32, body: HeartbeatBody) -> HeartbeatStatus {
         let life = self.device(header.device).sessions[&header.epoch].life;
         match life {
-            Life::Superseded { .. } | Life::Dead => return HeartbeatStatus::EpochStale,
+            Life::Superseded { .. } | Life::Dead | Life::Gone => return HeartbeatStatus::EpochStale,
             Life::Pending => self.confirm(header.device, header.epoch),
             Life::Current => {}
         }
@@ -338,6 +352,7 @@ impl ModelCluster {
                 unchanged => unchanged,
             };
         }
+        device.keep_two_superseded();
     }
 
     fn grant(&mut self, id: DeviceId, epoch: Epoch, suite: Suite) -> GrantBody {
@@ -404,6 +419,13 @@ impl ModelDevice {
             at = self.sessions.get(&epoch).and_then(|session| session.parent);
         }
         false
+    }
+
+    fn keep_two_superseded(&mut self) {
+        let superseded = |session: &&mut ModelSession| matches!(session.life, Life::Superseded { .. });
+        for session in self.sessions.values_mut().rev().filter(superseded).skip(2) {
+            session.life = Life::Gone;
+        }
     }
 
     fn bound_pending(&mut self) {
