@@ -7,10 +7,10 @@ use crate::state::index::Index;
 use crate::state::license::Fate;
 use crate::state::row::{Row, marks};
 use crate::state::session::{FORKS_KEPT, SUPERSEDED_KEPT, Standing};
-use crate::view::LicenseState;
+use crate::view::{FlagSubject, LicenseState};
 use events::ids::Slot;
 use events::limits::PENDING_SUCCESSORS_MAX;
-use events::vocabulary::shared::{Legitimacy, OperationKind};
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use std::collections::BTreeSet;
 
 /// An invariant that does not hold, and where.
@@ -103,9 +103,13 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
         let at = state.index.operations.get(&(id.index, id.ordinal));
         at.is_some_and(|at| state.index.unsettled.contains(at))
     };
+    let subject = FlagSubject::Device(record.birth.device);
+    let in_good_standing = matches!(row.legitimacy, Legitimacy::Provisioned | Legitimacy::Legitimate);
+    let overlooked = in_good_standing && state.open_flag(FlagKind::Clone, &subject).is_some();
     let source_known = row.source == crate::state::row::NO_SOURCE || state.sources.get(row.source).is_some();
     let rules = [
         (by_order, "a device is restricted or revoked by an order only"),
+        (!overlooked, "a proven clone is not in good standing"),
         (owned, "a device's license names the device"),
         (activated, "a legitimate device owns a license"),
         (row.has(marks::LICENSED) == active, "the mark of a license tells of an active license"),

@@ -17,6 +17,7 @@
 mod apply;
 mod decide;
 mod detect;
+mod device_view;
 mod digest;
 pub mod effects;
 pub mod invariants;
@@ -28,6 +29,7 @@ mod snapshot;
 mod state;
 pub mod view;
 
+pub use device_view::{DeviceView, EpochStanding, EpochView};
 pub use digest::StateDigest;
 pub use effects::{Applied, Effect, Notice, WantOperation};
 pub use judgement::Judgement;
@@ -36,7 +38,6 @@ pub use outcome::{
     Outcome, Outcomes,
 };
 pub use projector::{ApplyError, Projector};
-pub use read::{DeviceView, EpochStanding, EpochView};
 pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
 pub use state::factory::{Lot, Station};
 pub use state::row::Heard;

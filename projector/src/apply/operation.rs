@@ -12,7 +12,7 @@ use crate::view::{FlagSubject, LicenseState, OperationView, Settled};
 use events::ids::Slot;
 use events::time::Timestamp;
 use events::vocabulary::operation::{Cause, Settlement};
-use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind};
+use events::vocabulary::shared::{DirectiveId, FlagKind, Legitimacy, OperationKind};
 use events::vocabulary::{OperationOrdered, OperationSettled};
 
 /// What a person wrote is kept up to this length, in characters.
@@ -41,7 +41,7 @@ impl Step<'_> {
         }
         let id = DirectiveId { generation: self.state.generation, index: self.index, ordinal };
         let directive = DirectiveView { id, kind: event.kind, expires: event.expires };
-        let at = self.record_order(slot, directive, event.cause.clone());
+        let at = self.record_order(slot, directive, &event);
         self.carry_out(slot, at, &event);
         self.direct(slot, at, directive)
     }
@@ -92,13 +92,12 @@ impl Step<'_> {
         license.and_then(|at| self.state.licenses.get(at)).is_some_and(|license| license.state == state)
     }
 
-    fn record_order(&mut self, slot: Slot, directive: DirectiveView, cause: Cause) -> u32 {
-        let by_person = matches!(cause, Cause::Operator { .. });
-        let device = self.state.records.get(slot).map(|record| record.birth.device);
+    fn record_order(&mut self, slot: Slot, directive: DirectiveView, event: &OperationOrdered) -> u32 {
+        let by_person = matches!(event.cause, Cause::Operator { .. });
         let operation = OperationView {
             directive,
-            device: device.unwrap_or(events::ids::DeviceId::from_bytes([0; 16])),
-            cause,
+            device: event.device,
+            cause: event.cause.clone(),
             ordered_at: self.now,
             settled: None,
         };
@@ -138,12 +137,17 @@ impl Step<'_> {
         self.set_legitimacy(slot, to);
     }
 
-    /// The restriction ends.
+    /// The restriction ends; an open case stays open.
     pub(crate) fn unbind(&mut self, slot: Slot) {
-        if let Some(record) = self.state.records.get_mut(slot) {
-            record.bound_by = None;
-        }
-        self.set_legitimacy(slot, self.unburdened(slot));
+        let Some(record) = self.state.records.get_mut(slot) else { return };
+        record.bound_by = None;
+        let subject = FlagSubject::Device(record.birth.device);
+        let standing = match self.state.open_flag(FlagKind::Clone, &subject) {
+            Some(_) => Legitimacy::Suspect,
+            None => self.unburdened(slot),
+        };
+        self.set_legitimacy(slot, standing);
+        self.effects.extend(decide::wanted_for(self.state, &subject).map(Effect::Want));
     }
 
     /// A person decided: everything against the device is closed, and automation keeps its hands off for a while.
@@ -152,17 +156,17 @@ impl Step<'_> {
             let binding = [OperationKind::Restrict, OperationKind::Revoke, OperationKind::SuspendLicense];
             binding.contains(&kind)
         });
+        self.close_case(slot, cause);
         self.unbind(slot);
-        let hands_off_until = self.now.plus_millis(decide::HANDS_OFF_MILLIS);
-        let Some(record) = self.state.records.get_mut(slot) else { return };
-        record.suspect_until = Timestamp::ZERO;
-        record.hands_off_until = hands_off_until;
-        let (subject, license) = (FlagSubject::Device(record.birth.device), record.license);
-        self.state.timers.set(hands_off_until, Timer::HandsOffEnds, slot);
-        self.forget_forks(slot);
+        let license = self.state.records.get(slot).and_then(|record| record.license);
         if let Some(at) = license.filter(|_| self.license_is(slot, LicenseState::Suspended)) {
             self.set_license_state(at, LicenseState::Active);
         }
+    }
+
+    fn close_case(&mut self, slot: Slot, cause: &Cause) {
+        let Some(record) = self.state.records.get(slot) else { return };
+        let subject = FlagSubject::Device(record.birth.device);
         if let Cause::Operator { name, reason } = cause {
             let of_device = |((_, of), at): (&(_, FlagSubject), &u32)| (*of == subject).then_some(*at);
             let open: Vec<u32> = self.state.index.open_flags.iter().filter_map(of_device).collect();
@@ -170,6 +174,13 @@ impl Step<'_> {
                 self.clear_flag(at, name, reason);
             }
         }
+        self.forget_forks(slot);
+        let hands_off_until = self.now.plus_millis(decide::HANDS_OFF_MILLIS);
+        if let Some(record) = self.state.records.get_mut(slot) {
+            record.suspect_until = Timestamp::ZERO;
+            record.hands_off_until = hands_off_until;
+        }
+        self.state.timers.set(hands_off_until, Timer::HandsOffEnds, slot);
     }
 
     /// Directives of these kinds are void: a newer order says the opposite.

@@ -48,6 +48,19 @@ fn the_current_branch_that_beats_with_a_newer_seen_after_the_fork_convicts() {
 }
 
 #[test]
+fn a_verdict_of_the_very_entry_that_forked_proves_nothing() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut stolen = copy_of(&honest);
+    assert!(honest.resume(&mut world));
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert!(stolen.resume(&mut world));
+    honest.seen = world.applied();
+    assert_eq!(honest.beat(&mut world), COMMITTED, "both were answered by one entry");
+    assert_eq!(honest.beat(&mut world), EVIDENCE);
+}
+
+#[test]
 fn a_thief_who_forks_again_and_again_does_not_hide_his_first_fork() {
     let mut world = World::new();
     let mut honest = Terminal::alive(&mut world, 1);

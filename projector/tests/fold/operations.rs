@@ -142,6 +142,22 @@ fn an_order_that_ends_is_lifted_when_its_time_comes() {
 }
 
 #[test]
+fn a_restriction_that_ends_while_the_case_is_open_leaves_the_device_suspect_and_wanted() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let expires = world.now().plus_millis(HOUR);
+    let cause = Cause::Operator { name: "ada".into(), reason: "cool off".into() };
+    let order = OperationOrdered { kind: OperationKind::Restrict, device: terminal.id, cause, expires };
+    assert!(matches!(world.tell(order), Outcome::Ordered { .. }));
+    convict(&mut world, &mut terminal);
+    assert_eq!(world.fold.wanted_operations(), [], "it is restricted already");
+    world.effects.clear();
+    world.wait(HOUR);
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Suspect);
+    assert!(matches!(&world.effects[..], [Effect::Want(want)] if want.device == terminal.id));
+}
+
+#[test]
 fn rule_12_the_highest_directive_is_named_and_obeying_it_settles_all_below() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);
