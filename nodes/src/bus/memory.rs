@@ -17,6 +17,8 @@ pub struct MemBus {
 
 struct Shared {
     places: Mutex<Vec<Place>>,
+    /// Counts joins and leaves.
+    changes: watch::Sender<u64>,
     health: watch::Sender<BusHealth>,
 }
 
@@ -31,7 +33,8 @@ impl MemBus {
     #[must_use]
     pub fn new() -> Self {
         let (health, _) = watch::channel(BusHealth::Connected);
-        MemBus { shared: Arc::new(Shared { places: Mutex::new(Vec::new()), health }) }
+        let changes = watch::Sender::new(0);
+        MemBus { shared: Arc::new(Shared { places: Mutex::new(Vec::new()), changes, health }) }
     }
 
     /// Sends one message as a terminal would; how many listeners took it.
@@ -53,6 +56,15 @@ impl MemBus {
         places.iter().filter(|place| place.group.as_deref() == Some(group)).count()
     }
 
+    /// Waits until `group` has `members` members on all patterns together.
+    pub async fn until_members(&self, group: &str, members: usize) {
+        let mut changes = self.shared.changes.subscribe();
+        while self.members(group) != members {
+            // The sender lives as long as this bus.
+            let _ = changes.changed().await;
+        }
+    }
+
     /// Plays a change of the connection.
     pub fn set_health(&self, health: BusHealth) {
         self.shared.health.send_replace(health);
@@ -70,6 +82,7 @@ impl Shared {
         let (deliver, received) = mpsc::unbounded_channel();
         let pattern = pattern.split('.').map(str::to_owned).collect();
         self.places.lock().push(Place { pattern, group: group.map(str::to_owned), deliver });
+        self.changes.send_modify(|changes| *changes += 1);
         received
     }
 
@@ -116,7 +129,8 @@ impl Bus for MemBus {
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, BusError>> {
         async move {
             let messages = self.shared.join(pattern, Some(group));
-            Ok(Box::new(MemSubscription { messages }) as Box<dyn Subscription>)
+            let shared = Arc::clone(&self.shared);
+            Ok(Box::new(MemSubscription { messages, shared }) as Box<dyn Subscription>)
         }
         .boxed()
     }
@@ -138,6 +152,20 @@ impl Bus for MemBus {
 
 struct MemSubscription {
     messages: mpsc::UnboundedReceiver<Message>,
+    shared: Arc<Shared>,
+}
+
+impl MemSubscription {
+    fn close(&mut self) {
+        self.messages.close();
+        self.shared.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+impl Drop for MemSubscription {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Subscription for MemSubscription {
@@ -156,7 +184,7 @@ impl Subscription for MemSubscription {
     }
 
     fn leave(&mut self) -> BoxFuture<'_, Result<(), BusError>> {
-        self.messages.close();
+        self.close();
         async { Ok(()) }.boxed()
     }
 }

@@ -22,7 +22,7 @@ use super::{Admitted, Patience};
 use crate::egress::nonces::Nonces;
 use crate::egress::verdict::directive;
 use events::envelope::{Header, HeartbeatStatus, MessageKind, ResumptionSecret, SessionKeys, VerdictBody};
-use events::ids::{DeviceId, Slot};
+use events::ids::{DeviceId, LogIndex, Slot};
 use events::keyring::Purpose;
 use events::vocabulary::Event;
 use events::vocabulary::rejection::RejectionReason;
@@ -51,6 +51,14 @@ struct Headed {
     received: Received,
     header: Header,
     session: Option<Arc<Session>>,
+}
+
+/// A heartbeat that does not open.
+struct Unopened {
+    received: Received,
+    reason: RejectionReason,
+    /// What its sender says to have seen.
+    seen: LogIndex,
 }
 
 /// What becomes of an authentic heartbeat.
@@ -107,7 +115,7 @@ impl Heartbeats {
         for headed in headed {
             match self.open(headed) {
                 Ok(heartbeat) => opened.push(heartbeat),
-                Err((received, seen)) => self.fail(received, seen, expired, admitted),
+                Err(unopened) => self.fail(unopened, expired, admitted),
             }
         }
         if !opened.is_empty() {
@@ -140,29 +148,33 @@ impl Heartbeats {
         }
     }
 
-    /// Opens under the session's key, or under a decoy, so that an unknown device and a bad tag cost the same; gives
-    /// back a message that does not open, and what its sender says to have seen.
-    fn open(&mut self, headed: Headed) -> Result<Opened, (Received, u64)> {
+    /// Opens under the session's key, or under a decoy, so that an unknown device and a bad tag cost the same.
+    fn open(&mut self, headed: Headed) -> Result<Opened, Unopened> {
         let Headed { received, header, session } = headed;
         let span = received.trace.as_ref().map(|trace| trace.admission());
         let _entered = span.as_ref().map(tracing::Span::enter);
         let keys = session.as_ref().map_or(&self.decoy, |session| &session.keys);
-        let (Ok((header, body)), Some(session)) = (keys.open_heartbeat(&received.payload), session) else {
-            return Err((received, header.seen));
+        let reason = match (keys.open_heartbeat(&received.payload), session) {
+            (Ok((header, body)), Some(session)) => {
+                self.sessions.prove(&session);
+                return Ok(Opened::new(session, &header, body, received));
+            }
+            (Ok(_), None) => RejectionReason::NotAuthentic,
+            (Err(error), _) => error.reason(),
         };
-        self.sessions.prove(&session);
-        Ok(Opened::new(session, &header, body, received))
+        Err(Unopened { received, reason, seen: header.seen })
     }
 
     /// A failure counts only if it is judged at or past what the sender has seen (protocol.md rule 9).
-    fn fail(&self, received: Received, seen: u64, expired: bool, admitted: &mut Admitted) {
+    fn fail(&self, unopened: Unopened, expired: bool, admitted: &mut Admitted) {
+        let Unopened { received, reason, seen } = unopened;
         let applied = self.desk.applied();
-        if seen <= applied {
-            return self.refuse(received, RejectionReason::NotAuthentic, admitted);
+        if reason != RejectionReason::NotAuthentic || seen <= applied {
+            return self.refuse(received, reason, admitted);
         }
         match self.desk.patience(received.arrived_millis, applied, expired) {
             Patience::Waits => admitted.waiting.push((received, Until::Applied(seen))),
-            Patience::CaughtUp => self.refuse(received, RejectionReason::NotAuthentic, admitted),
+            Patience::CaughtUp => self.refuse(received, reason, admitted),
             Patience::Over => self.refuse(received, RejectionReason::Unavailable, admitted),
         }
     }

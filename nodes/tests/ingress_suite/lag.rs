@@ -1,0 +1,109 @@
+//! A node that lags (protocol.md rule 9): it waits before it counts.
+
+use crate::world::{World, answered, reason};
+use events::envelope::HeartbeatStatus;
+use events::vocabulary::rejection::RejectionReason;
+use nodes::bus::subject::UpKind;
+
+const FOLLOWER: usize = 1;
+
+async fn until_parked(world: &World, count: u64) {
+    world.until_counted(FOLLOWER, |counters| counters.parked >= count).await;
+}
+
+#[tokio::test]
+async fn rule_9_a_heartbeat_of_an_epoch_that_a_node_has_not_applied_waits_for_it() {
+    let mut world = World::new().await;
+    world.add_follower().await;
+    let terminal = world.burn();
+    world.log.catch_up();
+    let mut live = terminal.activate(&mut world).await;
+    let message = terminal.seal_heartbeat(&mut live);
+    let name = terminal.name();
+    let mut inbox = world.send(FOLLOWER, UpKind::Heartbeat, &terminal.source, &name, message.clone());
+    until_parked(&world, 1).await;
+    assert!(inbox.try_recv().is_err());
+    world.log.catch_up();
+    let answer = answered(&mut inbox).await;
+    let verdict = terminal.accept(&mut live, &message, &answer);
+    assert_eq!(verdict.status, HeartbeatStatus::Committed);
+    assert_eq!(world.summaries(), [], "nothing was counted");
+}
+
+#[tokio::test]
+async fn rule_9_a_resume_of_an_epoch_that_a_node_has_not_applied_waits_for_it() {
+    let mut world = World::new().await;
+    world.add_follower().await;
+    let terminal = world.burn();
+    world.log.catch_up();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let ticket = terminal.hello(&world).await;
+    let (head, message) = terminal.seal_resume(&live, &ticket, 1);
+    let name = terminal.name();
+    let mut inbox = world.send(FOLLOWER, UpKind::Resume, &terminal.source, &name, message.clone());
+    until_parked(&world, 1).await;
+    world.log.catch_up();
+    // Its own next batch shows the node that it caught up; a refusal of something else brings one.
+    world.ask_node(FOLLOWER, UpKind::Heartbeat, "prober", &name, vec![1]).await;
+    let mut committed = world.nodes[0].fold.applied();
+    let answer = loop {
+        tokio::select! {
+            answer = inbox.recv() => break answer.unwrap().payload,
+            Ok(()) = committed.changed() => world.log.catch_up(),
+        }
+    };
+    let answer = events::envelope::open_resume_answer(&live.secret, &head, &message, &answer);
+    assert!(answer.is_ok(), "granted or refused inside the seal, not counted as a forgery");
+}
+
+#[tokio::test]
+async fn rule_9_a_device_that_a_node_has_not_imported_yet_waits() {
+    let mut world = World::new().await;
+    world.add_follower().await;
+    world.log.catch_up();
+    let terminal = world.burn();
+    let ticket = terminal.hello(&world).await;
+    let message = terminal.seal_activation(&world, &ticket, &terminal.activation_body(None)).message;
+    let name = terminal.name();
+    let mut inbox = world.send(FOLLOWER, UpKind::Activation, &terminal.source, &name, message);
+    until_parked(&world, 1).await;
+    world.log.catch_up();
+    let answer = answered(&mut inbox).await;
+    assert_ne!(answer.len(), events::envelope::Refusal::BYTES, "refused inside the seal: it was opened");
+}
+
+#[tokio::test]
+async fn rule_9_who_claims_to_have_seen_too_much_is_told_unavailable_in_the_end() {
+    let mut world = World::new().await;
+    world.add_follower().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    world.log.catch_up();
+    live.seen = u64::MAX;
+    let message = terminal.seal_heartbeat(&mut live);
+    let name = terminal.name();
+    let mut inbox = world.send(FOLLOWER, UpKind::Heartbeat, &terminal.source, &name, message);
+    until_parked(&world, 1).await;
+    world.clock.advance(1_000);
+    let answer = answered(&mut inbox).await;
+    assert_eq!(reason(&answer), RejectionReason::Unavailable);
+}
+
+#[tokio::test]
+async fn rule_9_parking_is_bounded_per_source() {
+    let mut world = World::new().await;
+    world.add_follower().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    let mut inboxes = Vec::new();
+    for _ in 0..40 {
+        let message = terminal.seal_heartbeat(&mut live);
+        let name = terminal.name();
+        inboxes.push(world.send(FOLLOWER, UpKind::Heartbeat, &terminal.source, &name, message));
+    }
+    world.admitted(FOLLOWER).await;
+    let told = inboxes.iter_mut().filter_map(|inbox| inbox.try_recv().ok());
+    let told: Vec<_> = told.map(|message| reason(&message.payload)).collect();
+    assert_eq!(told, vec![RejectionReason::Unavailable; 24], "sixteen wait, the others hear so at once");
+}

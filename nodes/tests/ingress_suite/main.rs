@@ -1,0 +1,15 @@
+//! Ingress from the bus to the answer: a real fold, real envelopes, a log without raft.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+mod activation;
+mod fuzz;
+mod heartbeat;
+mod lag;
+mod membership;
+mod refusals;
+mod resume;
+mod tamper;
+mod terminal;
+mod throughput;
+mod world;
