@@ -112,6 +112,7 @@ def check_identity():
     assert sha384(DEVICE_PUBLIC)[:16] == DEVICE
     cluster_key = private_key(unhex(ALL["cluster"]["cluster_private_key"]))
     assert point(cluster_key.public_key()).hex() == CLUSTER_KEY["key"]
+    assert ALL["cluster"]["public"]["cluster"] == ALL["cluster"]["cluster"]
 
 
 # Part 3: headers.
@@ -166,6 +167,7 @@ def check_activation(part):
     check_signature(DEVICE_PUBLIC, b"muster v1 activation signature\0" + transcript, signature)
     gate_key = hkdf(DEVICE, PRE_SHARED, b"muster v1 activation gate", 48)
     assert gate_key.hex() == part["gate_key"] and mac(gate_key, message[:-32])[:32] == tag
+    assert (signature.hex(), tag.hex()) == (part["signature"], part["mac"])
 
     renewed = message[:-84] + unhex(part["renewed_ticket"])
     assert renewed + mac(gate_key, renewed)[:32] == unhex(part["renewed_message"])
