@@ -211,6 +211,16 @@ pub fn access(bytes: &[u8]) -> Result<&ArchivedBatch, BatchError> {
     Ok(batch)
 }
 
+/// Reads a batch and decodes each of its events: what a leader checks before it proposes, so that nothing can be
+/// committed that the fold would refuse.
+pub fn validate(bytes: &[u8]) -> Result<&ArchivedBatch, BatchError> {
+    let batch = access(bytes)?;
+    for event in batch.decode_events() {
+        event?;
+    }
+    Ok(batch)
+}
+
 /// The payload of a raft entry: the leader's stamp before the batch's bytes.
 #[must_use]
 pub fn stamped(stamp: Timestamp, batch: &[u8]) -> Vec<u8> {
@@ -256,6 +266,16 @@ mod tests {
         assert_eq!(read.heartbeats.rows().next().unwrap().digest, 0xdead_beef);
         let events: Vec<_> = read.decode_events().map(Result::unwrap).collect();
         assert_eq!(events, vec![Event::from(Tick {})]);
+    }
+
+    #[test]
+    fn an_event_of_an_unknown_kind_is_found_before_it_is_proposed() {
+        let mut batch = a_batch();
+        batch.events.push(EncodedEvent { kind: u16::MAX, bytes: Vec::new() });
+        let bytes = batch.encode().unwrap();
+        assert!(access(&bytes).is_ok(), "its form is sound");
+        assert_eq!(validate(&bytes).err(), Some(BatchError::Event(EventError::UnknownKind(u16::MAX))));
+        assert!(validate(&a_batch().encode().unwrap()).is_ok());
     }
 
     #[test]

@@ -85,14 +85,25 @@ impl Proposer {
     /// Gets events of this node itself committed, in one batch: what operators post and what a leader owes. They
     /// go one batch after the other.
     pub async fn propose_events(&self, events: &[Event]) -> Result<Outcomes, ProposeError> {
-        let mut counter = self.0.own_batches.lock().await;
+        let waited = tokio::time::timeout(self.0.deps.within, self.0.own_batches.lock()).await;
+        let mut counter = waited.map_err(|_| ProposeError::Unavailable {
+            why: "earlier proposals of this node still wait for a majority".to_owned(),
+        })?;
         *counter += 1;
         let id = BatchId { node: self.0.deps.node, boot: self.0.boot, counter: *counter };
         let malformed = |why: String| ProposeError::Malformed { why };
         let mut batch = Batch::new(id);
         events.iter().try_for_each(|event| batch.push(event)).map_err(|e| malformed(e.to_string()))?;
         let bytes = batch.encode().map_err(|e| malformed(e.to_string()))?;
-        self.propose(bytes).await
+        let outcomes = self.propose(bytes).await?;
+        // A batch that came twice was applied once, but what its first apply answered is gone: to call a refusal
+        // a success would be a lie, so the asker looks at the state or asks again.
+        if outcomes.duplicate {
+            return Err(ProposeError::Unknown {
+                why: "it was committed, but its first answer was lost".to_owned(),
+            });
+        }
+        Ok(outcomes)
     }
 
     /// Gets a batch (the bytes of `Batch::encode`) committed, wherever the leader is. Every outcome is as this
@@ -167,7 +178,8 @@ impl Proposer {
 
     async fn stamp_and_write(&self, batch: &[u8]) -> Result<Bytes, ProposeError> {
         let deps = &self.0.deps;
-        batch::access(batch).map_err(|e| ProposeError::Malformed { why: e.to_string() })?;
+        // An event that the fold cannot read must not be committed: it would halt every node, again at each start.
+        batch::validate(batch).map_err(|e| ProposeError::Malformed { why: e.to_string() })?;
         let Leadership::Here { leader } = Leadership::now(&deps.raft) else {
             return Err(ProposeError::NotLeader);
         };

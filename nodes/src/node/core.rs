@@ -65,6 +65,8 @@ pub struct Core {
     serving: watch::Sender<bool>,
     /// Run until the core is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
+    /// The first watcher that ended although it never should.
+    ended: watch::Sender<Option<&'static str>>,
 }
 
 impl Core {
@@ -112,6 +114,7 @@ impl Core {
             automation: AutomationSwitch::default(),
             serving: watch::Sender::new(false),
             tasks: Mutex::default(),
+            ended: watch::Sender::new(None),
         })
     }
 
@@ -127,14 +130,14 @@ impl Core {
             automation: self.automation.clone(),
             reports: self.reports(),
         };
-        tasks.spawn(watchman.run());
+        tasks.spawn(self.must_not_end("watchman", watchman.run()));
         let serving = Serving {
             raft: self.raft.clone(),
             clock_guard: self.clock_guard.clone(),
             reports: self.reports(),
             quorum_within: Duration::from_millis(2 * self.config.raft.election_ms_max),
         };
-        tasks.spawn(serving.run(self.serving.clone()));
+        tasks.spawn(self.must_not_end("serving", serving.run(self.serving.clone())));
         let duties = Duties {
             raft: self.raft.clone(),
             proposer: self.proposer.clone(),
@@ -143,7 +146,20 @@ impl Core {
             cluster: self.config.cluster,
             heartbeat_millis: self.config.limits.heartbeat_ms,
         };
-        tasks.spawn(duties.run());
+        tasks.spawn(self.must_not_end("duties", duties.run()));
+    }
+
+    /// A watcher that ends or panics ends the node: a leader without its duties looks healthy and is not.
+    fn must_not_end(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let last_words = LastWords { name, ended: self.ended.clone() };
+        async move {
+            let _last_words = last_words;
+            task.await;
+        }
     }
 
     /// What answers the other members.
@@ -188,11 +204,15 @@ impl Core {
         &self.clock_guard
     }
 
-    /// Resolves once storage or raft failed.
+    /// Resolves once storage, raft or a watcher failed.
     pub async fn failed(&self) -> NodeError {
         let wait = self.raft.wait(None);
         let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "raft stopped");
+        let mut ended = self.ended.subscribe();
         tokio::select! {
+            Ok(name) = ended.wait_for(Option::is_some) => {
+                NodeError::Failed(format!("{} ended, which it must not; see the log above", name.unwrap_or("a task")))
+            }
             poisoned = self.store.log().poison().failed() => NodeError::Failed(poisoned.to_string()),
             stopped = stopped => NodeError::Failed(match stopped {
                 Ok(metrics) => metrics.running_state.map_or_else(|e| e.to_string(), |()| String::new()),
@@ -251,4 +271,16 @@ async fn open_disk(
 fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
     let refused = |why: String| NodeError::SegmentKeys { file: config.keyring.clone(), why };
     keyring.segment_keys().map_err(|e| refused(e.to_string()))
+}
+
+/// Says that a task is gone, however it went.
+struct LastWords {
+    name: &'static str,
+    ended: watch::Sender<Option<&'static str>>,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.ended.send_replace(Some(self.name));
+    }
 }

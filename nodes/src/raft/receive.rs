@@ -67,6 +67,10 @@ impl Receiver {
     }
 
     async fn receive(&self, from: NodeId, request: PeerRequest) -> PeerReply {
+        if let Some(other) = speaks_for(&request).filter(|&named| named != from) {
+            tracing::warn!(from, other, "refused: a peer spoke in the name of another");
+            return PeerReply::Stopped(format!("node {from} cannot speak for node {other}"));
+        }
         match request {
             PeerRequest::Append(rpc) => or_stopped(self.raft.append_entries(rpc).await, PeerReply::Append),
             PeerRequest::Vote(rpc) => or_stopped(self.raft.vote(rpc).await, PeerReply::Vote),
@@ -132,6 +136,21 @@ impl Receiver {
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         Leadership::now(&self.raft)
+    }
+}
+
+/// In whose name a request speaks, where it names anybody: a member proves who it is by its certificate, and must not
+/// vote, append or attest as another.
+fn speaks_for(request: &PeerRequest) -> Option<NodeId> {
+    match request {
+        PeerRequest::Append(rpc) => Some(rpc.vote.leader_id.voted_for),
+        PeerRequest::Vote(rpc) | PeerRequest::PreVote(rpc) => Some(rpc.vote.leader_id.voted_for),
+        PeerRequest::Snapshot(chunk) => Some(chunk.vote.leader_id.voted_for),
+        // A malformed batch is refused by the proposer, with its reason.
+        PeerRequest::Forward(forwarded) => {
+            events::batch::access(&forwarded.batch).ok().map(|batch| batch.batch_id().node)
+        }
+        PeerRequest::TransferLeader(_) | PeerRequest::HandOver { .. } | PeerRequest::Status => None,
     }
 }
 
