@@ -84,8 +84,8 @@ fn rule_18_the_plain_code_never_reaches_flash_and_the_sealed_activation_does_bef
     let plain = code.to_bytes();
     let history = &sim.terminals[terminal].history;
     assert!(history.iter().all(|state| !contains(state, &plain[..])));
-    let sent = sim.captured.iter().find(|(kind, _)| *kind == TransmitKind::Activation).unwrap();
-    assert!(history.iter().any(|state| contains(state, &sent.1)));
+    let sent = sim.captured_of(TransmitKind::Activation).next().unwrap();
+    assert!(history.iter().any(|state| contains(state, &sent.bytes)));
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -135,4 +135,25 @@ fn an_offer_of_nothing_but_a_retired_suite_is_refused() {
     sim.activate(terminal, code);
     let refused = AgentEvent::ActivationRefused { reason: RejectionReason::Downgrade };
     sim.run_until(60_000, |sim| sim.terminals[terminal].events.contains(&refused));
+}
+
+#[test]
+fn rule_17_a_grant_with_a_suite_that_was_never_offered_is_not_taken() {
+    let mut sim = Sim::new(9);
+    sim.settings.offered = SuiteSet::of(&[Suite::Aes256Gcm]);
+    let terminal = sim.add_beating_terminal();
+    sim.cluster.imposed = Some(Suite::ChaCha20Poly1305);
+    sim.power_cycle(terminal);
+    let chacha =
+        |event: &AgentEvent| matches!(event, AgentEvent::Granted { suite: Suite::ChaCha20Poly1305, .. });
+    sim.run_for(60_000);
+    assert!(!sim.terminals[terminal].saw(chacha));
+
+    let other = sim.add_terminal();
+    sim.boot(other);
+    let code = sim.cluster.issue_code();
+    sim.activate(other, code);
+    let refused = AgentEvent::ActivationRefused { reason: RejectionReason::Downgrade };
+    sim.run_until(60_000, |sim| sim.terminals[other].events.contains(&refused));
+    assert!(!sim.terminals[other].saw(chacha));
 }

@@ -1,6 +1,6 @@
 //! A network that loses, repeats, reorders and garbles; strangers that say anything.
 
-use crate::support::sim::{Manners, Sim};
+use crate::support::sim::{Captured, Fate, Manners, Sim};
 use edge_agent::machine::{AgentEvent, TransmitKind};
 use events::envelope::{Header, MessageKind, Refusal};
 use events::vocabulary::rejection::RejectionReason;
@@ -59,13 +59,9 @@ fn rule_2_a_retry_sends_the_very_same_bytes_until_a_verdict_verifies() {
     let mut sim = Sim::new(22);
     let terminal = sim.add_beating_terminal();
     sim.captured.clear();
-    // Every answer is lost from now on; what goes up arrives.
-    sim.manners.lost = 0;
-    sim.cluster.allowed.clear();
     let before = sim.terminals[terminal].acknowledged();
     let device = sim.terminals[terminal].device;
-    // A wish to be `Unavailable` answers every heartbeat: the model does so when `seen` runs ahead of it.
-    sim.cluster.index = 0;
+    sim.censor = Some(Box::new(|_| Fate::LoseAnswer));
     sim.run_until(120_000, |sim| beats(sim).len() >= 4);
     let beats = beats(&sim);
     assert!(beats.iter().all(|beat| beat == &beats[0]), "a retry differed");
@@ -74,8 +70,7 @@ fn rule_2_a_retry_sends_the_very_same_bytes_until_a_verdict_verifies() {
 }
 
 fn beats(sim: &Sim) -> Vec<Vec<u8>> {
-    let beats = sim.captured.iter().filter(|(kind, _)| *kind == TransmitKind::Heartbeat);
-    beats.map(|(_, bytes)| bytes.clone()).collect()
+    sim.captured_of(TransmitKind::Heartbeat).map(|captured| captured.bytes.clone()).collect()
 }
 
 #[test]
@@ -136,6 +131,43 @@ fn a_region_that_comes_back_does_not_come_back_at_one_instant() {
         sim.terminals.iter().zip(&before).all(|(terminal, before)| terminal.acknowledged() > *before)
     });
     assert!(sim.millis - start > 2_000, "twenty terminals came back within {} ms", sim.millis - start);
-    let resumes = sim.captured.iter().filter(|(kind, _)| *kind == TransmitKind::Resume).count();
+    let resumes = sim.captured_of(TransmitKind::Resume).count();
     assert!(resumes <= 60, "{resumes} resumes for 20 terminals");
+}
+
+#[test]
+fn a_whole_lot_that_boots_at_one_instant_sends_its_first_heartbeats_spread_over_the_interval() {
+    let mut sim = Sim::new(26);
+    let lot: Vec<usize> = (0..20).map(|_| sim.add_beating_terminal()).collect();
+    sim.captured.clear();
+    for terminal in lot {
+        sim.boot(terminal);
+    }
+    sim.run_for(15_000);
+    let first =
+        |captured: &&Captured| Header::parse(&captured.bytes, MessageKind::Heartbeat).unwrap().sequence == 1;
+    let times: Vec<u64> =
+        sim.captured_of(TransmitKind::Heartbeat).filter(first).map(|beat| beat.at).collect();
+    assert_eq!(times.len(), 20);
+    let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
+    assert!(spread > 5_000, "twenty first heartbeats within {spread} ms at an interval of 10 s");
+}
+
+#[test]
+fn rule_1_a_ticket_that_grew_old_on_the_way_is_renewed_and_not_tried() {
+    let mut sim = Sim::new(27);
+    sim.settings.attempts_before_hello = 1_000;
+    let terminal = sim.add_beating_terminal();
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Resume => Fate::LoseAnswer,
+        _ => Fate::Pass,
+    }));
+    sim.power_cycle(terminal);
+    sim.run_for(300_000);
+    let refused = |event: &AgentEvent| {
+        matches!(event, AgentEvent::Hinted { reason: RejectionReason::TicketRefused, .. })
+    };
+    assert!(!sim.terminals[terminal].saw(refused));
+    let hellos = sim.captured_of(TransmitKind::Hello).count();
+    assert!(hellos >= 4, "{hellos} hellos in five minutes without an answer to a resume");
 }

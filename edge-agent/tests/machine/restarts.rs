@@ -1,8 +1,9 @@
 //! Boots, lost states, and clusters that forgot.
 
 use crate::support::cluster::Life;
-use crate::support::sim::Sim;
-use edge_agent::machine::{AgentEvent, SessionOrigin, StateSummary};
+use crate::support::sim::{Fate, Sim};
+use edge_agent::machine::{AgentEvent, SessionOrigin, StateSummary, TransmitKind};
+use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::Legitimacy;
 
 fn epochs(sim: &Sim, terminal: usize) -> Vec<u32> {
@@ -69,6 +70,52 @@ fn flash_that_lied_about_its_last_writes_heals_and_convicts_nobody() {
         sim.run_until(900_000, |sim| sim.terminals[terminal].acknowledged() > before + 3);
         assert!(!sim.cluster.device(device).cloned, "{lost_writes} lost writes convicted an honest terminal");
     }
+}
+
+#[test]
+fn rule_8_a_grant_whose_memory_flash_lost_is_never_beaten_under_again() {
+    let mut sim = Sim::new(39);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() >= 3);
+    let is_pending = |state: &&Vec<u8>| StateSummary::parse(state).unwrap().activation_pending;
+    sim.terminals[terminal].flash = sim.terminals[terminal].history.iter().rfind(is_pending).cloned();
+    let first = epochs(&sim, terminal)[0];
+    sim.power_cycle(terminal);
+    // The cluster grants the same epoch for the same activation; its keys sealed sequences 1 to 3 already.
+    sim.run_until(300_000, |sim| sim.terminals[terminal].acknowledged() >= 6);
+    assert_eq!(epochs(&sim, terminal)[1], first);
+    assert!(epochs(&sim, terminal)[2] > first);
+    assert!(!sim.cluster.device(device).cloned);
+    assert!(sim.cluster.device(device).fork.is_none());
+}
+
+#[test]
+fn rule_4_refusals_of_a_liar_do_not_drive_a_terminal_back_to_an_epoch_whose_successor_was_confirmed() {
+    let mut sim = Sim::new(40);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    // The next epoch is confirmed by a heartbeat whose verdict is lost: on flash it stays unproven.
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Heartbeat => Fate::LoseAnswer,
+        _ => Fate::Pass,
+    }));
+    sim.power_cycle(terminal);
+    sim.run_until(60_000, |sim| {
+        sim.cluster.device(device).current() == epochs(sim, terminal).get(1).copied()
+    });
+    let mut lies = 3;
+    sim.censor = Some(Box::new(move |kind| match kind {
+        TransmitKind::Resume if lies > 0 => {
+            lies -= 1;
+            Fate::Lie(RejectionReason::EpochStale)
+        }
+        _ => Fate::Pass,
+    }));
+    let before = sim.terminals[terminal].acknowledged();
+    sim.power_cycle(terminal);
+    sim.run_until(300_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    assert!(sim.cluster.device(device).fork.is_none(), "the liar made a fork");
 }
 
 #[test]

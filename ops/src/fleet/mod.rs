@@ -84,8 +84,11 @@ pub async fn run(
     fleet.finish()
 }
 
-struct Fleet {
-    terminals: Vec<FleetTerminal>,
+struct Fleet<'a> {
+    options: &'a FleetOptions,
+    /// Not booted yet.
+    asleep: Vec<Option<TerminalSpec>>,
+    terminals: Vec<Option<FleetTerminal>>,
     schedule: Schedule,
     wire: Wire,
     clock: Clock,
@@ -96,41 +99,58 @@ struct Fleet {
 /// At most this many due terminals are served before answers get their turn.
 const DUE_BATCH: usize = 256;
 
-impl Fleet {
-    async fn open(options: &FleetOptions, specs: Vec<TerminalSpec>) -> Result<Self, FleetError> {
+impl<'a> Fleet<'a> {
+    async fn open(options: &'a FleetOptions, specs: Vec<TerminalSpec>) -> Result<Self, FleetError> {
         let wire = Wire::open(&options.connection).await?;
         let mut schedule = Schedule::default();
         let count = specs.len().max(1) as u64;
         let ramp = options.ramp.as_millis() as u64;
-        let mut terminals = Vec::with_capacity(specs.len());
-        for (number, spec) in specs.into_iter().enumerate() {
+        for number in 0..specs.len() {
             schedule.set(number, Some(ramp * number as u64 / count));
-            terminals.push(FleetTerminal::new(spec, options)?);
         }
-        let counters = Counters { terminals: terminals.len() as u64, ..Counters::default() };
-        let (clock, acknowledged) = (Clock::start(), Vec::new());
-        Ok(Fleet { terminals, schedule, wire, clock, counters, acknowledged })
+        let counters = Counters { terminals: specs.len() as u64, ..Counters::default() };
+        Ok(Fleet {
+            options,
+            terminals: specs.iter().map(|_| None).collect(),
+            asleep: specs.into_iter().map(Some).collect(),
+            schedule,
+            wire,
+            clock: Clock::start(),
+            counters,
+            acknowledged: Vec::new(),
+        })
+    }
+
+    /// The terminal by its number; its first time to act is its boot. The boot check costs milliseconds of P-384,
+    /// which the ramp spreads.
+    fn wake(&mut self, number: usize) -> Result<(), FleetError> {
+        if let Some(spec) = self.asleep[number].take() {
+            self.terminals[number] = Some(FleetTerminal::boot(spec, self.options, self.clock.now())?);
+        } else if let Some(terminal) = &mut self.terminals[number] {
+            terminal.handle_timeout(self.clock.now());
+        }
+        Ok(())
     }
 
     async fn handle_due(&mut self) -> Result<(), FleetError> {
-        let now = self.clock.now();
         for _ in 0..DUE_BATCH {
-            let Some(number) = self.schedule.pop_due(now.monotonic_millis) else { break };
-            self.terminals[number].handle_due(now);
+            let now = self.clock.now().monotonic_millis;
+            let Some(number) = self.schedule.pop_due(now) else { break };
+            self.wake(number)?;
             self.settle(number).await?;
         }
         Ok(())
     }
 
     async fn handle_answer(&mut self, answer: wire::Answer) -> Result<(), FleetError> {
-        let Some(terminal) = self.terminals.get_mut(answer.terminal) else { return Ok(()) };
+        let Some(Some(terminal)) = self.terminals.get_mut(answer.terminal) else { return Ok(()) };
         terminal.handle_answer(answer.request, &answer.bytes, self.clock.now());
         self.settle(answer.terminal).await
     }
 
     /// Does what the machine wants: first make durable, then send, then tell.
     async fn settle(&mut self, number: usize) -> Result<(), FleetError> {
-        let terminal = &mut self.terminals[number];
+        let Some(terminal) = &mut self.terminals[number] else { return Ok(()) };
         loop {
             terminal.persist()?;
             while let Some(transmit) = terminal.poll_transmit() {
@@ -151,37 +171,37 @@ impl Fleet {
     /// Waits for what is under way; nothing new begins.
     async fn drain(&mut self, patience: Duration) -> Result<(), FleetError> {
         let deadline = Instant::now() + patience;
-        let mut waiting: Vec<usize> = (0..self.terminals.len()).collect();
         loop {
-            waiting.retain(|number| self.terminals[*number].heartbeat_under_way());
-            let Some(due) = waiting.iter().filter_map(|number| self.terminals[*number].due()).min() else {
-                break;
-            };
+            let waiting = self.terminals.iter().enumerate().filter_map(|(number, terminal)| {
+                let due = terminal.as_ref().filter(|terminal| terminal.heartbeat_under_way())?.due()?;
+                Some((due, number))
+            });
+            let Some((due, number)) = waiting.min() else { return Ok(()) };
             tokio::select! {
                 answer = self.wire.next_answer() => {
                     let answer = answer?;
-                    if waiting.contains(&answer.terminal) {
+                    if self.is_waiting(answer.terminal) {
                         self.handle_answer(answer).await?;
                     }
                 }
                 () = sleep_until(self.clock.instant_at(due).into()) => {
-                    let now = self.clock.now();
-                    for number in waiting.iter().copied() {
-                        self.terminals[number].handle_due(now);
-                        self.settle(number).await?;
-                    }
+                    self.wake(number)?;
+                    self.settle(number).await?;
                 }
-                () = sleep_until(deadline) => break,
+                () = sleep_until(deadline) => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    fn is_waiting(&self, number: usize) -> bool {
+        matches!(self.terminals.get(number), Some(Some(terminal)) if terminal.heartbeat_under_way())
     }
 
     fn finish(mut self) -> Result<FleetReport, FleetError> {
-        for terminal in &mut self.terminals {
+        for terminal in self.terminals.iter_mut().flatten() {
             terminal.stop()?;
         }
-        let terminals = self.terminals.iter().map(FleetTerminal::report).collect();
+        let terminals = self.terminals.iter().flatten().map(FleetTerminal::report).collect();
         Ok(FleetReport { counters: self.counters, acknowledged: self.acknowledged, terminals })
     }
 }

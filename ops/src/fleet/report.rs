@@ -63,5 +63,6 @@ pub struct FleetReport {
     /// In the order in which the verdicts arrived.
     #[serde(skip)]
     pub acknowledged: Vec<Acknowledged>,
+    /// Those that booted before the end, in the order of their specifications.
     pub terminals: Vec<TerminalReport>,
 }

@@ -3,16 +3,14 @@
 use super::FleetOptions;
 use super::report::TerminalReport;
 use super::wire::FleetError;
-use edge_agent::machine::{
-    AgentEvent, BootCheck, Command, Machine, Now, RequestId, Standing, Transmit, boot_check,
-};
+use edge_agent::machine::{AgentEvent, BootCheck, Command, Machine, Now, RequestId, Transmit, boot_check};
 use edge_agent::shell::bus::Address;
 use edge_agent::shell::entropy::Entropy;
 use edge_agent::shell::flash::FolderFlash;
 use edge_agent::shell::state_file::StateFile;
 use events::identity::fingerprint::Component;
 use events::identity::otp::FuseSecret;
-use events::ids::{DeviceId, Epoch};
+use events::ids::{DeviceId, Epoch, RecordDigest};
 use events::license::ActivationCode;
 use events::vocabulary::shared::Legitimacy;
 
@@ -31,10 +29,10 @@ pub struct TerminalSpec {
 }
 
 pub(super) struct FleetTerminal {
-    check: BootCheck,
+    address: Address,
+    record: RecordDigest,
     machine: Machine,
     flash: Flash,
-    started: bool,
     code: Option<ActivationCode>,
     last_request: RequestId,
     legitimacy: Option<Legitimacy>,
@@ -48,45 +46,38 @@ enum Flash {
 }
 
 impl FleetTerminal {
-    /// Checks and restores, sends nothing yet.
-    pub fn new(spec: TerminalSpec, options: &FleetOptions) -> Result<Self, FleetError> {
-        let check =
-            boot_check(Some(&spec.record), &options.firmware, spec.fuse_secret.as_ref(), spec.components);
-        let (flash, stored) = Flash::open(options, check.device())?;
-        let snapshot = spec.snapshot.or(stored).filter(|_| check.device().is_some());
-        let (settings, cluster) = (options.settings.clone(), options.cluster.clone());
-        let restored = snapshot.and_then(|bytes| {
-            Machine::restore(settings.clone(), cluster.clone(), check.clone(), &bytes).ok()
-        });
-        let machine = restored.unwrap_or_else(|| Machine::blank(settings, cluster, check.clone()));
-        Ok(FleetTerminal {
-            check,
-            machine,
+    /// Checks, restores and starts.
+    pub fn boot(spec: TerminalSpec, options: &FleetOptions, now: Now) -> Result<Self, FleetError> {
+        let fuse_secret = spec.fuse_secret.as_ref();
+        let check = boot_check(Some(&spec.record), &options.firmware, fuse_secret, spec.components);
+        let address = Address { device: check.device(), lot: check.lot };
+        let (flash, stored) = Flash::open(options, address.device)?;
+        let snapshot = spec.snapshot.or(stored).filter(|_| address.device.is_some());
+        let mut terminal = FleetTerminal {
+            address,
+            record: check.record,
+            machine: machine(options, check, snapshot.as_deref()),
             flash,
-            started: false,
             code: spec.code,
             last_request: 0,
             legitimacy: None,
             epochs: Vec::new(),
             acknowledged: 0,
-        })
+        };
+        terminal.machine.handle_started(now, &mut Entropy);
+        Ok(terminal)
     }
 
     pub fn device(&self) -> Option<DeviceId> {
-        self.check.device()
+        self.address.device
     }
 
     pub fn address(&self) -> Address {
-        Address { device: self.check.device(), lot: self.check.lot }
+        self.address
     }
 
-    /// The first call is the boot.
-    pub fn handle_due(&mut self, now: Now) {
-        if self.started {
-            return self.machine.handle_timeout(now, &mut Entropy);
-        }
-        self.started = true;
-        self.machine.handle_started(now, &mut Entropy);
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.machine.handle_timeout(now, &mut Entropy);
     }
 
     pub fn handle_answer(&mut self, request: RequestId, bytes: &[u8], now: Now) {
@@ -146,15 +137,25 @@ impl FleetTerminal {
 
     pub fn report(&self) -> TerminalReport {
         TerminalReport {
-            device: self.check.device(),
-            record: self.check.record,
-            standing: if self.started { self.machine.standing() } else { Standing::Restricted },
+            device: self.address.device,
+            record: self.record,
+            standing: self.machine.standing(),
             legitimacy: self.legitimacy,
             epochs: self.epochs.clone(),
             phase: self.machine.phase_name(),
             heartbeats_acknowledged: self.acknowledged,
             snapshot: self.flash.last().map(<[u8]>::to_vec),
         }
+    }
+}
+
+/// A snapshot that is of no use leads to a blank machine, which re-keys if the device is licensed.
+fn machine(options: &FleetOptions, check: BootCheck, snapshot: Option<&[u8]>) -> Machine {
+    let (settings, cluster) = (&options.settings, &options.cluster);
+    let restore = |bytes| Machine::restore(settings.clone(), cluster.clone(), check.clone(), bytes).ok();
+    match snapshot.and_then(restore) {
+        Some(machine) => machine,
+        None => Machine::blank(settings.clone(), cluster.clone(), check),
     }
 }
 

@@ -27,6 +27,8 @@ pub struct ModelCluster {
     pub stamp: Timestamp,
     pub interval_millis: u32,
     pub allowed: Vec<Suite>,
+    /// Names this suite in every grant, whatever was offered.
+    pub imposed: Option<Suite>,
     pub devices: BTreeMap<DeviceId, ModelDevice>,
     pub tamper_reports: Vec<TamperReport>,
     codes: BTreeMap<CodeDigest, Option<DeviceId>>,
@@ -92,6 +94,7 @@ impl ModelCluster {
             stamp: Timestamp::from_millis(1_800_000_000_000),
             interval_millis: 10_000,
             allowed: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
+            imposed: None,
             devices: BTreeMap::new(),
             tamper_reports: Vec::new(),
             codes: BTreeMap::new(),
@@ -190,7 +193,7 @@ impl ModelCluster {
         if let Err(reason) = self.redeem(id, verified.body.code.as_ref()) {
             return Answer::Refused(reason);
         }
-        let Ok(suite) = verified.offered.choose(&self.allowed) else {
+        let Ok(suite) = self.choose(verified.offered) else {
             return Answer::Refused(RejectionReason::Downgrade);
         };
         let device = self.device_mut(id);
@@ -252,7 +255,7 @@ impl ModelCluster {
                 return Answer::Refused(RejectionReason::EpochStale);
             }
         };
-        let Ok(suite) = head.offered.choose(&self.allowed) else {
+        let Ok(suite) = self.choose(head.offered) else {
             return Answer::Refused(RejectionReason::Downgrade);
         };
         self.index += 1;
@@ -353,6 +356,10 @@ impl ModelCluster {
             };
         }
         device.keep_two_superseded();
+    }
+
+    fn choose(&self, offered: SuiteSet) -> Result<Suite, EnvelopeError> {
+        self.imposed.map_or_else(|| offered.choose(&self.allowed), Ok)
     }
 
     fn grant(&mut self, id: DeviceId, epoch: Epoch, suite: Suite) -> GrantBody {

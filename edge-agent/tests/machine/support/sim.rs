@@ -6,8 +6,10 @@ use super::factory::{Factory, Unit};
 use super::rng::SeededRng;
 use super::terminal::Terminal;
 use edge_agent::machine::{Command, Now, RequestId, Settings, Transmit, TransmitKind};
+use events::envelope::Refusal;
 use events::license::ActivationCode;
 use events::time::Timestamp;
+use events::vocabulary::rejection::RejectionReason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +21,25 @@ pub struct Manners {
     pub garbled: u64,
     /// Messages take up to this long, each its own time: so they overtake each other.
     pub delay_millis_max: u64,
+}
+
+/// What a censor on the wire does with a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Pass,
+    /// It does not arrive; the sender hears this refusal instead.
+    Lie(RejectionReason),
+    /// It arrives, and its answer does not.
+    LoseAnswer,
+}
+
+pub type Censor = Box<dyn FnMut(TransmitKind) -> Fate>;
+
+/// A message that reached the cluster.
+pub struct Captured {
+    pub at: u64,
+    pub kind: TransmitKind,
+    pub bytes: Vec<u8>,
 }
 
 enum Arrival {
@@ -35,8 +56,8 @@ pub struct Sim {
     /// The cluster answers nothing while this is set.
     pub outage: bool,
     pub checker: NonceChecker,
-    /// Every message that reached the cluster, for replays.
-    pub captured: Vec<(TransmitKind, Vec<u8>)>,
+    pub censor: Option<Censor>,
+    pub captured: Vec<Captured>,
     pub millis: u64,
     pub settings: Settings,
     pub rng: SeededRng,
@@ -69,6 +90,7 @@ impl Sim {
             manners: Manners { delay_millis_max: 20, ..Manners::default() },
             outage: false,
             checker: NonceChecker::default(),
+            censor: None,
             captured: Vec::new(),
             millis: 0,
             settings: quick_settings(),
@@ -238,14 +260,7 @@ impl Sim {
                 if self.outage {
                     return;
                 }
-                let mut bytes = transmit.payload.to_vec();
-                self.garble(&mut bytes);
-                // A garbled message names nobody whom the model knows; it refuses, as a node would.
-                self.captured.push((transmit.kind, bytes.clone()));
-                if let Some(bytes) = self.cluster.handle(transmit.kind, &bytes) {
-                    let request = transmit.request;
-                    self.send(|bytes| Arrival::Down { terminal, request, bytes }, bytes);
-                }
+                self.arrive_up(terminal, &transmit);
             }
             Arrival::Down { terminal, request, mut bytes } => {
                 if !self.is_off(terminal) {
@@ -255,6 +270,28 @@ impl Sim {
             }
             Arrival::PowerOn { terminal } => self.boot(terminal),
         }
+    }
+
+    fn arrive_up(&mut self, terminal: usize, transmit: &Transmit) {
+        let request = transmit.request;
+        let fate = self.censor.as_mut().map_or(Fate::Pass, |censor| censor(transmit.kind));
+        if let Fate::Lie(reason) = fate {
+            let lie = Refusal { reason, retry_after_millis: 0 }.encode().to_vec();
+            return self.send(|bytes| Arrival::Down { terminal, request, bytes }, lie);
+        }
+        let mut bytes = transmit.payload.to_vec();
+        self.garble(&mut bytes);
+        self.captured.push(Captured { at: self.millis, kind: transmit.kind, bytes: bytes.clone() });
+        // A garbled message names nobody whom the model knows; it refuses, as a node would.
+        let answer = self.cluster.handle(transmit.kind, &bytes).filter(|_| fate == Fate::Pass);
+        if let Some(answer) = answer {
+            self.send(|bytes| Arrival::Down { terminal, request, bytes }, answer);
+        }
+    }
+
+    /// The messages of one kind that reached the cluster.
+    pub fn captured_of(&self, kind: TransmitKind) -> impl Iterator<Item = &Captured> {
+        self.captured.iter().filter(move |captured| captured.kind == kind)
     }
 
     fn garble(&mut self, bytes: &mut [u8]) {

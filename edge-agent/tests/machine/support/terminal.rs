@@ -2,7 +2,10 @@
 
 use super::factory::{Factory, Unit};
 use super::rng::SeededRng;
-use edge_agent::machine::{AgentEvent, BootCheck, Command, Machine, Now, Settings, Transmit};
+use edge_agent::machine::{
+    AgentEvent, BootCheck, Command, Machine, Now, Settings, StateSummary, Transmit, TransmitKind,
+};
+use events::envelope::{Header, MessageKind};
 use events::ids::DeviceId;
 use events::keyring::ClusterPublic;
 use events::license::ActivationCode;
@@ -88,20 +91,12 @@ impl Terminal {
     pub fn settle(&mut self, now: Now, rng: &mut SeededRng) -> (Vec<Transmit>, bool) {
         let mut sent = Vec::new();
         loop {
-            if let Some(snapshot) = self.machine.poll_persist() {
+            // The careless order: what must not leave yet must be held back by the machine itself.
+            if let Some(transmit) = self.machine.poll_transmit() {
                 if self.fails_before_step() {
                     return (sent, true);
                 }
-                self.flash = Some(snapshot.bytes.to_vec());
-                self.history.push(snapshot.bytes.to_vec());
-                if self.fails_after_step() {
-                    return (sent, true);
-                }
-                self.machine.handle_persisted(snapshot.revision);
-            } else if let Some(transmit) = self.machine.poll_transmit() {
-                if self.fails_before_step() {
-                    return (sent, true);
-                }
+                self.assert_durable(&transmit);
                 sent.push(transmit);
                 if self.fails_after_step() {
                     return (sent, true);
@@ -112,9 +107,43 @@ impl Terminal {
                 if let Some(code) = self.code.clone().filter(|_| asks) {
                     self.machine.handle_command(Command::Activate(code), now, rng);
                 }
+            } else if let Some(snapshot) = self.machine.poll_persist() {
+                if self.fails_before_step() {
+                    return (sent, true);
+                }
+                self.flash = Some(snapshot.bytes.to_vec());
+                self.history.push(snapshot.bytes.to_vec());
+                assert!(
+                    self.machine.poll_transmit().is_none(),
+                    "sent before the shell said that it is durable"
+                );
+                if self.fails_after_step() {
+                    return (sent, true);
+                }
+                self.machine.handle_persisted(snapshot.revision);
             } else {
                 return (sent, false);
             }
+        }
+    }
+
+    /// What a message stands on is on flash when it leaves (protocol.md rules 5 and 18).
+    fn assert_durable(&self, transmit: &Transmit) {
+        let Some(flash) = &self.flash else {
+            return assert_eq!(transmit.kind, TransmitKind::Tamper, "left before the boot was counted");
+        };
+        match transmit.kind {
+            TransmitKind::Activation => {
+                let sealed = &transmit.payload[..];
+                let found = flash.windows(sealed.len()).any(|window| window == sealed);
+                assert!(found, "an activation left that is not on flash");
+            }
+            TransmitKind::Heartbeat => {
+                let header = Header::parse(&transmit.payload, MessageKind::Heartbeat).unwrap();
+                let epoch = StateSummary::parse(flash).unwrap().epoch;
+                assert_eq!(epoch, Some(header.epoch), "a heartbeat left under an epoch that is not on flash");
+            }
+            TransmitKind::Hello | TransmitKind::Resume | TransmitKind::Tamper => {}
         }
     }
 
