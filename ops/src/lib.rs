@@ -22,3 +22,6 @@ pub mod fleet;
 pub mod offline;
 pub mod output;
 pub mod tls;
+
+/// What goes wrong in this room: a chain of causes for people, with an exit code where one was chosen.
+pub type Error = anyhow::Error;

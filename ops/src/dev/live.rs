@@ -1,7 +1,7 @@
 //! The development cluster that stays up: a live view until Ctrl-C, and how to look around meanwhile.
 
 use super::DevPlan;
-use super::stage::{Stage, set_up};
+use super::stage::{Programs, Stage, set_up};
 use anyhow::{Context as _, Result};
 use nodes::api::shapes::{Role, Status};
 use std::io::IsTerminal as _;
@@ -15,9 +15,10 @@ const LINES_SKIPPED_IN_A_PIPE: u64 = 10;
 
 /// Sets the stage up and shows it until Ctrl-C.
 pub async fn run(plan: &DevPlan, say: &dyn Fn(&str)) -> Result<()> {
+    let programs = Programs::find()?;
     let dir = plan.prepare_dir()?;
     let mut stage = tokio::select! {
-        stage = set_up(plan, &dir, say) => stage?,
+        stage = set_up(&programs, plan, &dir, say) => stage?,
         interrupted = tokio::signal::ctrl_c() => return interrupted.context("listening for Ctrl-C"),
     };
     tokio::select! {

@@ -115,10 +115,10 @@ fn config_text(address: SocketAddr, region: &str, users: &[User]) -> String {
     text
 }
 
-/// The binary to run: `MUSTER_NATS_SERVER`, then `.local/` of the working directory, then PATH; new enough or refused.
-pub fn find_binary() -> Result<PathBuf> {
+/// The binary to run: `MUSTER_NATS_SERVER`, then `.local/nats-server` below `root`, then PATH; new enough or refused.
+pub fn find_binary(root: &Path) -> Result<PathBuf> {
     let named = std::env::var_os("MUSTER_NATS_SERVER").map(PathBuf::from);
-    let fetched = Some(PathBuf::from(".local/nats-server"));
+    let fetched = Some(root.join(".local/nats-server"));
     let on_path = std::env::var_os("PATH")
         .into_iter()
         .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())

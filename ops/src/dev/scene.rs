@@ -4,7 +4,7 @@ use super::cluster::DevCluster;
 use super::evidence::{self, Evidence};
 use super::red_team::{Attacks, RedTeam};
 use super::report::{Check, DeviceCounts, FlagCounts, HeartbeatCounts, LicenseCounts, Report};
-use super::stage::{Stage, set_up};
+use super::stage::{Programs, Stage, set_up};
 use super::tap::HeartbeatName;
 use super::{DevPlan, sources};
 use anyhow::{Context as _, Result, bail};
@@ -32,8 +32,9 @@ struct Death {
 /// Plays the scene and reports; an error means that it could not be played at all.
 pub async fn play(plan: &DevPlan, say: &dyn Fn(&str)) -> Result<Report> {
     let started = Instant::now();
+    let programs = Programs::find()?;
     let dir = plan.prepare_dir()?;
-    let mut stage = set_up(plan, &dir, say).await?;
+    let mut stage = set_up(&programs, plan, &dir, say).await?;
     stage.wait_until_all_legitimate(ALL_LEGITIMATE_WITHIN).await?;
 
     say(&format!("all {} terminals are legitimate; the red team begins", plan.devices));

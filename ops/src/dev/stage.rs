@@ -49,10 +49,37 @@ pub struct Stage {
     pub nats: NatsServer,
 }
 
-/// Sets everything up and starts it; `say` tells people what is going on.
-pub async fn set_up(plan: &DevPlan, dir: &Path, say: &dyn Fn(&str)) -> Result<Stage> {
-    let (muster, agent) = programs()?;
-    let nats_binary = nats::find_binary()?;
+/// The programs that a stage runs as processes.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub muster: PathBuf,
+    pub agent: PathBuf,
+    pub nats_server: PathBuf,
+}
+
+impl Programs {
+    /// This program, the agent beside it, and a nats-server that is new enough.
+    pub fn find() -> Result<Self> {
+        let muster = std::env::current_exe().context("finding this program")?;
+        Programs::of(muster, nats::find_binary(Path::new(""))?)
+    }
+
+    /// `muster`, the agent beside it, and a nats-server.
+    pub fn of(muster: PathBuf, nats_server: PathBuf) -> Result<Self> {
+        let agent = muster.with_file_name("muster-agent");
+        for program in [&muster, &agent] {
+            ensure!(
+                program.is_file(),
+                "there is no {}; `cargo build --workspace --bins` makes it (`./ops/dev` and `./ops/test` do so)",
+                program.display()
+            );
+        }
+        Ok(Programs { muster, agent, nats_server })
+    }
+}
+
+/// Sets everything up in `dir` and starts it; `say` tells people what is going on.
+pub async fn set_up(programs: &Programs, plan: &DevPlan, dir: &Path, say: &dyn Fn(&str)) -> Result<Stage> {
     let cast = Cast::draw(plan.seed, usize::try_from(plan.devices).context("too many terminals")?);
     let region: RegionName = "home".parse().context("a fixed name")?;
     let nats_address = *ports::free(1)?.first().context("no free port")?;
@@ -61,7 +88,7 @@ pub async fn set_up(plan: &DevPlan, dir: &Path, say: &dyn Fn(&str)) -> Result<St
 
     say(&format!("laying out a cluster of {} nodes in {}", plan.nodes, dir.display()));
     let mut cluster = DevCluster::lay_out(&DevClusterPlan {
-        muster: &muster,
+        muster: &programs.muster,
         dir: &dir.join("cluster"),
         nodes: plan.nodes,
         region: &region,
@@ -76,7 +103,7 @@ pub async fn set_up(plan: &DevPlan, dir: &Path, say: &dyn Fn(&str)) -> Result<St
 
     say("starting nats-server and the nodes");
     let users = users(nodes_user, &burned, &cast);
-    let nats = nats::start(&nats_binary, &dir.join("nats"), nats_address, region.as_str(), &users).await?;
+    let nats = nats::start(&programs.nats_server, &dir.join("nats"), nats_address, region.as_str(), &users).await?;
     let users: BTreeMap<String, User> = users.into_iter().map(|user| (user.name.clone(), user)).collect();
     let tap = Tap::start(attack::connect(&nats_url, &users[sources::TAP]).await?, region.as_str()).await?;
     cluster.launch().await?;
@@ -87,7 +114,7 @@ pub async fn set_up(plan: &DevPlan, dir: &Path, say: &dyn Fn(&str)) -> Result<St
 
     say(&format!("starting {AGENTS} agents and a fleet of {}", burned.terminals.len() - AGENTS));
     let agent_plan = AgentPlan {
-        binary: agent,
+        binary: programs.agent.clone(),
         region: region.clone(),
         nats_url: nats_url.clone(),
         cluster_public: cluster.files.public.clone(),
@@ -159,18 +186,6 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-/// This program, and the agent beside it.
-fn programs() -> Result<(PathBuf, PathBuf)> {
-    let muster = std::env::current_exe().context("finding this program")?;
-    let agent = muster.with_file_name("muster-agent");
-    ensure!(
-        agent.exists(),
-        "there is no muster-agent beside {}; `cargo build --workspace --bins` makes it (`./ops/dev` does so)",
-        muster.display()
-    );
-    Ok((muster, agent))
 }
 
 /// Burning waits for the disk all the time, so it has a thread of its own.

@@ -2,7 +2,7 @@
 
 use async_nats::{Client, ConnectOptions, Event};
 use futures::StreamExt;
-use ops::dev::nats::{NatsServer, Permissions, User, find_binary, start};
+use ops::dev::nats::{NatsServer, Permissions, User, start};
 use ops::dev::ports;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ async fn server(dir: &std::path::Path) -> NatsServer {
     let users =
         [user("nodes", Permissions::Nodes), user("tap", Permissions::Tap), source("shop"), source("thief")];
     let address = ports::free(1).unwrap()[0];
-    start(&find_binary().unwrap(), dir, address, "home", &users).await.unwrap()
+    start(&tests::nats_server(), dir, address, "home", &users).await.unwrap()
 }
 
 /// A connection and what the server tells it about violations.

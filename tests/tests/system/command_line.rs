@@ -1,0 +1,118 @@
+//! What people type, and what they get for a mistake.
+
+use crate::support::{muster, muster_json};
+use std::path::Path;
+
+fn here() -> &'static Path {
+    Path::new("/")
+}
+
+/// A cluster of three nodes on paper; nothing runs.
+fn laid_out(dir: &Path) -> serde_json::Value {
+    muster_json(dir, &["cluster", "init", "--dir", "c", "--nats", "nats://127.0.0.1:4222"])
+}
+
+#[test]
+fn every_noun_and_verb_has_a_help_that_says_more_than_its_name() {
+    let nouns = [
+        "node", "cluster", "keys", "lot", "station", "manifest", "code", "device", "flag", "fleet", "log",
+        "replay", "dev",
+    ];
+    for noun in nouns {
+        let help = muster(here(), &[noun, "--help"]);
+        assert_eq!(help.code, 0, "{noun}: {}", help.stderr);
+        let listed = help.stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
+        // A verb stands two columns in; what stands further in goes on with its explanation.
+        let is_verb =
+            |line: &&str| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  help ");
+        for verb in listed.take_while(|line| !line.is_empty()).filter(is_verb) {
+            let name = verb.split_whitespace().next().unwrap();
+            assert!(verb.split_whitespace().count() > 2, "`{noun} {name}` explains nothing: {verb}");
+            assert_eq!(muster(here(), &[noun, name, "--help"]).code, 0, "{noun} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_command_without_a_cluster_says_how_to_name_one() {
+    let ran = muster(here(), &["device", "list"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("--context") && ran.stderr.contains("muster cluster init"), "{}", ran.stderr);
+    let ran = muster(here(), &["device", "list", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(error["exit_code"], 1, "{error}");
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_told_from_one_that_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let ran = muster(dir.path(), &["device", "list", "--context", "c/context.json"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("127.0.0.1:7500"), "names whom it asked: {}", ran.stderr);
+}
+
+#[test]
+fn wrong_ids_and_numbers_are_refused_before_anything_is_asked() {
+    for arguments in [
+        &["device", "show", "lic_00"][..],
+        &["device", "show", "dev_00"],
+        &["dev", "--devices", "1"],
+        &["dev", "--once", "--nodes", "2"],
+        &["station", "certify", "--lot", "l", "--station", "s", "--quota", "1", "--until", "soon"],
+        &["lot", "create", "--sku", "x", "--require", "nose"],
+    ] {
+        let ran = muster(here(), arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("expected") || ran.stderr.contains("--nodes 3"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_configuration_with_an_unknown_field_is_refused_with_file_line_and_what_was_expected() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let config = dir.path().join("c/nodes/1/node.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    assert_eq!(muster(dir.path(), &["node", "--check", "--config", "c/nodes/1/node.toml"]).code, 0);
+
+    std::fs::write(&config, good.replacen("region = ", "reggion = ", 1)).unwrap();
+    let line = 1 + good.lines().position(|line| line.starts_with("region = ")).unwrap();
+    let ran = muster(dir.path(), &["node", "--config", "c/nodes/1/node.toml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    for word in ["node.toml", "reggion", &line.to_string(), "expected"] {
+        assert!(ran.stderr.contains(word), "`{word}` is missing in: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_configuration_out_of_range_or_with_its_keyring_among_the_data_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let config = dir.path().join("c/nodes/1/node.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    let wrong = [
+        (good.replace("heartbeat_ms = 60000", "heartbeat_ms = 5"), "limits.heartbeat_ms"),
+        (good.replace("data_directory = \"data\"", "data_directory = \"../..\""), "keyring"),
+        (good.replace("node = 1\n", "node = 9\n"), "node"),
+        (good.replace("cluster = \"clu_", "cluster = \"dev_"), "clu_"),
+    ];
+    for (text, word) in wrong {
+        assert_ne!(text, good, "{word}: the file holds what is spoiled");
+        std::fs::write(&config, text).unwrap();
+        let ran = muster(dir.path(), &["node", "--config", "c/nodes/1/node.toml"]);
+        assert_eq!(ran.code, 2, "{word}: {}", ran.stderr);
+        assert!(ran.stderr.contains(word) && ran.stderr.contains("node.toml"), "{word}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_second_cluster_is_never_laid_out_over_a_first() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let keyring = std::fs::read(dir.path().join("c/keyring.json")).unwrap();
+    let ran = muster(dir.path(), &["cluster", "init", "--dir", "c", "--nats", "nats://127.0.0.1:4222"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("already holds a cluster"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(dir.path().join("c/keyring.json")).unwrap(), keyring);
+}

@@ -1,0 +1,11 @@
+//! The whole system as its users meet it: real programs, real nats-server, real disks.
+
+#![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
+
+mod command_line;
+mod factory_line;
+mod garbage;
+mod nats_confinement;
+mod other_cluster;
+mod restarts;
+mod support;
