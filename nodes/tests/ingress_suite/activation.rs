@@ -86,6 +86,27 @@ async fn rule_16_every_refused_code_is_refused_in_the_same_words_and_counted() {
     assert!(entries.into_iter().all(|entry| entry.device == Some(guesser.id)));
 }
 
+/// Rule 17: what a thief of the bytes, or an agent whose answers get lost, sends again is the same guess.
+#[tokio::test]
+async fn a_refused_activation_that_comes_again_is_one_guess() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let ticket = terminal.hello(&world).await;
+    let body = terminal.activation_body(Some(ActivationCode::generate(&mut rng())));
+    let prepared = terminal.seal_activation(&world, &ticket, &body);
+    for _ in 0..4 {
+        let (_, answer) = terminal.ask_activation(&world, &prepared).await;
+        assert_eq!(answer, Answer::Refused(RejectionReason::CodeRefused), "the answer stays the same");
+    }
+    let other = terminal.activation_body(Some(ActivationCode::generate(&mut rng())));
+    let prepared = terminal.seal_activation(&world, &ticket, &other);
+    let _ = terminal.ask_activation(&world, &prepared).await;
+    world.until_refused(&terminal.source, RejectionReason::CodeRefused, 2).await;
+    let entries = world.summaries().into_iter().flat_map(|summary| summary.entries);
+    let guesses: u32 = entries.filter(|e| e.reason == RejectionReason::CodeRefused).map(|e| e.count).sum();
+    assert_eq!(guesses, 2, "five messages, two guesses");
+}
+
 #[tokio::test]
 async fn guessing_codes_raises_the_flag_and_meets_the_bucket_of_the_device() {
     let mut world = World::new().await;

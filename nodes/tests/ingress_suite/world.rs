@@ -16,7 +16,7 @@ use events::vocabulary::{
     ClusterCreated, CodesIssued, Event, LotCreated, RejectionSummary, StationCertified,
 };
 use nodes::bus::subject::UpKind;
-use nodes::bus::{MemBus, Message, QUEUE_GROUP};
+use nodes::bus::{Bus, MemBus, Message, QUEUE_GROUP};
 use nodes::clock::{Clock, SystemClock};
 use nodes::entropy::{EntropyRng, OsEntropy};
 use nodes::ingress::testing::LocalLog;
@@ -76,6 +76,7 @@ pub(crate) struct World {
     pub(crate) log: LocalLog,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) nodes: Vec<Node>,
+    started: NodeId,
     units: u32,
     batches: u64,
     inboxes: AtomicU64,
@@ -98,6 +99,7 @@ impl World {
             log: LocalLog::new(leader.clone(), START),
             clock: Arc::new(TestClock { system: SystemClock::new(), ahead: AtomicU64::new(0) }),
             nodes: Vec::new(),
+            started: 0,
             units: 0,
             batches: 0,
             inboxes: AtomicU64::new(0),
@@ -122,21 +124,33 @@ impl World {
 
     async fn add_node(&mut self, fold: SharedProjector, limits: IngressLimits) {
         let bus = MemBus::new();
+        let (ingress, serving) = self.start_ingress(Arc::new(bus.clone()), fold.clone(), limits);
+        let members = bus.until_members(QUEUE_GROUP, UpKind::ALL.len());
+        timeout(TOO_LONG, members).await.expect("ingress must join the queue group");
+        self.nodes.push(Node { bus, fold, ingress, serving });
+    }
+
+    /// One more node's ingress, on any bus.
+    pub(crate) fn start_ingress(
+        &mut self,
+        bus: Arc<dyn Bus>,
+        fold: SharedProjector,
+        limits: IngressLimits,
+    ) -> (IngressHandle, watch::Sender<bool>) {
         let (serving, is_serving) = watch::channel(true);
+        self.started += 1;
         let ingress = Ingress::start(IngressDeps {
-            bus: Arc::new(bus.clone()),
-            projector: fold.clone(),
+            bus,
+            projector: fold,
             log: Arc::new(self.log.clone()),
             keyring: Arc::clone(&self.keyring),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(OsEntropy),
-            node: self.nodes.len() as NodeId + 1,
+            node: self.started,
             limits,
             serving: is_serving,
         });
-        let members = bus.until_members(QUEUE_GROUP, UpKind::ALL.len());
-        timeout(TOO_LONG, members).await.expect("ingress must join the queue group");
-        self.nodes.push(Node { bus, fold, ingress, serving });
+        (ingress, serving)
     }
 
     fn create_cluster(&mut self) {
