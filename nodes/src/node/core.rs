@@ -209,15 +209,17 @@ impl Core {
         let wait = self.raft.wait(None);
         let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "raft stopped");
         let mut ended = self.ended.subscribe();
+        // The cause before what it causes: a poisoned disk stops raft, and that ends the watchers.
         tokio::select! {
-            Ok(name) = ended.wait_for(Option::is_some) => {
-                NodeError::Failed(format!("{} ended, which it must not; see the log above", name.unwrap_or("a task")))
-            }
+            biased;
             poisoned = self.store.log().poison().failed() => NodeError::Failed(poisoned.to_string()),
             stopped = stopped => NodeError::Failed(match stopped {
                 Ok(metrics) => metrics.running_state.map_or_else(|e| e.to_string(), |()| String::new()),
                 Err(error) => error.to_string(),
             }),
+            Ok(name) = ended.wait_for(Option::is_some) => {
+                NodeError::Failed(format!("{} ended, which it must not; see the log above", name.unwrap_or("a task")))
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use crate::support::members::Members;
 use crate::whole::House;
 use events::batch::{Batch, BatchId};
+use events::ids::NodeId;
 use events::vocabulary::Tick;
+use nodes::node::core::Core;
 use nodes::proposer::Proposer;
 use std::time::{Duration, Instant};
 
@@ -15,15 +17,15 @@ fn rounds() -> u64 {
     if std::env::var_os("MUSTER_BENCH").is_some() { 2_000 } else { 20 }
 }
 
-fn batch(boot: u64, counter: u64) -> Vec<u8> {
-    let mut batch = Batch::new(BatchId { node: 1, boot, counter });
+fn batch(node: NodeId, boot: u64, counter: u64) -> Vec<u8> {
+    let mut batch = Batch::new(BatchId { node, boot, counter });
     batch.push(&Tick {}.into()).unwrap();
     batch.encode().unwrap()
 }
 
-async fn lane(proposer: Proposer, boot: u64, rounds: u64) {
+async fn lane(node: NodeId, proposer: Proposer, boot: u64, rounds: u64) {
     for counter in 1..=rounds {
-        let outcomes = proposer.propose(batch(boot, counter)).await.unwrap();
+        let outcomes = proposer.propose(batch(node, boot, counter)).await.unwrap();
         assert!(!outcomes.duplicate);
     }
 }
@@ -33,15 +35,16 @@ fn per_second(batches: u64, elapsed: Duration) -> f64 {
 }
 
 /// Commits batches one after the other, then side by side, and says how fast.
-async fn measure(what: &str, proposer: &Proposer) {
+async fn measure(what: &str, core: &Core) {
+    let (node, proposer) = (*core.raft().node_id(), core.proposer());
     let rounds = rounds();
     let began = Instant::now();
-    lane(proposer.clone(), 1, rounds).await;
+    lane(node, proposer.clone(), 1, rounds).await;
     let one_by_one = began.elapsed();
 
     let began = Instant::now();
     let lanes: Vec<_> =
-        (0..LANES).map(|n| tokio::spawn(lane(proposer.clone(), 10 + n, rounds / 4))).collect();
+        (0..LANES).map(|n| tokio::spawn(lane(node, proposer.clone(), 10 + n, rounds / 4))).collect();
     for lane in lanes {
         lane.await.unwrap();
     }
@@ -58,7 +61,7 @@ async fn measure(what: &str, proposer: &Proposer) {
 async fn three_members_commit_batches_one_after_the_other_and_side_by_side() {
     let members = Members::start(3).await;
     let leader = members.leader().await;
-    measure("three cores, wire in memory", members.core(leader).proposer()).await;
+    measure("three cores, wire in memory", members.core(leader)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,5 +71,5 @@ async fn three_whole_nodes_commit_what_a_follower_forwards() {
     let leader = nodes[0].core().raft().metrics();
     let leader = openraft::async_runtime::watch::WatchReceiver::borrow_watched(&leader).current_leader;
     let follower = if leader == Some(1) { &nodes[1] } else { &nodes[0] };
-    measure("three nodes over TLS, through a follower", follower.core().proposer()).await;
+    measure("three nodes over TLS, through a follower", follower.core()).await;
 }
