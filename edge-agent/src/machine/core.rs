@@ -135,7 +135,14 @@ impl Core {
         }
     }
 
+    /// Sealed legitimacy is the authority on what the terminal may do; directives only say so sooner. A restriction
+    /// that expired, or that a restored cluster forgot, thus ends here too.
     pub fn learn_legitimacy(&mut self, legitimacy: Legitimacy) {
+        let restricted = matches!(legitimacy, Legitimacy::Restricted | Legitimacy::Revoked);
+        if self.saved.restricted != restricted {
+            self.saved.restricted = restricted;
+            self.must_persist();
+        }
         if self.saved.legitimacy != legitimacy {
             self.saved.legitimacy = legitimacy;
             self.must_persist();

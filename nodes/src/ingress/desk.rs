@@ -6,6 +6,7 @@ use super::counters::{Counters, IngressCounters};
 use super::pool::Pool;
 use super::queue::Favour;
 use super::received::Refused;
+use super::recent::RecentDigests;
 use super::rejections::RejectionCounts;
 use super::settle::{Answers, EventWaiter};
 use crate::bus::Outgoing;
@@ -39,6 +40,8 @@ pub(super) struct Desk {
     pub pool: Pool,
     pub counters: Counters,
     pub rejections: Mutex<RejectionCounts>,
+    /// Activations whose refusal was charged already.
+    pub refused_transcripts: Mutex<RecentDigests>,
     /// Stands in for the secret of a device or epoch that does not exist, so that refusing costs the same.
     pub decoy: Wrapped,
 }

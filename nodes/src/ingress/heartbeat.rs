@@ -239,6 +239,10 @@ impl Heartbeats {
                 RowPlace::Full(heartbeat) => {
                     return self.refuse(heartbeat.received, RejectionReason::Unavailable, admitted);
                 }
+                // Who holds a key may contradict himself without end: each time costs him a token.
+                RowPlace::Contradicts(heartbeat) if !self.beats.take(slot, rate, now) => {
+                    return self.too_fast(heartbeat, admitted);
+                }
                 RowPlace::Contradicts(heartbeat) => heartbeat,
             },
             false if queue.is_under_way(&heartbeat.tag()) => return,

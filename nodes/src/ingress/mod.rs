@@ -38,6 +38,7 @@ mod parked;
 mod pool;
 mod queue;
 mod received;
+mod recent;
 mod rejections;
 mod resume;
 mod sessions;
@@ -69,12 +70,16 @@ use parking_lot::Mutex;
 use pool::Pool;
 use queue::QueueLimits;
 use received::Received;
+use recent::RecentDigests;
 use rejections::RejectionCounts;
 use settle::Answers;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// Refused activations that this node remembers, so that each counts as one guess.
+const TRANSCRIPTS_KEPT: usize = 8_192;
 
 /// What ingress stands on.
 pub struct IngressDeps {
@@ -164,6 +169,7 @@ impl Ingress {
             decoy: desk::make_decoy(&deps.keyring, &*deps.entropy),
             keyring: deps.keyring,
             rejections: Mutex::new(RejectionCounts::new(deps.clock.now())),
+            refused_transcripts: Mutex::new(RecentDigests::new(TRANSCRIPTS_KEPT)),
             clock: Arc::clone(&deps.clock),
             entropy: Arc::clone(&deps.entropy),
             outbox,

@@ -132,6 +132,10 @@ impl Resumes {
     fn fail(&self, received: Received, applied: LogIndex, expired: bool, admitted: &mut Admitted) {
         match self.desk.patience(received.arrived_millis, applied, expired) {
             Patience::Waits => admitted.waiting.push((received, Until::CaughtUp)),
+            // The sender heard of a log that this node has not applied: not for this node to judge.
+            Patience::Over if ticket_applied(&received).is_some_and(|ticket| ticket > applied) => {
+                self.refuse(received, RejectionReason::Unavailable, admitted);
+            }
             Patience::CaughtUp | Patience::Over => {
                 self.refuse(received, RejectionReason::NotAuthentic, admitted);
             }
@@ -141,6 +145,11 @@ impl Resumes {
     fn refuse(&self, received: Received, reason: RejectionReason, admitted: &mut Admitted) {
         admitted.answers.extend(self.desk.refuse(received.refused(reason)));
     }
+}
+
+/// The applied index of the resume's ticket.
+fn ticket_applied(received: &Received) -> Option<LogIndex> {
+    Some(ReceivedResume::parse(&received.payload).ok()?.head().ticket.applied)
 }
 
 /// Device and epoch, if header and subject name the same device (protocol.md rule 13).

@@ -22,8 +22,9 @@ use std::sync::Arc;
 /// What a report is answered with: nobody believes more than that somebody listens.
 pub(super) const ACKNOWLEDGEMENT: &[u8] = &[PROTOCOL_VERSION, MessageKind::Tamper as u8];
 
-/// Reports of one source.
-const SOURCE_RATE: Rate = Rate { burst: 16, every_millis: 1_000 };
+/// Reports of one source. Whoever has a lot's firmware can invent records, so this alone bounds what he writes; a
+/// terminal reports again at its next boot.
+const SOURCE_RATE: Rate = Rate { burst: 16, every_millis: 60_000 };
 /// What one record has to say stays the same: the log hears it a few times a day.
 const RECORD_RATE: Rate = Rate { burst: 4, every_millis: 3_600_000 };
 const SOURCES_MAX: usize = 4_096;

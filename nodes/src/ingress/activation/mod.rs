@@ -167,7 +167,13 @@ impl ActivationWaiter {
 
     /// Refuses inside the seal, which is authentic; counted against source and device, since the device signed.
     fn refuse(self, desk: &Desk, reason: RejectionReason) -> Option<Outgoing> {
-        desk.charge(self.received.source_name(), reason, Some(self.verified.device));
+        // The transcript is the identity of an activation (rule 17): repeated, by an agent that got no answer or by
+        // somebody who captured it, it is no further guess.
+        if desk.refused_transcripts.lock().insert(&self.verified.transcript) {
+            desk.charge(self.received.source_name(), reason, Some(self.verified.device));
+        } else {
+            desk.counters.refuse(reason);
+        }
         let index = desk.applied();
         Some(self.seal(desk, index, &Answer::Refused(reason)))
     }
