@@ -55,8 +55,8 @@ fn describe(status: &Status) -> String {
     text += &format!("legitimacy  {}\n", state.legitimacy);
     let license = if state.licensed { "token held" } else { "no token" };
     text += &format!("license     {license}\ntime floor  {}\n", state.time_floor);
-    if state.restricted_by_directive {
-        text += "restricted  by a directive: software update only\n";
+    if state.restricted {
+        text += "restricted  by the cluster: software update only\n";
     }
     if state.activation_pending {
         text += "activation  sealed, awaiting the cluster's answer\n";

@@ -79,7 +79,7 @@ impl Core {
         }
     }
 
-    /// What the terminal may do: the boot check and the last directive must both agree to `Full`.
+    /// What the terminal may do: the boot check and the cluster must both agree to `Full`.
     pub fn standing(&self) -> Standing {
         if self.saved.restricted { Standing::Restricted } else { self.check.standing }
     }

@@ -58,7 +58,7 @@ pub(super) struct Saved {
     pub activation: Option<SavedActivation>,
     /// The highest directive obeyed (rule 12).
     pub obeyed: DirectiveId,
-    /// A directive restricted this terminal; another one may reinstate it.
+    /// The cluster restricted this terminal: a directive said so first, sealed legitimacy says when it ends.
     pub restricted: bool,
     pub legitimacy: Legitimacy,
     /// The newest time that a sealed answer named (rule 14).
@@ -126,7 +126,7 @@ pub struct StateSummary {
     pub epoch_proven: bool,
     pub suite: Option<Suite>,
     pub activation_pending: bool,
-    pub restricted_by_directive: bool,
+    pub restricted: bool,
     pub legitimacy: Legitimacy,
     pub obeyed: DirectiveId,
     pub time_floor: Timestamp,
@@ -145,7 +145,7 @@ impl StateSummary {
             epoch_proven: saved.next.is_none() && saved.current.is_some(),
             suite: session.map(|session| session.suite),
             activation_pending: saved.activation.is_some(),
-            restricted_by_directive: saved.restricted,
+            restricted: saved.restricted,
             legitimacy: saved.legitimacy,
             obeyed: saved.obeyed,
             time_floor: saved.time_floor,

@@ -4,16 +4,23 @@ use crate::support::sim::Sim;
 use edge_agent::machine::{AgentEvent, Command, Now, SessionOrigin, Standing};
 use events::envelope::Directive;
 use events::time::Timestamp;
-use events::vocabulary::shared::{DirectiveId, OperationKind};
+use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind};
 
 fn directive(index: u64, kind: OperationKind) -> Directive {
     Directive { id: DirectiveId { generation: 1, index, ordinal: 0 }, kind, expires: Timestamp::ZERO }
 }
 
-/// Names `directive` in every verdict until a heartbeat reported it obeyed.
+/// Names `directive` in every verdict until a heartbeat reported it obeyed. As in a real cluster, the operation moves
+/// the device's legitimacy too.
 fn order(sim: &mut Sim, terminal: usize, directive: Directive) {
     let device = sim.terminals[terminal].device;
-    sim.cluster.device_mut(device).directive = Some(directive);
+    let ordered = sim.cluster.device_mut(device);
+    ordered.directive = Some(directive);
+    ordered.legitimacy = match directive.kind {
+        OperationKind::Restrict => Legitimacy::Restricted,
+        OperationKind::Reinstate => Legitimacy::Legitimate,
+        _ => ordered.legitimacy,
+    };
     sim.run_until(120_000, |sim| {
         sim.cluster.device(device).bodies.last().is_some_and(|body| body.obeyed >= directive.id)
     });
@@ -35,6 +42,21 @@ fn a_restricted_terminal_serves_nothing_beats_on_and_reports_obedience_over_rebo
     assert!(sim.terminals[terminal].saw(|event| matches!(event, AgentEvent::CommandRefused { .. })));
 
     order(&mut sim, terminal, directive(101, OperationKind::Reinstate));
+    assert_eq!(sim.terminals[terminal].machine.standing(), Standing::Full);
+}
+
+#[test]
+fn a_restriction_ends_with_the_sealed_answer_that_says_so_even_if_no_directive_does() {
+    let mut sim = Sim::new(67);
+    let terminal = sim.add_beating_terminal();
+    order(&mut sim, terminal, directive(100, OperationKind::Restrict));
+    assert_eq!(sim.terminals[terminal].machine.standing(), Standing::Restricted);
+    // The operation expired, or a restored cluster forgot it.
+    let device = sim.terminals[terminal].device;
+    sim.cluster.device_mut(device).directive = None;
+    sim.cluster.device_mut(device).legitimacy = Legitimacy::Legitimate;
+    let before = sim.terminals[terminal].acknowledged();
+    sim.run_until(120_000, |sim| sim.terminals[terminal].acknowledged() > before + 1);
     assert_eq!(sim.terminals[terminal].machine.standing(), Standing::Full);
 }
 
