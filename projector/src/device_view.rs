@@ -1,7 +1,7 @@
 //! One device as ingress and operators see it.
 
 use crate::judgement::epoch_after;
-use crate::outcome::DirectiveView;
+use crate::outcome::{DirectiveView, Grant};
 use crate::state::State;
 use crate::state::device::Record;
 use crate::state::license::license_id;
@@ -122,6 +122,13 @@ impl<'a> DeviceView<'a> {
     #[must_use]
     pub fn epoch_view(&self, epoch: Epoch) -> Option<EpochView<'a>> {
         self.record.session.find(epoch).map(EpochView::of)
+    }
+
+    /// What was granted for this very resume before, as it is answered; none if it is new.
+    #[must_use]
+    pub fn resumed_before(&self, from_epoch: Epoch, client_nonce: &[u8; 16]) -> Option<Box<Grant>> {
+        let link = self.record.session.resumed_before(from_epoch, client_nonce)?;
+        self.state.grant(self.slot, link)
     }
 
     /// The source that spoke last under the current epoch.

@@ -49,7 +49,7 @@ impl Step<'_> {
     pub(crate) fn activated_before(&self, slot: Slot, transcript: &[u8; 32]) -> Option<Outcome> {
         let record = self.state.records.get(slot)?;
         if let Some(link) = record.session.activated_before(transcript) {
-            return self.grant(slot, link).map(Outcome::Activated);
+            return self.state.grant(slot, link).map(Outcome::Activated);
         }
         let died = record.transcripts.contains(transcript);
         died.then_some(Outcome::Refused(RejectionReason::EpochStale))

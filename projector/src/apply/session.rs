@@ -59,7 +59,7 @@ impl Step<'_> {
     pub(crate) fn resumed_before(&self, slot: Slot, event: &SessionResumed) -> Option<Box<Grant>> {
         let record = self.state.records.get(slot)?;
         let link = record.session.resumed_before(event.from_epoch, &event.client_nonce)?;
-        self.grant(slot, link)
+        self.state.grant(slot, link)
     }
 
     /// A resume from a superseded epoch is a fork if its ticket was issued once the successor was confirmed; with an
@@ -113,7 +113,7 @@ impl Step<'_> {
         happening: Happening,
         outcome: fn(Box<Grant>) -> Outcome,
     ) -> Outcome {
-        let Some(answer) = self.grant(slot, &link) else {
+        let Some(answer) = self.state.grant(slot, &link) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {

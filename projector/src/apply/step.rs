@@ -1,12 +1,11 @@
 //! One entry being applied: the state, its place in the log, and what it makes the shell do.
 
 use crate::effects::{Effect, Notice};
-use crate::outcome::{Grant, HeartbeatOutcome, HeartbeatStatus, LicenseGrant};
+use crate::outcome::{HeartbeatOutcome, HeartbeatStatus, LicenseGrant};
 use crate::state::State;
 use crate::state::index::Index;
 use crate::state::license::license_id;
 use crate::state::row::marks;
-use crate::state::session::{Link, Origin};
 use crate::state::source::Source;
 use crate::state::story::Happening;
 use crate::view::LicenseState;
@@ -101,52 +100,13 @@ impl<'a> Step<'a> {
         let license = self.state.licenses.get_mut(at).filter(|l| l.state == LicenseState::Active)?;
         license.leases += 1;
         let lease = license.leases;
-        let grant = self.lease_as_given(slot, lease, self.now)?;
+        let grant = self.state.lease_as_given(slot, lease, self.now)?;
         let lease_millis = u64::from(grant.plan.lease_seconds) * 1000;
         let due = self.now.plus_millis(lease_millis / RENEWALS_PER_LEASE);
         if let Some(row) = self.state.rows.get_mut(slot) {
             row.lease_due = due;
         }
         Some(grant)
-    }
-
-    /// A lease as it was given at `given`; none once the license does not hold any more.
-    fn lease_as_given(&self, slot: Slot, lease: u32, given: Timestamp) -> Option<LicenseGrant> {
-        let license = self.state.licenses.get(self.state.records.get(slot)?.license?)?;
-        let code = self.state.codes.get(license.code)?;
-        let plan = self.state.code_batches.get(code.batch)?.plan.clone();
-        if license.state != LicenseState::Active || lease == 0 {
-            return None;
-        }
-        let whole = given.plus_millis(u64::from(plan.lease_seconds) * 1000);
-        let lease_expires =
-            if license.expires == Timestamp::ZERO { whole } else { whole.min(license.expires) };
-        let (license, expires) = (license_id(&code.digest), license.expires);
-        Some(LicenseGrant { license, plan, expires, lease, lease_expires })
-    }
-
-    /// The answer to what was granted as `link`, now or before.
-    pub(crate) fn grant(&self, slot: Slot, link: &Link) -> Option<Box<Grant>> {
-        let (row, record) = (self.state.rows.get(slot)?, self.state.records.get(slot)?);
-        let (from_epoch, client_nonce) = match link.origin {
-            Origin::Resume(nonce) => (link.parent, Some(nonce)),
-            Origin::Activation(_) => (0, None),
-        };
-        Some(Box::new(Grant {
-            device: record.birth.device,
-            slot,
-            epoch: link.epoch,
-            from_epoch,
-            granted: link.granted,
-            client_nonce,
-            server_nonce: link.server_nonce,
-            resumption: link.resumption.clone(),
-            suite: link.suite,
-            generation: link.generation,
-            interval_millis: self.state.heartbeat_millis,
-            legitimacy: row.legitimacy,
-            license: self.lease_as_given(slot, link.lease, link.granted_at),
-        }))
     }
 
     /// The answer to a heartbeat of a known device: how it was judged, and what the device must know.

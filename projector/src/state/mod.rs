@@ -10,6 +10,7 @@
 pub(crate) mod batches;
 pub(crate) mod device;
 pub(crate) mod factory;
+pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod license;
 pub(crate) mod pages;
