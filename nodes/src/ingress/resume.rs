@@ -5,7 +5,8 @@
 //!   answer ◀── seal under the same secret ◀── grant: what apply kept, whoever proposed it ◀──────┘
 //! ```
 //!
-//! Invariants: every node answers from what apply kept, never from what it proposed (protocol.md rule 5); unknown
+//! Invariants: every node answers from what apply kept, never from what it proposed (protocol.md rule 5), and the same
+//! resume again is not logged again; unknown
 //! device, unknown epoch and bad tag cost and say the same, and wait the same (rules 9 and 16).
 
 use super::activation::ATTEMPTS_MAX;
@@ -34,11 +35,15 @@ use std::sync::Arc;
 
 /// Authentic resumes of one device: reboots, and answers that were lost.
 const RATE: Rate = Rate { burst: 12, every_millis: 5_000 };
+/// The same resume again: anybody may repeat it while its ticket counts.
+const REPEATED_RATE: Rate = Rate { burst: 8, every_millis: 5_000 };
 const DEVICES_MAX: usize = 262_144;
+const REPEATERS_MAX: usize = 16_384;
 
 pub(super) struct Resumes {
     desk: Arc<Desk>,
     buckets: Buckets<DeviceId>,
+    repeated: Buckets<DeviceId>,
 }
 
 /// What must be known of the fold to open a resume.
@@ -62,7 +67,8 @@ pub(super) struct ResumeWaiter {
 
 impl Resumes {
     pub fn new(desk: Arc<Desk>) -> Self {
-        Resumes { desk, buckets: Buckets::new(RATE, DEVICES_MAX) }
+        let repeated = Buckets::new(REPEATED_RATE, REPEATERS_MAX);
+        Resumes { desk, buckets: Buckets::new(RATE, DEVICES_MAX), repeated }
     }
 
     /// `expired` says that the message has waited long enough for this node to catch up.
@@ -115,17 +121,28 @@ impl Resumes {
         if self.desk.batcher.fill(self.desk.applied(), |queue| queue.is_under_way(&tag)) {
             return;
         }
-        if !self.buckets.take(device, self.desk.now_millis()) {
-            let refused = received.refused(RejectionReason::RateExceeded);
-            return admitted.answers.extend(self.desk.refuse_device(refused, device));
-        }
         let suite = verified.head.offered.choose(SUITES_ALLOWED);
         let chosen = suite.unwrap_or(SUITES_ALLOWED[0]);
         let waiter = ResumeWaiter { received, verified, secret, slot, suite: chosen, attempts: 0 };
+        if let Some((stamp, grant)) = waiter.kept(&self.desk) {
+            return admitted.answers.extend(self.repeat(waiter, stamp, grant));
+        }
+        if !self.buckets.take(device, self.desk.now_millis()) {
+            let refused = waiter.received.refused(RejectionReason::RateExceeded);
+            return admitted.answers.extend(self.desk.refuse_device(refused, device));
+        }
         admitted.answers.extend(match suite {
             Ok(_) => waiter.propose(&self.desk, None),
             Err(error) => waiter.refuse(&self.desk, error.reason()),
         });
+    }
+
+    /// Answers from what apply kept. The source is charged for too many: anybody may repeat a message.
+    fn repeat(&mut self, waiter: ResumeWaiter, stamp: Timestamp, grant: Box<Grant>) -> Option<Outgoing> {
+        if !self.repeated.take(grant.device, self.desk.now_millis()) {
+            return self.desk.refuse(waiter.received.refused(RejectionReason::RateExceeded));
+        }
+        waiter.answer(&self.desk, stamp, grant)
     }
 
     /// Not authentic for all that this node knows; it may not know the epoch yet (protocol.md rule 9).
@@ -176,6 +193,15 @@ impl ResumeWaiter {
 
     pub fn into_received(self) -> Received {
         self.received
+    }
+
+    /// What was granted for this very message before, and the log's time.
+    fn kept(&self, desk: &Desk) -> Option<(Timestamp, Box<Grant>)> {
+        let head = &self.verified.head;
+        desk.projector.read(|fold| {
+            let grant = fold.device(self.slot)?.resumed_before(head.from_epoch, &head.client_nonce)?;
+            Some((fold.stamp(), grant))
+        })
     }
 
     /// Proposes the next epoch: the one that this node expects, or the one that apply named.
@@ -230,7 +256,7 @@ impl ResumeWaiter {
     /// Answers with what apply made of it.
     pub fn settle(self, desk: &Arc<Desk>, moment: Moment, outcome: Outcome) -> Option<Outgoing> {
         match outcome {
-            Outcome::Resumed(grant) => self.answer(desk, moment, grant),
+            Outcome::Resumed(grant) => self.answer(desk, moment.stamp, grant),
             Outcome::Raced { expected } if self.attempts < ATTEMPTS_MAX => self.propose(desk, Some(expected)),
             Outcome::Refused(reason) => self.refuse(desk, reason),
             _ => desk.refuse(self.received.refused(RejectionReason::Unavailable)),
@@ -239,28 +265,34 @@ impl ResumeWaiter {
 
     /// A license token is P-384 work, and so made on those threads; when they are busy the device gets its session
     /// without one, and asks for the token when a verdict names the next lease.
-    fn answer(self, desk: &Arc<Desk>, moment: Moment, grant: Box<Grant>) -> Option<Outgoing> {
+    fn answer(self, desk: &Arc<Desk>, stamp: Timestamp, grant: Box<Grant>) -> Option<Outgoing> {
         desk.counters.resumes.add(1);
         if grant.license.is_none() {
-            return Some(self.seal_grant(desk, moment, &grant, None));
+            return Some(self.seal_grant(desk, stamp, &grant, None));
         }
         let Ok(place) = desk.pool.reserve() else {
-            return Some(self.seal_grant(desk, moment, &grant, None));
+            return Some(self.seal_grant(desk, stamp, &grant, None));
         };
         let desk = Arc::clone(desk);
         place.submit(move || {
             let key = desk.projector.read(|fold| fold.device(self.slot).map(|d| d.public_key().to_vec()));
             let key = key.and_then(|key| PublicKey::from_bytes(&key).ok());
-            let answer = self.seal_grant(&desk, moment, &grant, key.as_ref());
+            let answer = self.seal_grant(&desk, stamp, &grant, key.as_ref());
             desk.outbox.send_blocking(answer);
         });
         None
     }
 
-    fn seal_grant(mut self, desk: &Desk, moment: Moment, grant: &Grant, key: Option<&PublicKey>) -> Outgoing {
+    fn seal_grant(
+        mut self,
+        desk: &Desk,
+        stamp: Timestamp,
+        grant: &Grant,
+        key: Option<&PublicKey>,
+    ) -> Outgoing {
         let span = self.received.trace.as_mut().map(|trace| trace.verdict());
         let _entered = span.as_ref().map(tracing::Span::enter);
-        let answer = Answer::Granted(grant_body(desk, moment.stamp, grant, key));
+        let answer = Answer::Granted(grant_body(desk, stamp, grant, key));
         self.seal(desk, grant.granted, &answer)
     }
 

@@ -58,7 +58,7 @@ async fn rule_5_two_nodes_that_take_one_resume_answer_with_one_epoch() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_given_again() {
+async fn a_lost_answer_is_given_again_and_not_logged_again() {
     let mut world = World::new().await;
     let terminal = world.burn();
     let mut live = terminal.activate(&mut world).await;
@@ -71,7 +71,29 @@ async fn a_lost_answer_is_given_again() {
         panic!("both are granted")
     };
     assert_eq!((first.epoch, first.server_nonce), (second.epoch, second.server_nonce));
+    assert!(second.license_token.is_some(), "the token was lost with the answer");
+    assert_eq!(resumes(&world), 1);
     let mut next = terminal.after_resume(&live, &head, index, &second);
+    terminal.beat(&world, &mut next).await;
+}
+
+#[tokio::test]
+async fn repeating_a_captured_resume_is_charged_to_the_source_and_locks_nobody_out() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let ticket = terminal.hello(&world).await;
+    let (_, captured) = terminal.seal_resume(&live, &ticket, 1);
+    let mut refused = 0;
+    for _ in 0..30 {
+        let answer = world.ask(UpKind::Resume, "thief", &terminal.name(), captured.clone()).await;
+        refused += u64::from(answer.len() == events::envelope::Refusal::BYTES);
+    }
+    assert_eq!(resumes(&world), 1);
+    world.until_refused("thief", RejectionReason::RateExceeded, refused).await;
+    assert_eq!(refused, 30 - 1 - 8, "the first, eight repetitions, and no more");
+    let mut next = terminal.resume(&world, &live, 2).await;
     terminal.beat(&world, &mut next).await;
 }
 
