@@ -1,14 +1,13 @@
 //! Real `muster-agent` processes: a terminal's folder, its configuration, and what it says on standard output.
 
 use super::children::{Child, spawn_with_output};
-use super::factory::BurnedTerminal;
+use super::factory::{BurnedTerminal, hardware_files};
 use super::nats::User;
 use super::tap::HeartbeatName;
 use crate::files::{create_dir, write_secret};
 use anyhow::{Context as _, Result, bail};
 use events::envelope::HeartbeatStatus;
 use events::ids::{DeviceId, Epoch, RegionName, Sequence};
-use events::vocabulary::shared::ComponentKind;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -78,7 +77,7 @@ impl AgentHome {
             source: user.name.clone(),
             dir: terminal.dir.clone(),
         };
-        home.configure(user, &terminal.otp(), &terminal.components())?;
+        home.configure(user)?;
         Ok(home)
     }
 
@@ -86,53 +85,41 @@ impl AgentHome {
     pub fn copy_to(&self, dir: &Path, user: &User) -> Result<Self> {
         copy_dir(&self.dir, dir)?;
         let home = AgentHome { dir: dir.to_owned(), source: user.name.clone(), ..self.clone() };
-        let components: Vec<_> = ComponentKind::ALL
-            .iter()
-            .map(|kind| (*kind, dir.join("hardware").join(kind.as_str())))
-            .filter(|(_, path)| path.exists())
-            .collect();
-        home.configure(user, &dir.join("otp.bin"), &components)?;
+        home.configure(user)?;
         Ok(home)
     }
 
-    fn configure(&self, user: &User, otp: &Path, components: &[(ComponentKind, PathBuf)]) -> Result<()> {
+    fn configure(&self, user: &User) -> Result<()> {
         let state = self.dir.join("state");
         create_dir(&state)?;
         crate::files::close_dir(&state)?;
         write_secret(&self.dir.join("nats.password"), user.password.as_bytes())?;
-        write_secret(&self.config(), self.config_text(user, &state, otp, components).as_bytes())
+        write_secret(&self.config(), self.config_text(user)?.as_bytes())
     }
 
-    fn config_text(
-        &self,
-        user: &User,
-        state: &Path,
-        otp: &Path,
-        components: &[(ComponentKind, PathBuf)],
-    ) -> String {
+    /// What belongs to the terminal lies beside the file, so that a copy of the folder is a copy of the terminal.
+    fn config_text(&self, user: &User) -> Result<String> {
         let plan = &self.plan;
-        let path = |path: &Path| {
-            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            toml::Value::String(absolute.display().to_string()).to_string()
+        let absolute = |path: &Path| -> Result<String> {
+            let absolute = std::path::absolute(path).context("finding the working directory")?;
+            Ok(toml::Value::String(absolute.display().to_string()).to_string())
         };
         let mut text = format!(
-            "region = \"{}\"\nsource = \"{}\"\nfirmware = 1\nstate_dir = {}\ncluster_file = {}\n\
+            "region = \"{}\"\nsource = \"{}\"\nfirmware = 1\nstate_dir = \"state\"\ncluster_file = {}\n\
              lot_firmware_file = {}\n\n[nats]\nurl = \"{}\"\nuser = \"{}\"\npassword_file = \"nats.password\"\n\n\
-             [otp]\nrecord = {}\n\n[timing]\nreply_timeout_ms = 1000\nbackoff_first_ms = 200\n\
+             [otp]\nrecord = \"otp.bin\"\n\n[timing]\nreply_timeout_ms = 1000\nbackoff_first_ms = 200\n\
              backoff_max_ms = 2000\n\n[components]\n",
             plan.region,
             self.source,
-            path(state),
-            path(&plan.cluster_public),
-            path(&plan.firmware),
+            absolute(&plan.cluster_public)?,
+            absolute(&plan.firmware)?,
             plan.nats_url,
             user.name,
-            path(otp),
         );
-        for (kind, file) in components {
-            let _ = writeln!(text, "{kind} = {}", path(file));
+        for (kind, _) in hardware_files(&self.dir) {
+            let _ = writeln!(text, "{kind} = \"hardware/{kind}\"");
         }
-        text
+        Ok(text)
     }
 
     #[must_use]
@@ -191,7 +178,11 @@ impl RunningAgent {
         while !self.said()?.iter().any(&wanted) {
             self.still_running()?;
             if Instant::now() > deadline {
-                bail!("{} did not {what} within {SAID_WITHIN:?}; see {}", self.child.name(), self.child.log());
+                bail!(
+                    "{} did not {what} within {SAID_WITHIN:?}; see {}",
+                    self.child.name(),
+                    self.child.log()
+                );
             }
             tokio::time::sleep(POLL).await;
         }

@@ -144,3 +144,48 @@ fn name_of_row(projector: &Projector, slot: u32, epoch_low: u16, sequence: u32) 
     let high: Epoch = device.epoch() & !Epoch::from(u16::MAX);
     Some((device.id(), high | Epoch::from(epoch_low), sequence))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::ids::DeviceId;
+
+    fn log(node: NodeId, heartbeats: &[HeartbeatName], digest: u8) -> LogEvidence {
+        LogEvidence {
+            node,
+            terms: BTreeMap::from([(1, 0), (3, 70)]),
+            heartbeats: heartbeats.iter().copied().collect(),
+            digest_at_fixed: Some(StateDigest([digest; 32])),
+            digest_at_end: StateDigest([digest; 32]),
+        }
+    }
+
+    fn evidence(logs: Vec<LogEvidence>, reported: u8) -> Evidence {
+        let fixed = Some((64, vec![StateDigest([reported; 32]); logs.len()]));
+        Evidence { statuses: Vec::new(), fixed, end: 100, logs }
+    }
+
+    const ONE: HeartbeatName = (DeviceId::from_bytes([1; 16]), 1, 1);
+    const TWO: HeartbeatName = (DeviceId::from_bytes([1; 16]), 1, 2);
+
+    #[test]
+    fn a_heartbeat_that_one_log_lacks_is_not_found() {
+        let evidence = evidence(vec![log(1, &[ONE, TWO], 7), log(2, &[ONE], 7)], 7);
+        assert_eq!(evidence.found_in_every_log(&BTreeSet::from([ONE, TWO])), 1);
+        assert_eq!(evidence.found_in_every_log(&BTreeSet::from([ONE])), 1);
+    }
+
+    #[test]
+    fn one_node_or_one_replay_that_differs_makes_digests_unequal() {
+        assert!(evidence(vec![log(1, &[], 7), log(2, &[], 7)], 7).digests_equal());
+        assert!(!evidence(vec![log(1, &[], 7), log(2, &[], 8)], 7).digests_equal());
+        assert!(!evidence(vec![log(1, &[], 7), log(2, &[], 7)], 8).digests_equal());
+        assert!(!Evidence { fixed: None, ..evidence(vec![log(1, &[], 7)], 7) }.digests_equal());
+    }
+
+    #[test]
+    fn the_takeover_is_the_first_entry_of_any_later_term() {
+        let evidence = evidence(vec![log(1, &[], 7)], 7);
+        assert_eq!((evidence.first_after_term(1), evidence.first_after_term(3)), (Some(70), None));
+    }
+}

@@ -128,7 +128,9 @@ pub fn make_hardware(dir: &Path) -> Result<Fingerprint> {
     Ok(Fingerprint::new(components)?)
 }
 
-fn hardware_files(dir: &Path) -> Vec<(ComponentKind, PathBuf)> {
+/// Every component that a terminal of this factory has, and the file that holds it.
+#[must_use]
+pub fn hardware_files(dir: &Path) -> Vec<(ComponentKind, PathBuf)> {
     let kinds = REQUIRED.into_iter().chain(OPTIONAL);
     kinds.map(|kind| (kind, dir.join("hardware").join(kind.as_str()))).collect()
 }

@@ -103,7 +103,8 @@ pub async fn set_up(programs: &Programs, plan: &DevPlan, dir: &Path, say: &dyn F
 
     say("starting nats-server and the nodes");
     let users = users(nodes_user, &burned, &cast);
-    let nats = nats::start(&programs.nats_server, &dir.join("nats"), nats_address, region.as_str(), &users).await?;
+    let nats =
+        nats::start(&programs.nats_server, &dir.join("nats"), nats_address, region.as_str(), &users).await?;
     let users: BTreeMap<String, User> = users.into_iter().map(|user| (user.name.clone(), user)).collect();
     let tap = Tap::start(attack::connect(&nats_url, &users[sources::TAP]).await?, region.as_str()).await?;
     cluster.launch().await?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
 
 mod command_line;
+mod development_cluster;
 mod factory_line;
 mod garbage;
 mod nats_confinement;
