@@ -6,7 +6,7 @@
 //! - A heartbeat is sealed once and sent as those bytes until a verdict on it verifies (rule 2). `acked` is therefore
 //!   always the sequence before it.
 
-use super::backoff::below;
+use super::backoff::{below, full_jitter};
 use super::core::{Core, World};
 use super::directive::{self, Consequence};
 use super::effects::{AgentEvent, RequestId, TransmitKind};
@@ -19,6 +19,9 @@ use events::envelope::{HeartbeatStatus, SessionKeys, VerdictBody};
 use events::ids::{Epoch, LogIndex, Sequence};
 use events::vocabulary::heartbeat::{HeartbeatBody, condition};
 use events::vocabulary::rejection::RejectionReason;
+
+/// An epoch that lived for so many heartbeats did not die young.
+const MATURE_HEARTBEATS: Sequence = 32;
 
 pub(super) struct Beating {
     epoch: Epoch,
@@ -76,7 +79,7 @@ impl Beating {
     pub fn handle_timeout(mut self: Box<Self>, core: &mut Core, world: &mut World<'_>) -> Phase {
         if let Some(heartbeat) = &mut self.awaited {
             if heartbeat.exchange.is_exhausted(world.now, &core.settings) {
-                return start_over(Purpose::Resume, "a heartbeat stays unanswered", core, world);
+                return self.leave(Purpose::Resume, "a heartbeat stays unanswered", core, world);
             }
             core.transmit(&mut heartbeat.exchange, world);
             return Phase::Beating(self);
@@ -85,7 +88,7 @@ impl Beating {
             return Phase::Beating(self);
         }
         let Some(sequence) = self.sequence.checked_add(1) else {
-            return start_over(Purpose::Resume, "the epoch's sequences are used up", core, world);
+            return self.leave(Purpose::Resume, "the epoch's sequences are used up", core, world);
         };
         self.sequence = sequence;
         self.awaited = Some(self.seal(core, world));
@@ -150,7 +153,7 @@ impl Beating {
         self.stale_hints = 0;
         if verdict.status == HeartbeatStatus::EpochStale {
             core.raise_time_floor(verdict.stamp, world.now);
-            return start_over(Purpose::Resume, "the epoch was superseded", core, world);
+            return self.leave(Purpose::Resume, "the epoch was superseded", core, world);
         }
         core.events.push_back(AgentEvent::Acknowledged {
             epoch: self.epoch,
@@ -178,17 +181,36 @@ impl Beating {
         let consequence = verdict.directive.as_ref().map(|found| directive::obey(found, verdict.stamp, core));
         match consequence {
             Some(Consequence::Rekey) => {
-                start_over(Purpose::Rekey, "a directive demands a new key", core, world)
+                self.leave(Purpose::Rekey, "a directive demands a new key", core, world)
             }
             Some(Consequence::None) | None
                 if lease > 0 && lease != core.saved.lease && lease != core.lease_asked =>
             {
                 // The token comes with the answer to a resume; asked for once per lease, whatever the answer says.
                 core.lease_asked = lease;
-                start_over(Purpose::Resume, "a new license token waits", core, world)
+                self.leave(Purpose::Resume, "a new license token waits", core, world)
             }
             Some(Consequence::None) | None => Phase::Beating(self),
         }
+    }
+
+    /// Leaves this epoch for a new one. Epochs that die young one after the other have another holder of the secret
+    /// behind them, or a cluster in trouble: neither is helped, nor flash spared, by superseding each other at full speed.
+    fn leave(
+        self: Box<Self>,
+        purpose: Purpose,
+        why: &'static str,
+        core: &mut Core,
+        world: &mut World<'_>,
+    ) -> Phase {
+        let died_young = self.sequence < MATURE_HEARTBEATS;
+        core.young_deaths = if died_young { core.young_deaths.saturating_add(1) } else { 0 };
+        let delay = match core.young_deaths {
+            0 | 1 => 0,
+            deaths => full_jitter(&core.settings, deaths, world.rng),
+        };
+        core.events.push_back(AgentEvent::StartedOver { why });
+        Phase::Hello(Hello::start(purpose, core, delay, world))
     }
 
     /// An unsealed refusal decides nothing. A few that hint at a dead epoch make the agent ask the cluster itself.
@@ -205,7 +227,7 @@ impl Beating {
         if self.stale_hints < core.settings.stale_hints_before_resume {
             return Phase::Beating(self);
         }
-        start_over(Purpose::Resume, "several hints that the epoch is dead", core, world)
+        self.leave(Purpose::Resume, "several hints that the epoch is dead", core, world)
     }
 }
 
@@ -224,11 +246,6 @@ fn hints_at_dead_epoch(reason: RejectionReason) -> bool {
         | RejectionReason::Unavailable
         | RejectionReason::NotLicensed => false,
     }
-}
-
-fn start_over(purpose: Purpose, why: &'static str, core: &mut Core, world: &mut World<'_>) -> Phase {
-    core.events.push_back(AgentEvent::StartedOver { why });
-    Phase::Hello(Hello::start(purpose, core, 0, world))
 }
 
 fn bounded(interval_millis: u32) -> u64 {

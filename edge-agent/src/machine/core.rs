@@ -38,6 +38,8 @@ pub(super) struct Core {
     pub rekey_due: Option<u64>,
     /// Whether a re-key was tried in this boot though there was no session at all.
     pub rekey_tried_blank: bool,
+    /// Epochs in a row that were left after a few heartbeats.
+    pub young_deaths: u32,
     /// Heartbeats sealed in this boot, over all its epochs.
     pub heartbeats: u32,
     /// The lease whose token was asked for by a resume in this boot.
@@ -69,6 +71,7 @@ impl Core {
             resume_refusals: 0,
             rekey_due: None,
             rekey_tried_blank: false,
+            young_deaths: 0,
             heartbeats: 0,
             lease_asked: 0,
             events: VecDeque::new(),

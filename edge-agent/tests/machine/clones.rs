@@ -39,6 +39,22 @@ fn two_terminals_from_one_state_that_boot_at_one_instant_are_found_out() {
 }
 
 #[test]
+fn two_holders_of_one_secret_do_not_supersede_each_other_at_full_speed() {
+    let mut sim = Sim::new(60);
+    sim.settings.backoff_max = 300_000;
+    sim.cluster.interval_millis = 1_000;
+    let honest = sim.add_beating_terminal();
+    let copy = sim.terminals[honest].copy();
+    let copy = sim.add(copy);
+    sim.boot(copy);
+    sim.run_for(3_600_000);
+    let device = sim.cluster.device(sim.terminals[honest].device);
+    assert!(device.cloned);
+    let epochs = device.sessions.len();
+    assert!((4..150).contains(&epochs), "{epochs} epochs in an hour");
+}
+
+#[test]
 fn a_copy_that_never_runs_harms_nobody() {
     let mut sim = Sim::new(58);
     let honest = sim.add_beating_terminal();
