@@ -61,6 +61,8 @@ pub enum BusError {
     Connect { servers: String, why: String },
     #[error("cannot read {path}: {why}")]
     Credentials { path: String, why: String },
+    #[error("the bus has no connection")]
+    Disconnected,
     #[error("the bus is closed")]
     Closed,
 }
@@ -74,7 +76,8 @@ pub trait Bus: Send + Sync + 'static {
         group: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, BusError>>;
 
-    /// Sends all of `burst` in order and leaves it empty; waits while the connection is saturated.
+    /// Sends all of `burst` in order and leaves it empty; waits while the connection is saturated, and refuses while
+    /// there is none.
     fn publish<'a>(&'a self, burst: &'a mut Vec<Outgoing>) -> BoxFuture<'a, Result<(), BusError>>;
 
     fn health(&self) -> watch::Receiver<BusHealth>;

@@ -5,6 +5,7 @@
 
 use super::{Bus, BusError, BusHealth, Message, Outgoing, Subscription};
 use crate::config::{NatsConfig, NatsLogin};
+use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerInfo, Subscriber};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
@@ -95,6 +96,10 @@ impl Bus for NatsBus {
 
     fn publish<'a>(&'a self, burst: &'a mut Vec<Outgoing>) -> BoxFuture<'a, Result<(), BusError>> {
         async move {
+            if self.client.connection_state() != State::Connected {
+                burst.clear();
+                return Err(BusError::Disconnected);
+            }
             for outgoing in burst.drain(..) {
                 let published = self.client.publish(outgoing.subject, outgoing.payload).await;
                 published.map_err(|_| BusError::Closed)?;

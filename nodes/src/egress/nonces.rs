@@ -19,7 +19,8 @@ impl Nonces {
         Nonces { entropy, bytes: [0; FETCHED * NONCE_BYTES], left: 0 }
     }
 
-    pub fn next(&mut self) -> [u8; NONCE_BYTES] {
+    /// Draws one.
+    pub fn draw(&mut self) -> [u8; NONCE_BYTES] {
         if self.left == 0 {
             self.entropy.fill(&mut self.bytes);
             self.left = FETCHED;
@@ -39,7 +40,7 @@ mod tests {
     #[test]
     fn rule_11_no_nonce_is_given_twice() {
         let mut nonces = Nonces::new(Arc::new(OsEntropy));
-        let given: BTreeSet<_> = (0..10_000).map(|_| nonces.next()).collect();
+        let given: BTreeSet<_> = (0..10_000).map(|_| nonces.draw()).collect();
         assert_eq!(given.len(), 10_000);
     }
 }

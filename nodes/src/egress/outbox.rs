@@ -4,11 +4,16 @@ use crate::bus::subject::ReplyInbox;
 use crate::bus::{Bus, Outgoing};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Bursts that wait for a saturated connection; whoever has another one waits too.
 const BURSTS_MAX: usize = 64;
+
+/// An answer that the bus does not take within this time is late anyway.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(2);
 
 /// A handle for sending; clones share it. The writing task ends when the last is gone.
 #[derive(Clone)]
@@ -38,9 +43,11 @@ impl Outbox {
 async fn write(bus: Arc<dyn Bus>, mut bursts: mpsc::Receiver<Vec<Outgoing>>) {
     while let Some(mut burst) = bursts.recv().await {
         let size = burst.len();
-        if let Err(error) = bus.publish(&mut burst).await {
-            // Unanswered terminals ask again; their answers are kept by the fold.
-            tracing::warn!(%error, answers = size, "answers could not be sent");
+        // Unanswered terminals ask again; their answers are kept by the fold.
+        match timeout(PUBLISH_WITHIN, bus.publish(&mut burst)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, answers = size, "answers could not be sent"),
+            Err(_) => tracing::warn!(answers = size, "the bus takes no answers"),
         }
     }
 }

@@ -53,6 +53,12 @@ struct Headed {
     session: Option<Arc<Session>>,
 }
 
+/// What opening gave. Neither is boxed: forged heartbeats must not cost an allocation each.
+enum Opening {
+    Opened(Opened),
+    Unopened(Unopened),
+}
+
 /// A heartbeat that does not open.
 struct Unopened {
     received: Received,
@@ -114,8 +120,8 @@ impl Heartbeats {
         let mut opened = Vec::with_capacity(headed.len());
         for headed in headed {
             match self.open(headed) {
-                Ok(heartbeat) => opened.push(heartbeat),
-                Err(unopened) => self.fail(unopened, expired, admitted),
+                Opening::Opened(heartbeat) => opened.push(heartbeat),
+                Opening::Unopened(unopened) => self.fail(unopened, expired, admitted),
             }
         }
         if !opened.is_empty() {
@@ -149,7 +155,7 @@ impl Heartbeats {
     }
 
     /// Opens under the session's key, or under a decoy, so that an unknown device and a bad tag cost the same.
-    fn open(&mut self, headed: Headed) -> Result<Opened, Unopened> {
+    fn open(&mut self, headed: Headed) -> Opening {
         let Headed { received, header, session } = headed;
         let span = received.trace.as_ref().map(|trace| trace.admission());
         let _entered = span.as_ref().map(tracing::Span::enter);
@@ -157,12 +163,12 @@ impl Heartbeats {
         let reason = match (keys.open_heartbeat(&received.payload), session) {
             (Ok((header, body)), Some(session)) => {
                 self.sessions.prove(&session);
-                return Ok(Opened::new(session, &header, body, received));
+                return Opening::Opened(Opened::new(session, &header, body, received));
             }
             (Ok(_), None) => RejectionReason::NotAuthentic,
             (Err(error), _) => error.reason(),
         };
-        Err(Unopened { received, reason, seen: header.seen })
+        Opening::Unopened(Unopened { received, reason, seen: header.seen })
     }
 
     /// A failure counts only if it is judged at or past what the sender has seen (protocol.md rule 9).
@@ -273,7 +279,7 @@ impl Heartbeats {
         }
         self.desk.counters.retries.add(1);
         self.desk.counters.verdicts.add(1);
-        admitted.answers.push(heartbeat.answer(self.nonces.next(), verdict));
+        admitted.answers.push(heartbeat.answer(self.nonces.draw(), verdict));
     }
 }
 

@@ -167,8 +167,8 @@ impl Intake {
         let Admitted { mut answers, waiting } = admitted;
         for (received, until) in waiting {
             match self.parked.park(received, until) {
-                Ok(()) => self.desk.counters.parked.add(1),
-                Err(received) => answers.extend(self.desk.refuse(received.refused(without_place(until)))),
+                None => self.desk.counters.parked.add(1),
+                Some(received) => answers.extend(self.desk.refuse(received.refused(without_place(until)))),
             }
         }
         self.desk.outbox.send(answers).await;

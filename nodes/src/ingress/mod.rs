@@ -77,9 +77,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Refused activations that this node remembers, so that each counts as one guess.
 const TRANSCRIPTS_KEPT: usize = 8_192;
+
+/// Each step of an orderly end takes at most so long: longer than a proposal may.
+const STEP_WITHIN: Duration = Duration::from_secs(8);
 
 /// What ingress stands on.
 pub struct IngressDeps {
@@ -206,37 +210,44 @@ impl IngressHandle {
     }
 
     /// A reader of the counters that outlives this handle's borrow.
-    #[must_use]
     pub fn counters_reader(&self) -> impl Fn() -> IngressCounters + Send + Sync + 'static {
         let desk = Arc::downgrade(&self.desk);
         move || desk.upgrade().map(|desk| desk.read_counters()).unwrap_or_default()
     }
 
-    /// Leaves the queue group, answers everybody who was taken, and ends.
+    /// Leaves the queue group, answers everybody who was taken, and ends; within bounds even if bus or log hang.
     pub async fn drain(self) {
         self.stop.send_replace(true);
         let IngressHandle { desk, intake, window, batcher, outbox, stop: _stop } = self;
         for task in [intake, window] {
-            ended(task.await);
+            ended(task).await;
         }
         // Activations on the P-384 threads still go into a batch; grants come back to those threads.
         idle(&desk).await;
         desk.batcher.close();
-        ended(batcher.await);
+        ended(batcher).await;
         idle(&desk).await;
         // The last handle of the outbox goes with the desk.
         drop(desk);
-        ended(outbox.await);
+        ended(outbox).await;
     }
 }
 
 async fn idle(desk: &Arc<Desk>) {
     let desk = Arc::clone(desk);
-    ended(tokio::task::spawn_blocking(move || desk.pool.wait_until_idle()).await);
+    let waiting = tokio::task::spawn_blocking(move || desk.pool.wait_until_idle(STEP_WITHIN));
+    if !waiting.await.unwrap_or(false) {
+        tracing::warn!("P-384 work of this node did not end in time");
+    }
 }
 
-fn ended(result: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "a task of ingress did not end in order");
+async fn ended(mut task: JoinHandle<()>) {
+    match timeout(STEP_WITHIN, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a task of ingress did not end in order"),
+        Err(_) => {
+            task.abort();
+            tracing::warn!("a task of ingress did not end in time");
+        }
     }
 }

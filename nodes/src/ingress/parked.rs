@@ -21,6 +21,15 @@ pub enum Until {
     CaughtUp,
 }
 
+impl Until {
+    fn is_over(self, progress: &impl Progress) -> bool {
+        match self {
+            Until::Applied(index) => progress.applied() >= index,
+            Until::CaughtUp => false,
+        }
+    }
+}
+
 /// How far this node is.
 pub trait Progress {
     fn applied(&self) -> LogIndex;
@@ -57,14 +66,15 @@ impl ParkingLot {
     }
 
     /// Lets a message wait; gives it back if its source has too many waiting already.
-    pub fn park(&mut self, received: Received, until: Until) -> Result<(), Received> {
+    #[must_use]
+    pub fn park(&mut self, received: Received, until: Until) -> Option<Received> {
         let waiting = self.per_source.get(received.source()).copied().unwrap_or(0);
         if waiting >= self.per_source_max || self.parked.len() >= PARKED_MAX {
-            return Err(received);
+            return Some(received);
         }
         self.per_source.insert(received.source().into(), waiting + 1);
         self.parked.push(Parked { received, until });
-        Ok(())
+        None
     }
 
     /// Milliseconds until the next one waited long enough, if anybody waits.
@@ -79,10 +89,8 @@ impl ParkingLot {
     pub fn leave(&mut self, progress: &impl Progress, now: u64) -> Leaving {
         let mut leaving = Leaving::default();
         for Parked { received, until } in std::mem::take(&mut self.parked) {
-            let is_over = match until {
-                Until::Applied(index) => progress.applied() >= index,
-                Until::CaughtUp => progress.has_caught_up(received.arrived_millis),
-            };
+            // A node that caught up knows better than a sender that claims more than there is.
+            let is_over = until.is_over(progress) || progress.has_caught_up(received.arrived_millis);
             if is_over {
                 leaving.ready.push(received);
             } else if received.arrived_millis + WAIT_MILLIS_MAX <= now {
@@ -143,14 +151,14 @@ mod tests {
     #[test]
     fn rule_9_who_waits_goes_on_once_the_node_caught_up() {
         let mut lot = ParkingLot::new(8);
-        lot.park(a_message("a", 0), Until::Applied(10)).unwrap();
-        lot.park(a_message("a", 5), Until::CaughtUp).unwrap();
-        lot.park(a_message("a", 0), Until::Applied(20)).unwrap();
+        assert!(lot.park(a_message("a", 9), Until::Applied(10)).is_none());
+        assert!(lot.park(a_message("a", 5), Until::CaughtUp).is_none());
+        assert!(lot.park(a_message("a", 9), Until::Applied(20)).is_none());
         assert!(lot.leave(&At(9, 5), 10).ready.is_empty());
-        assert_eq!(lot.leave(&At(10, 5), 10).ready.len(), 1);
-        assert_eq!(lot.leave(&At(10, 6), 10).ready.len(), 1);
-        assert_eq!(lot.due_in_millis(400), Some(WAIT_MILLIS_MAX - 400));
-        let leaving = lot.leave(&At(10, 6), WAIT_MILLIS_MAX);
+        assert_eq!(lot.leave(&At(10, 5), 10).ready.len(), 1, "its index is applied");
+        assert_eq!(lot.leave(&At(10, 6), 10).ready.len(), 1, "the node caught up with its arrival");
+        assert_eq!(lot.due_in_millis(400), Some(9 + WAIT_MILLIS_MAX - 400));
+        let leaving = lot.leave(&At(10, 6), 9 + WAIT_MILLIS_MAX);
         assert_eq!((leaving.ready.len(), leaving.expired.len()), (0, 1));
         assert!(lot.parked.is_empty() && lot.per_source.is_empty());
     }
@@ -158,7 +166,8 @@ mod tests {
     #[test]
     fn rule_9_parking_is_bounded_per_source() {
         let mut lot = ParkingLot::new(2);
-        let park = |lot: &mut ParkingLot, source| lot.park(a_message(source, 0), Until::Applied(10)).is_ok();
+        let park =
+            |lot: &mut ParkingLot, source| lot.park(a_message(source, 0), Until::Applied(10)).is_none();
         assert_eq!((0..10).filter(|_| park(&mut lot, "greedy")).count(), 2);
         assert!(park(&mut lot, "modest"));
         lot.leave(&At(10, 0), 0);

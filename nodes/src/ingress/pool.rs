@@ -1,13 +1,14 @@
 //! The threads on which P-384 runs, and nothing else does: heartbeats never wait for it (protocol.md rule 15).
 //!
-//! Invariants: at most `threads` operations at one time; at most `waiting_max` wait; who finds no place is told so
-//! at once.
+//! Invariants: at most `threads` operations at one time; at most `waiting_max` of each kind wait; who finds no place is
+//! told so at once; what was granted is answered before anything new is opened.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -15,6 +16,15 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the P-384 pool has no place left")]
 pub struct PoolFull;
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// To answer what the log has taken.
+    Answer,
+    /// To open what is new.
+    Open,
+}
 
 /// A bounded pool of own threads.
 pub struct Pool {
@@ -31,28 +41,60 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    jobs: VecDeque<Job>,
-    reserved: usize,
+    answers: Line,
+    opens: Line,
     running: usize,
     closed: bool,
 }
 
+#[derive(Default)]
+struct Line {
+    jobs: VecDeque<Job>,
+    reserved: usize,
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        self.jobs.len() + self.reserved
+    }
+}
+
+impl Waiting {
+    fn line(&mut self, work: Work) -> &mut Line {
+        match work {
+            Work::Answer => &mut self.answers,
+            Work::Open => &mut self.opens,
+        }
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        self.answers.jobs.pop_front().or_else(|| self.opens.jobs.pop_front())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running + self.answers.len() + self.opens.len() == 0
+    }
+}
+
 /// A place for one job; given back if it is dropped without one.
 #[must_use]
-pub struct Place<'a>(&'a Shared);
+pub struct Place<'a> {
+    shared: &'a Shared,
+    work: Work,
+}
 
 impl Place<'_> {
     pub fn submit(self, job: impl FnOnce() + Send + 'static) {
         // Dropping the place wakes a thread.
-        self.0.waiting.lock().jobs.push_back(Box::new(job));
+        self.shared.waiting.lock().line(self.work).jobs.push_back(Box::new(job));
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.lock().reserved -= 1;
+        self.shared.waiting.lock().line(self.work).reserved -= 1;
         // A pool that closes waits for the places that were given.
-        self.0.changed.notify_all();
+        self.shared.changed.notify_all();
     }
 }
 
@@ -70,13 +112,13 @@ impl Pool {
     }
 
     /// Asks for a place before a job is made: one that found none would be gone with all it holds.
-    pub fn reserve(&self) -> Result<Place<'_>, PoolFull> {
+    pub fn reserve(&self, work: Work) -> Result<Place<'_>, PoolFull> {
         let mut waiting = self.shared.waiting.lock();
-        if waiting.closed || waiting.jobs.len() + waiting.reserved >= self.shared.waiting_max {
+        if waiting.closed || waiting.line(work).len() >= self.shared.waiting_max {
             return Err(PoolFull);
         }
-        waiting.reserved += 1;
-        Ok(Place(&self.shared))
+        waiting.line(work).reserved += 1;
+        Ok(Place { shared: &self.shared, work })
     }
 
     /// Jobs that were begun since the node started.
@@ -85,12 +127,17 @@ impl Pool {
         self.shared.started.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing runs, waits or holds a place. Blocks: not for an async task.
-    pub fn wait_until_idle(&self) {
+    /// Waits until nothing runs, waits or holds a place, but not longer than `within`; whether it came to that.
+    /// Blocks: not for an async task.
+    pub fn wait_until_idle(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
         let mut waiting = self.shared.waiting.lock();
-        while waiting.running + waiting.reserved + waiting.jobs.len() > 0 {
-            self.shared.changed.wait(&mut waiting);
+        while !waiting.is_idle() {
+            if self.shared.changed.wait_until(&mut waiting, deadline).timed_out() {
+                return waiting.is_idle();
+            }
         }
+        true
     }
 
     /// Takes no more jobs; those that wait are still done.
@@ -116,7 +163,7 @@ impl Drop for Pool {
 fn spawn(number: usize, shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let thread = std::thread::Builder::new().name(format!("p384-{number}"));
-    match thread.spawn(move || work(&shared)) {
+    match thread.spawn(move || work_on(&shared)) {
         Ok(handle) => Some(handle),
         Err(error) => {
             tracing::error!(%error, number, "cannot start a thread for P-384");
@@ -125,7 +172,7 @@ fn spawn(number: usize, shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     }
 }
 
-fn work(shared: &Shared) {
+fn work_on(shared: &Shared) {
     while let Some(job) = next_job(shared) {
         shared.started.fetch_add(1, Ordering::Relaxed);
         // One job's panic must cost one answer, not the thread.
@@ -140,11 +187,11 @@ fn work(shared: &Shared) {
 fn next_job(shared: &Shared) -> Option<Job> {
     let mut waiting = shared.waiting.lock();
     loop {
-        if let Some(job) = waiting.jobs.pop_front() {
+        if let Some(job) = waiting.next() {
             waiting.running += 1;
             return Some(job);
         }
-        if waiting.closed && waiting.reserved == 0 {
+        if waiting.closed && waiting.answers.reserved + waiting.opens.reserved == 0 {
             return None;
         }
         shared.changed.wait(&mut waiting);
@@ -161,7 +208,7 @@ mod tests {
         let pool = Pool::new(1, 2);
         let (release, gate) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
-        pool.reserve().unwrap().submit(move || {
+        pool.reserve(Work::Open).unwrap().submit(move || {
             begun.send(()).unwrap();
             gate.recv().unwrap();
         });
@@ -169,9 +216,9 @@ mod tests {
         let (done, finished) = mpsc::channel();
         for number in 0..2 {
             let done = done.clone();
-            pool.reserve().unwrap().submit(move || done.send(number).unwrap());
+            pool.reserve(Work::Open).unwrap().submit(move || done.send(number).unwrap());
         }
-        assert!(pool.reserve().is_err());
+        assert!(pool.reserve(Work::Open).is_err());
         release.send(()).unwrap();
         assert_eq!((finished.recv().unwrap(), finished.recv().unwrap()), (0, 1));
     }
@@ -179,18 +226,43 @@ mod tests {
     #[test]
     fn a_place_that_is_not_used_is_given_back() {
         let pool = Pool::new(1, 1);
-        drop(pool.reserve().unwrap());
-        let place = pool.reserve().unwrap();
-        assert!(pool.reserve().is_err(), "a reserved place is taken");
+        drop(pool.reserve(Work::Open).unwrap());
+        let place = pool.reserve(Work::Open).unwrap();
+        assert!(pool.reserve(Work::Open).is_err(), "a reserved place is taken");
         drop(place);
+    }
+
+    #[test]
+    fn what_was_granted_is_answered_before_anything_new_is_opened() {
+        let pool = Pool::new(1, 2);
+        let (release, gate) = mpsc::channel::<()>();
+        let (done, finished) = mpsc::channel();
+        pool.reserve(Work::Open).unwrap().submit(move || gate.recv().unwrap());
+        for work in [Work::Open, Work::Answer] {
+            let done = done.clone();
+            pool.reserve(work).unwrap().submit(move || done.send(work).unwrap());
+        }
+        release.send(()).unwrap();
+        assert_eq!(finished.recv().unwrap(), Work::Answer);
+        assert_eq!(finished.recv().unwrap(), Work::Open);
+    }
+
+    #[test]
+    fn waiting_for_the_end_has_an_end() {
+        let pool = Pool::new(1, 2);
+        let (release, gate) = mpsc::channel::<()>();
+        pool.reserve(Work::Open).unwrap().submit(move || gate.recv().unwrap());
+        assert!(!pool.wait_until_idle(Duration::from_millis(1)));
+        release.send(()).unwrap();
+        assert!(pool.wait_until_idle(Duration::from_secs(20)));
     }
 
     #[test]
     fn a_panic_costs_one_job_and_not_the_thread() {
         let pool = Pool::new(1, 2);
         let (done, finished) = mpsc::channel();
-        pool.reserve().unwrap().submit(|| panic!("a planted panic"));
-        pool.reserve().unwrap().submit(move || done.send(()).unwrap());
+        pool.reserve(Work::Open).unwrap().submit(|| panic!("a planted panic"));
+        pool.reserve(Work::Open).unwrap().submit(move || done.send(()).unwrap());
         finished.recv().unwrap();
         assert_eq!(pool.started(), 2);
     }
@@ -201,10 +273,10 @@ mod tests {
         let (done, finished) = mpsc::channel();
         for number in 0..8 {
             let done = done.clone();
-            pool.reserve().unwrap().submit(move || done.send(number).unwrap());
+            pool.reserve(Work::Open).unwrap().submit(move || done.send(number).unwrap());
         }
         pool.close();
-        assert!(pool.reserve().is_err());
+        assert!(pool.reserve(Work::Open).is_err());
         drop(pool);
         drop(done);
         assert_eq!(finished.iter().collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());

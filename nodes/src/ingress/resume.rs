@@ -14,6 +14,7 @@ use super::buckets::{Buckets, Rate};
 use super::desk::{Desk, SUITES_ALLOWED};
 use super::grant::grant_body;
 use super::parked::Until;
+use super::pool::Work;
 use super::queue::{Favour, Refused as NoPlace};
 use super::received::Received;
 use super::settle::{EventWaiter, Moment};
@@ -270,7 +271,7 @@ impl ResumeWaiter {
         if grant.license.is_none() {
             return Some(self.seal_grant(desk, stamp, &grant, None));
         }
-        let Ok(place) = desk.pool.reserve() else {
+        let Ok(place) = desk.pool.reserve(Work::Answer) else {
             return Some(self.seal_grant(desk, stamp, &grant, None));
         };
         let desk = Arc::clone(desk);

@@ -146,7 +146,7 @@ impl<'a> Sealing<'a> {
     fn heartbeat(&mut self, heartbeat: Opened, outcome: &HeartbeatOutcome) {
         if let Some(verdict) = verdict(self.moment.index, self.moment.stamp, outcome) {
             self.desk.counters.verdicts.add(1);
-            return self.burst.push(heartbeat.answer(self.nonces.next(), &verdict));
+            return self.burst.push(heartbeat.answer(self.nonces.draw(), &verdict));
         }
         match outcome.status {
             HeartbeatStatus::Again => self.again.push(heartbeat),

@@ -2,7 +2,7 @@
 
 use crate::terminal::digests;
 use crate::world::{World, answered, limits, reason, rng};
-use events::envelope::{ActivationBody, Answer, Ticket};
+use events::envelope::{ActivationBody, Answer, SuiteSet, Ticket, seal_activation};
 use events::keyring::TicketKey;
 use events::license::code::ActivationCode;
 use events::license::token;
@@ -218,6 +218,21 @@ async fn rule_25_other_hardware_is_refused_and_reported_by_component() {
         _ => None,
     });
     assert_eq!(named, Some(vec![ComponentKind::EmmcCid]));
+}
+
+#[tokio::test]
+async fn who_offers_no_suite_that_is_allowed_is_refused_inside_the_seal() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let code = world.sell_code();
+    let ticket = terminal.hello(&world).await;
+    let (key, pre_shared) = (terminal.seed.device_key(), terminal.seed.pre_shared_key());
+    let (nothing, body) = (SuiteSet::from_bits(0), terminal.activation_body(Some(code)));
+    let prepared =
+        seal_activation(&mut rng(), &key, &pre_shared, &world.public, nothing, &ticket, &body).unwrap();
+    let (_, answer) = terminal.ask_activation(&world, &prepared).await;
+    assert_eq!(answer, Answer::Refused(RejectionReason::Downgrade));
+    world.until_refused(&terminal.source, RejectionReason::Downgrade, 1).await;
 }
 
 #[tokio::test]

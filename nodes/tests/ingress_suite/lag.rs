@@ -91,6 +91,23 @@ async fn rule_9_who_claims_to_have_seen_too_much_is_told_unavailable_in_the_end(
 }
 
 #[tokio::test]
+async fn rule_7_who_remembers_a_log_that_is_no_more_is_served_once_the_node_is_sure() {
+    let mut world = World::new().await;
+    let (restored, other) = (world.burn(), world.burn());
+    let mut live = restored.activate(&mut world).await;
+    let mut others = other.activate(&mut world).await;
+    live.seen = 1_000_000;
+    let message = restored.seal_heartbeat(&mut live);
+    let mut inbox = world.send(0, UpKind::Heartbeat, &restored.source, &restored.name(), message.clone());
+    world.until_counted(0, |counters| counters.parked > 0).await;
+    // The clock must show that the next batch began after the message came.
+    world.clock.advance(1);
+    other.beat(&world, &mut others).await;
+    let verdict = restored.accept(&mut live, &message, &answered(&mut inbox).await);
+    assert_eq!(verdict.status, HeartbeatStatus::Committed);
+}
+
+#[tokio::test]
 async fn rule_9_parking_is_bounded_per_source() {
     let mut world = World::new().await;
     world.add_follower().await;

@@ -84,7 +84,7 @@ async fn throughput_of_heartbeats_through_one_ingress() {
     }
     let seconds = started.elapsed().as_secs_f64();
     let counters = world.nodes[0].ingress.counters();
-    println!(
+    eprintln!(
         "{answered} heartbeats in {seconds:.3} s: {:.0}/s in {} batches",
         answered as f64 / seconds,
         counters.batches

@@ -17,6 +17,7 @@ mod open;
 use super::Admitted;
 use super::desk::Desk;
 use super::grant::grant_body;
+use super::pool::Work;
 use super::queue::{Favour, Refused as NoPlace};
 use super::received::Received;
 use super::settle::{EventWaiter, Moment};
@@ -62,7 +63,7 @@ impl Activations {
     pub fn admit(&mut self, received: Received, expired: bool, admitted: &mut Admitted) {
         let Some(gated) = self.gates.pass(received, expired, admitted) else { return };
         // A closure that finds no place is gone with all it holds, so the place is asked for first.
-        let Ok(place) = self.desk.pool.reserve() else {
+        let Ok(place) = self.desk.pool.reserve(Work::Open) else {
             let refused = gated.received.refused(RejectionReason::Unavailable);
             return admitted.answers.extend(self.desk.refuse(refused));
         };
@@ -141,7 +142,7 @@ impl ActivationWaiter {
         match outcome {
             Outcome::Activated(grant) => {
                 desk.counters.activations.add(1);
-                let Ok(place) = desk.pool.reserve() else {
+                let Ok(place) = desk.pool.reserve(Work::Answer) else {
                     // The grant is kept: the same message again finds it.
                     return desk.refuse(self.received.refused(RejectionReason::Unavailable));
                 };
