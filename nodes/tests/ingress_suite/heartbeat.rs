@@ -111,6 +111,24 @@ async fn the_same_sequence_with_other_content_is_proposed_as_evidence() {
 }
 
 #[tokio::test]
+async fn who_holds_a_key_and_contradicts_himself_cannot_grow_the_log_without_end() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let before = world.events().len() + world.rows();
+    live.sequence += 1;
+    for number in 0..200 {
+        let body = HeartbeatBody { number, firmware: 7, ..HeartbeatBody::default() };
+        let message = terminal.seal_body(&live, &body);
+        world.ask(UpKind::Heartbeat, "holder", &terminal.name(), message).await;
+    }
+    let observed = |event: &Event| !matches!(event, Event::RejectionSummary(_));
+    let grown = world.events().iter().filter(|event| observed(event)).count() + world.rows() - before;
+    assert!(grown <= 64, "{grown} entries for 200 contradictions");
+}
+
+#[tokio::test]
 async fn a_heartbeat_that_says_something_new_is_an_event() {
     let mut world = World::new().await;
     let terminal = world.burn();
