@@ -80,9 +80,9 @@ pub(super) struct RaftFile {
 impl Default for RaftFile {
     fn default() -> Self {
         RaftFile {
-            heartbeat_ms: 100,
-            election_ms_min: 500,
-            election_ms_max: 1_000,
+            heartbeat_ms: 60,
+            election_ms_min: 200,
+            election_ms_max: 400,
             proposal_ms_max: 5_000,
             snapshot_entries: 5_000,
             keep_entries: 10_000,

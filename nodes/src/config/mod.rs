@@ -92,8 +92,9 @@ pub struct ApiConfig {
     pub token: Secret,
 }
 
-/// Timers of raft, in milliseconds. The defaults suit a LAN; across regions take an election timeout of at least
-/// ten round trips.
+/// Timers of raft, in milliseconds. Members wait `election_ms_max` after a leader's last word, and then a random time
+/// from `election_ms_min` to `election_ms_max`, before one of them asks for votes. The defaults suit a LAN: within a
+/// second of a leader's death there is another. Across regions take an election timeout of at least ten round trips.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RaftTimers {
     pub heartbeat_ms: u64,

@@ -131,7 +131,7 @@ fn human_list(devices: &[DeviceSummary]) -> String {
             device.flags.len().to_string(),
         ]);
     }
-    format!("{table}{} devices", devices.len())
+    format!("{table}{} device(s)", devices.len())
 }
 
 fn human_detail(detail: &DeviceDetail) -> String {
