@@ -94,8 +94,13 @@ impl<'a> Step<'a> {
         self.tell(slot, what);
     }
 
-    /// Gives the next lease of the device's license, if it holds one.
+    /// Gives the next lease of the device's license, if it holds one and passes muster. A lease counts offline and
+    /// cannot be called back, so that what is restricted gets no new one.
     pub(crate) fn lease(&mut self, slot: Slot) -> Option<LicenseGrant> {
+        match self.state.rows.get(slot)?.legitimacy {
+            Legitimacy::Provisioned | Legitimacy::Legitimate | Legitimacy::Suspect => {}
+            Legitimacy::Restricted | Legitimacy::Revoked | Legitimacy::Retired => return None,
+        }
         let at = self.state.records.get(slot)?.license?;
         let license = self.state.licenses.get_mut(at).filter(|l| l.state == LicenseState::Active)?;
         license.leases += 1;

@@ -245,6 +245,19 @@ fn a_suspended_license_gives_no_lease_until_the_device_is_reinstated() {
 }
 
 #[test]
+fn rule_20_a_restricted_device_gets_no_new_lease_until_it_is_reinstated() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.by_hand(OperationKind::Restrict, terminal.id, "stolen");
+    let event = terminal.resumption(&world);
+    assert!(matches!(world.tell(event), Outcome::Resumed(grant) if grant.license.is_none()));
+    assert_eq!(world.fold.licenses().next().unwrap().state, LicenseState::Active, "it stays the owner's");
+    world.by_hand(OperationKind::Reinstate, terminal.id, "found");
+    let event = terminal.resumption(&world);
+    assert!(matches!(world.tell(event), Outcome::Resumed(grant) if grant.license.is_some()));
+}
+
+#[test]
 fn notify_tells_people_and_is_done() {
     let mut world = World::new();
     let id = Terminal::burned(&mut world, 1).id;
