@@ -49,11 +49,6 @@ impl Api {
         Ok(Api { http, urls, token })
     }
 
-    #[must_use]
-    pub fn urls(&self) -> &[String] {
-        &self.urls
-    }
-
     /// Asks the nodes one after the other until one answers.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask_any(Method::GET, path, None::<&()>).await
@@ -64,17 +59,12 @@ impl Api {
         self.ask_any(Method::POST, path, Some(body)).await
     }
 
-    /// Asks every node the same, at once; answers stand in the order of [`Api::urls`].
+    /// Asks every node the same, at once; answers stand in the order of the context's URLs.
     pub async fn get_from_each<T: DeserializeOwned>(&self, path: &str) -> Vec<(String, Result<T>)> {
         let asks = self.urls.iter().map(|url| async move {
             (url.clone(), self.ask(url, Method::GET, path, None::<&()>).await.and_then(Answer::into_result))
         });
         futures::future::join_all(asks).await
-    }
-
-    /// Asks one node only.
-    pub async fn get_from<T: DeserializeOwned>(&self, url: &str, path: &str) -> Result<T> {
-        self.ask(url, Method::GET, path, None::<&()>).await.and_then(Answer::into_result)
     }
 
     async fn ask_any<B: Serialize + ?Sized, T: DeserializeOwned>(

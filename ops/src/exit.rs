@@ -17,16 +17,34 @@ pub const NOT_HELD: i32 = 5;
 pub struct Coded {
     pub code: i32,
     pub message: String,
+    /// The command's JSON answer says it already.
+    pub answered: bool,
 }
 
 /// An error with an exit code of its own.
 #[must_use]
 pub fn coded(code: i32, message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Coded { code, message: message.into() })
+    anyhow::Error::new(Coded { code, message: message.into(), answered: false })
+}
+
+/// As [`coded`], for what the command's JSON answer says already: programs get one document, not two.
+#[must_use]
+pub fn answered(code: i32, message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Coded { code, message: message.into(), answered: true })
 }
 
 /// The code that an error ends with: the first coded one in its chain.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> i32 {
-    error.chain().find_map(|cause| cause.downcast_ref::<Coded>()).map_or(FAILED, |coded| coded.code)
+    find(error).map_or(FAILED, |coded| coded.code)
+}
+
+/// Whether the command's JSON answer says it already.
+#[must_use]
+pub fn is_answered(error: &anyhow::Error) -> bool {
+    find(error).is_some_and(|coded| coded.answered)
+}
+
+fn find(error: &anyhow::Error) -> Option<&Coded> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }

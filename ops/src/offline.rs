@@ -78,12 +78,6 @@ impl Fold {
         self.apply(&entry).map(Some)
     }
 
-    /// Folds all entries through `until`.
-    pub fn run_to(&mut self, until: LogIndex) -> Result<()> {
-        while self.next_within(until)?.is_some() {}
-        Ok(())
-    }
-
     /// The state so far.
     pub fn projector(&mut self) -> &mut Projector {
         &mut self.projector

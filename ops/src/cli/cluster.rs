@@ -2,7 +2,7 @@
 
 use super::Global;
 use crate::cluster::{ClusterPlan, NatsAccess, NodePlan, init};
-use crate::exit::{UNREACHABLE, USAGE, coded};
+use crate::exit::{UNREACHABLE, USAGE, answered, coded};
 use crate::output::Table;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -177,13 +177,13 @@ async fn status(global: &Global) -> Result<()> {
             Err(error) => NodeStatus { url, status: None, error: Some(format!("{error:#}")) },
         })
         .collect();
-    let answered: Vec<&Status> = nodes.iter().filter_map(|node| node.status.as_ref()).collect();
-    let (leader, digests_equal) = (agreed_leader(&answered, nodes.len()), digests_agree(&answered));
-    let nobody = answered.is_empty();
+    let reached: Vec<&Status> = nodes.iter().filter_map(|node| node.status.as_ref()).collect();
+    let (leader, digests_equal) = (agreed_leader(&reached, nodes.len()), digests_agree(&reached));
+    let nobody = reached.is_empty();
     let said = ClusterStatus { leader, digests_equal, nodes };
     global.format().print(&said, human_status).context("printing the status")?;
     if nobody {
-        return Err(coded(UNREACHABLE, "no node answered; are they started (`muster node --config …`)?"));
+        return Err(answered(UNREACHABLE, "no node answered; are they started (`muster node --config …`)?"));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{Global, now};
 use crate::dev::{DevPlan, live, scene};
-use crate::exit::{NOT_HELD, USAGE, coded};
+use crate::exit::{NOT_HELD, USAGE, answered, coded};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub(crate) async fn run(global: &Global, arguments: DevArguments) -> Result<()> 
     if report.ok {
         Ok(())
     } else {
-        Err(coded(NOT_HELD, format!("the scene did not hold: {}", report.not_held.join("; "))))
+        Err(answered(NOT_HELD, format!("the scene did not hold: {}", report.not_held.join("; "))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Global;
 use super::terminal::{SLOT_BYTES, read_fingerprint};
-use crate::exit::{NOT_HELD, USAGE, coded};
+use crate::exit::{NOT_HELD, USAGE, answered, coded};
 use crate::fleet::{self, FleetConnection, FleetOptions, FleetReport, TerminalSpec};
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -111,7 +111,7 @@ pub(crate) async fn run(global: &Global, arguments: FleetArguments) -> Result<()
     global.format().print(&report, human)?;
     let counters = &report.counters;
     if counters.heartbeats_sent > 0 && counters.heartbeats_acknowledged == 0 {
-        return Err(coded(
+        return Err(answered(
             NOT_HELD,
             "no heartbeat was acknowledged; is the cluster up (`muster cluster status`)?",
         ));

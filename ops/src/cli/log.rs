@@ -1,7 +1,7 @@
 //! `muster log`: the log on a node's disk, read-only.
 
 use super::Global;
-use crate::exit::{NOT_HELD, coded};
+use crate::exit::{NOT_HELD, answered, coded};
 use crate::offline::{open_log, read_keyring};
 use crate::output::{Format, line};
 use anyhow::Result;
@@ -106,7 +106,7 @@ fn verify(global: &Global, arguments: LogArguments) -> Result<()> {
         fault: fault.clone(),
     };
     global.format().print(&said, human_verified)?;
-    fault.map_or(Ok(()), |why| Err(coded(NOT_HELD, why)))
+    fault.map_or(Ok(()), |why| Err(answered(NOT_HELD, why)))
 }
 
 enum Checked {

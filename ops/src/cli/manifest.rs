@@ -2,7 +2,7 @@
 
 use super::{Global, factory_dir};
 use crate::api::Api;
-use crate::exit::{REFUSED, coded};
+use crate::exit::{REFUSED, answered};
 use anyhow::Result;
 use clap::Subcommand;
 use events::identity::key::PublicKey;
@@ -35,7 +35,7 @@ pub(crate) async fn run(global: &Global, command: ManifestCommand) -> Result<()>
     global.format().print(&report, human)?;
     match report.refused.len() {
         0 => Ok(()),
-        refused => Err(coded(REFUSED, format!("{refused} units were refused; the others are imported"))),
+        refused => Err(answered(REFUSED, format!("{refused} units were refused; the others are imported"))),
     }
 }
 

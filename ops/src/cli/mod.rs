@@ -152,11 +152,11 @@ pub fn run() -> ExitCode {
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     let Err(error) = done else { return ExitCode::SUCCESS };
     let code = exit::code_of(&error);
-    if json {
-        let document = serde_json::json!({ "error": format!("{error:#}"), "exit_code": code });
-        let _ = crate::output::line(&document.to_string());
-    } else {
+    if !json {
         eprintln!("muster: {error:#}");
+    } else if !exit::is_answered(&error) {
+        let document = serde_json::json!({ "ok": false, "error": format!("{error:#}"), "exit_code": code });
+        let _ = crate::output::line(&document.to_string());
     }
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -3,7 +3,7 @@
 use super::terminal::TerminalArguments;
 use super::{Global, factory_dir, now};
 use crate::api::Api;
-use crate::exit::{NOT_HELD, coded};
+use crate::exit::{NOT_HELD, answered, coded};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::identity::certificate::CertifiedStation;
@@ -262,7 +262,7 @@ fn verify(global: &Global, arguments: &TerminalArguments) -> Result<()> {
             if mismatched.is_empty() { String::new() } else { format!("; {} differ", mismatched.join(", ")) };
         format!("unit {} of {} is {}: {result}{differ}", said.unit, said.station, said.device)
     })?;
-    if said.passes { Ok(()) } else { Err(coded(NOT_HELD, "the terminal's boot check will be restricted")) }
+    if said.passes { Ok(()) } else { Err(answered(NOT_HELD, "the terminal's boot check will be restricted")) }
 }
 
 #[derive(Serialize)]

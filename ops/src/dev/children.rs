@@ -112,22 +112,6 @@ impl Child {
         // SAFETY: a plain system call; the pid is ours and not yet reaped, so it names no other process.
         unsafe { libc::kill(self.process.id().cast_signed(), libc::SIGTERM) };
     }
-
-    /// Waits for a child that ends by itself.
-    pub async fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(status) =
-                self.process.try_wait().with_context(|| format!("waiting for {}", self.name))?
-            {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                bail!("{} did not end within {patience:?}; see {}", self.name, self.log());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
 }
 
 impl Drop for Child {
@@ -155,7 +139,11 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo why it failed >&2; exit 3"]);
         let mut child = spawn("doomed", command, &dir.path().join("log")).unwrap();
-        assert_eq!(child.wait(Duration::from_secs(10)).await.unwrap().code(), Some(3));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while child.still_running().is_ok() {
+            assert!(Instant::now() < deadline);
+            tokio::task::yield_now().await;
+        }
         let error = child.still_running().unwrap_err().to_string();
         assert!(error.contains("doomed") && error.contains("why it failed"), "{error}");
     }

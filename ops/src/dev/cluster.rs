@@ -31,7 +31,6 @@ pub struct DevCluster {
 
 struct DevNode {
     config: PathBuf,
-    url: String,
     log: PathBuf,
     /// None before its first start, and after it was killed or stopped.
     process: Option<Child>,
@@ -75,7 +74,6 @@ impl DevCluster {
         let nodes = cluster_plan.nodes.iter().zip(&files.node_configs).map(|(node, config)| {
             let known = DevNode {
                 config: config.clone(),
-                url: format!("https://{}:{}", node.host, node.api_port),
                 log: plan.dir.join(format!("node-{}.log", node.id)),
                 process: None,
             };
@@ -194,11 +192,6 @@ impl DevCluster {
             }
             tokio::time::sleep(POLL).await;
         }
-    }
-
-    /// The URL of a node's API.
-    pub fn url(&self, node: NodeId) -> Result<&str> {
-        Ok(&self.node(node)?.url)
     }
 
     fn node(&self, node: NodeId) -> Result<&DevNode> {

@@ -157,12 +157,6 @@ impl Stage {
         self.burned.terminals.iter().map(|terminal| terminal.device)
     }
 
-    /// A terminal of the lot.
-    pub fn terminal(&self, device: DeviceId) -> Result<&BurnedTerminal> {
-        let found = self.burned.terminals.iter().find(|terminal| terminal.device == device);
-        found.with_context(|| format!("{device} was not burned here"))
-    }
-
     /// Waits until every device passes muster.
     pub async fn wait_until_all_legitimate(&mut self, patience: Duration) -> Result<()> {
         use events::vocabulary::shared::Legitimacy;

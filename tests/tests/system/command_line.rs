@@ -116,3 +116,14 @@ fn a_second_cluster_is_never_laid_out_over_a_first() {
     assert!(ran.stderr.contains("already holds a cluster"), "{}", ran.stderr);
     assert_eq!(std::fs::read(dir.path().join("c/keyring.json")).unwrap(), keyring);
 }
+
+#[test]
+fn with_json_a_failure_too_is_one_document() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    // The status itself says that nobody answers; nothing needs to be said twice.
+    let ran = muster(dir.path(), &["cluster", "status", "--json", "--context", "c/context.json"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (3, 1), "{}", ran.stdout);
+    let status: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
+}
