@@ -3,7 +3,7 @@
 //! Binary ids print as a prefix and Crockford base32 (lower case): `dev_…`, `lic_…`. Names are lower-case tokens
 //! that are safe in a NATS subject.
 
-use crate::limits::{REGION_NAME_BYTES_MAX, SOURCE_NAME_BYTES_MAX};
+use crate::limits::{APP_NAME_BYTES_MAX, REGION_NAME_BYTES_MAX, SOURCE_NAME_BYTES_MAX};
 use data_encoding::{Encoding, Specification};
 use rkyv::{Archive, Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -218,6 +218,10 @@ name!(
 name!(
     /// A place with its own NATS cluster and at least one node.
     RegionName, REGION_NAME_BYTES_MAX
+);
+name!(
+    /// An app on a terminal that may ask its agent for the license token.
+    AppName, APP_NAME_BYTES_MAX
 );
 
 #[cfg(test)]

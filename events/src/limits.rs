@@ -1,6 +1,6 @@
 //! Every maximum in one place, with the relations between them checked at compile time.
 
-/// A message that a terminal may send, whole, in bytes. An activation is the largest (about 700).
+/// A message that a terminal may send, whole, in bytes. An activation is the largest: 507 with eight components.
 pub const MESSAGE_BYTES_MAX: usize = 2048;
 /// Events in one batch, routine heartbeats not counted.
 pub const BATCH_EVENTS_MAX: usize = 4096;
@@ -17,6 +17,8 @@ pub const SEGMENT_BYTES_TARGET: u64 = 64 * 1024 * 1024;
 
 /// A source's name: what a NATS connection is confined to.
 pub const SOURCE_NAME_BYTES_MAX: usize = 32;
+/// The name of an app on a terminal, as its agent's configuration lists it.
+pub const APP_NAME_BYTES_MAX: usize = 32;
 /// A region's name.
 pub const REGION_NAME_BYTES_MAX: usize = 32;
 
@@ -42,6 +44,9 @@ pub const PENDING_SUCCESSORS_MAX: usize = 4;
 pub const CONTENT_DIGESTS_MAX: usize = 8;
 /// Width of the sequence window (RFC 6479 style).
 pub const WINDOW_WIDTH: u32 = 64;
+/// So long after a re-key the cluster grants no further one that nothing demands, in milliseconds of log time. An agent
+/// waits an hour by its own clock; the difference is slack for what the first one was under way.
+pub const REKEY_REST_MILLIS: u64 = 45 * 60_000;
 /// How far ahead of what the cluster knows a re-key may claim its epoch (protocol.md rule 6).
 pub const EPOCH_CLAIM_JUMP_MAX: u32 = 1024;
 
@@ -63,5 +68,6 @@ const _: () = {
     assert!(LICENSE_TOKEN_BYTES_MAX < MESSAGE_BYTES_MAX);
     // Lengths that the formats hold in one and in two bytes.
     assert!(SKU_BYTES_MAX <= u8::MAX as usize && COMPONENT_VALUE_BYTES_MAX <= u16::MAX as usize);
+    assert!(APP_NAME_BYTES_MAX <= u8::MAX as usize);
     assert!(CONTENT_DIGESTS_MAX as u32 <= WINDOW_WIDTH);
 };

@@ -15,7 +15,7 @@ use events::identity::manifest::{EntryBody, ExportParams, Manifest, seal_entry};
 use events::identity::otp::{FuseSecret, OtpProfile, OtpRecord, SealParams};
 use events::ids::{ClusterId, LicenseId, LotId};
 use events::keyring::{HpkeSecretKey, Keyring};
-use events::license::{ActivationCode, Claims, KeyThumbprint, token};
+use events::license::{ActivationCode, Claims, KeyThumbprint, ProofStatement, token};
 use events::time::Timestamp;
 use events::vocabulary::shared::ComponentKind::{EmmcCid, MacAddress, SocSerial};
 use serde_json::{Value, json};
@@ -119,6 +119,7 @@ fn computed() -> Value {
         "otp_record": otp_records(),
         "activation_code": activation_code(),
         "license_token": license_token(),
+        "license_proof": license_proof(),
     })
 }
 
@@ -184,6 +185,18 @@ fn license_token() -> Value {
         "license_private_key": hex(LICENSE),
         "device_key_thumbprint": claims().confirmation.as_str(),
         "token": token::issue(&key(&LICENSE), &claims()).unwrap(),
+    })
+}
+
+fn license_proof() -> Value {
+    let (app, token) = ("player".parse().unwrap(), token::issue(&key(&LICENSE), &claims()).unwrap());
+    let at = Timestamp::from_millis(1_795_374_204_567);
+    let statement = ProofStatement { app: &app, nonce: [0x55; 32], at, token: &token };
+    json!({
+        "app": app,
+        "nonce": hex(statement.nonce),
+        "at": at,
+        "proof": hex(statement.sign(&seed().device_key()).as_bytes()),
     })
 }
 

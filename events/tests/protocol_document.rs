@@ -12,6 +12,7 @@ use events::envelope::{
 use events::identity::certificate::CERTIFICATE_BYTES;
 use events::identity::otp::{OtpProfile, RECORD_BYTES, SLOT_BYTES};
 use events::ids::DeviceId;
+use events::license::LicenseRefusal;
 use events::limits;
 use events::vocabulary::heartbeat::condition;
 use events::vocabulary::rejection::{RejectionReason, TamperReason};
@@ -72,6 +73,7 @@ the_document_names_every! {
     the_document_names_every_heartbeat_status: HeartbeatStatus,
     the_document_names_every_tamper_reason: TamperReason,
     the_document_names_every_otp_profile: OtpProfile,
+    the_document_names_every_refusal_to_an_app: LicenseRefusal,
 }
 
 #[test]
@@ -125,6 +127,7 @@ fn the_limits_of_the_document_are_those_of_the_code() {
         ("components", limits::COMPONENTS_MAX as u64),
         ("name of a source, bytes", limits::SOURCE_NAME_BYTES_MAX as u64),
         ("name of a region, bytes", limits::REGION_NAME_BYTES_MAX as u64),
+        ("name of an app, bytes", limits::APP_NAME_BYTES_MAX as u64),
         ("SKU, bytes", limits::SKU_BYTES_MAX as u64),
         ("manifest entries", limits::MANIFEST_ENTRIES_MAX as u64),
         ("ticket, milliseconds of log time", limits::TICKET_MILLIS_MAX),
@@ -148,7 +151,7 @@ fn the_document_lists_every_label_of_the_code_and_no_other() {
 #[test]
 fn the_document_places_every_rule_that_binds_an_agent() {
     let rules: Vec<_> = numbered("Rules").into_iter().map(|(rule, _)| rule).collect();
-    assert_eq!(rules, (1..=18).collect::<Vec<_>>());
+    assert_eq!(rules, (1..=18).chain([20]).collect::<Vec<_>>());
 }
 
 /// The byte strings `b"muster v1 …"` of a source, as they are written there.

@@ -199,6 +199,14 @@ def check_token():
     assert claims["cnf"] == {"jkt": thumbprint} and part["device_key_thumbprint"] == thumbprint
 
 
+def check_proof():
+    part, token = ALL["license_proof"], ALL["license_token"]["token"].encode()
+    app = part["app"].encode()
+    said = b"muster v1 license proof\0" + bytes([len(app)]) + app + unhex(part, "nonce")
+    said += struct.pack("<Q", part["at"]) + hashlib.sha384(token).digest()
+    check_signature(unhex(DEVICE, "public_key"), said, unhex(part, "proof"))
+
+
 def main():
     check_device()
     station, tamper_key = check_lot()
@@ -212,6 +220,7 @@ def main():
     check_manifest(station, tamper_key, digest)
     check_code()
     check_token()
+    check_proof()
     print("factory.json holds")
 
 
