@@ -84,10 +84,11 @@ impl SharedProjector {
     }
 
     /// Passes over an entry that carries no batch (a new term, a membership).
-    pub(crate) fn skip(&self, index: LogIndex) {
+    pub(crate) fn skip(&self, index: LogIndex) -> Result<(), ApplyError> {
         let mut fold = self.0.fold.write();
-        fold.skip(index);
+        fold.skip(index)?;
         self.note_digest(index, &mut fold);
+        Ok(())
     }
 
     /// Tells the waiters how far apply came.

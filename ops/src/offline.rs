@@ -105,14 +105,14 @@ impl Fold {
 
     fn apply(&mut self, entry: &HistoryEntry) -> Result<Folded> {
         let LogPosition { term, index } = entry.entry.at;
+        let at = || format!("{} at byte {}", entry.file.display(), entry.offset);
         let payload = match &entry.entry.body {
             EntryBody::Blank | EntryBody::Membership(_) => {
-                self.projector.skip(index);
+                self.projector.skip(index).with_context(at)?;
                 return Ok(Folded { index, term, batch: None });
             }
             EntryBody::Batch(payload) => payload,
         };
-        let at = || format!("{} at byte {}", entry.file.display(), entry.offset);
         let applied = self.projector.apply(index, payload).with_context(at)?;
         let (stamp, _) = split_stamp(payload).with_context(at)?;
         Ok(Folded { index, term, batch: Some((payload.slice(size_of_val(&stamp)..), applied.outcomes)) })

@@ -153,7 +153,7 @@ impl<'a> DeviceView<'a> {
         self.state.codes.get(license.code).map(|code| license_id(&code.digest))
     }
 
-    /// The highest directive that is not settled.
+    /// The lowest directive that is not settled.
     #[must_use]
     pub fn directive(&self) -> Option<DirectiveView> {
         self.record.directive()

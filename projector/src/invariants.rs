@@ -6,12 +6,12 @@ use crate::state::device::{DIRECTIVES_KEPT, Record, TRANSCRIPTS_KEPT};
 use crate::state::index::Index;
 use crate::state::license::Fate;
 use crate::state::row::{Row, marks};
-use crate::state::session::{FORKS_KEPT, SUPERSEDED_KEPT, Standing};
+use crate::state::session::{FORKS_KEPT, Link, SUPERSEDED_KEPT, Standing};
 use crate::view::{FlagSubject, LicenseState};
 use events::ids::Slot;
 use events::limits::PENDING_SUCCESSORS_MAX;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An invariant that does not hold, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,11 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
     let current = session.current.as_ref().map_or(0, |link| link.epoch);
     let superseded_below_current = session.superseded.iter().all(|old| old.link.epoch != current);
     let links_sound = session.all().map(Standing::link).all(|link| link.parent < link.epoch);
+    let evicted: BTreeMap<_, _> = session.evicted.iter().map(|e| (e.parent, e.ticket)).collect();
+    let older = |link: &Link| evicted.get(&link.parent).is_some_and(|&ticket| link.ticket < ticket);
+    let evicted_sound = evicted.len() == session.evicted.len()
+        && evicted.keys().all(|parent| *parent == 0 || numbers.contains(parent))
+        && !session.pending.iter().any(older);
     let windows = session.superseded.iter().map(|old| &old.window).chain([&row.window, &record.numbers]);
     let rules = [
         (row.epoch == current, "the row's epoch is the current one"),
@@ -77,6 +82,7 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
         (session.pending.len() <= PENDING_SUCCESSORS_MAX, "at most four successors are pending"),
         (session.superseded.len() <= SUPERSEDED_KEPT, "at most two superseded epochs are kept"),
         (session.forks.len() <= FORKS_KEPT, "at most four forks are kept"),
+        (evicted_sound, "what is pending is not older than what was evicted from its parent, which is kept"),
         (record.transcripts.len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
         (row.has(marks::FORKED) != session.forks.is_empty(), "the mark of a fork tells of forks"),
         (windows.into_iter().all(|window| window.is_sound()), "windows are sound"),
@@ -98,7 +104,8 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
     let owned = record.license.is_none() || license.is_some_and(|license| license.slot == slot);
     let active = license.is_some_and(|license| license.state == LicenseState::Active);
     let activated = row.legitimacy != Legitimacy::Legitimate || license.is_some();
-    let ascending = record.directives.windows(2).all(|pair| pair[0].id < pair[1].id);
+    let ascending = record.directives.windows(2).all(|pair| pair[0].view.id < pair[1].view.id);
+    let lowest_named = record.directives.first().is_none_or(|lowest| lowest.named != 0);
     let open = |id: events::vocabulary::shared::DirectiveId| {
         let at = state.index.operations.get(&(id.index, id.ordinal));
         at.is_some_and(|at| state.index.unsettled.contains(at))
@@ -115,7 +122,8 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
         (row.has(marks::LICENSED) == active, "the mark of a license tells of an active license"),
         (row.has(marks::DIRECTED) != record.directives.is_empty(), "the mark tells of directives"),
         (record.directives.len() <= DIRECTIVES_KEPT && ascending, "directives are few and ascend"),
-        (record.directives.iter().all(|directive| open(directive.id)), "a directive's order is open"),
+        (record.directives.iter().all(|directed| open(directed.view.id)), "a directive's order is open"),
+        (lowest_named, "verdicts name the lowest directive"),
         (source_known, "a row's source is known"),
     ];
     first_broken(&rules)

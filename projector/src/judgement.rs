@@ -7,9 +7,10 @@ use crate::state::row::{Heard, Row, marks};
 use crate::state::session::{Session, Standing, Superseded};
 use crate::state::window::Place;
 use events::ids::{CodeDigest, Epoch, Generation, Slot};
-use events::limits::EPOCH_CLAIM_JUMP_MAX;
+use events::limits::{EPOCH_CLAIM_JUMP_MAX, REKEY_REST_MILLIS};
+use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
-use events::vocabulary::shared::Legitimacy;
+use events::vocabulary::shared::{Legitimacy, OperationKind};
 
 /// What the header of an authentic heartbeat means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,25 @@ impl State {
             Some(Standing::Current(_)) => judge_current(self.generation, row, session, heard),
             Some(Standing::Superseded(old)) => judge_superseded(self.generation, old, session, heard),
         }
+    }
+
+    /// As [`State::judge_code`]; and a re-key that nothing demands is granted only a while after the last one. Two
+    /// holders of one seed could else take the session from each other by re-keys alone.
+    pub(crate) fn judge_root(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
+        self.judge_code(slot, code)?;
+        let Some(record) = self.records.get(slot).filter(|_| code.is_none()) else { return Ok(()) };
+        let rests = record.rekeyed_at > Timestamp::ZERO
+            && self.stamp < record.rekeyed_at.plus_millis(REKEY_REST_MILLIS);
+        if rests && !self.rekey_is_demanded(slot) { Err(RejectionReason::RateExceeded) } else { Ok(()) }
+    }
+
+    /// Whether somebody else than the device wants a fresh root: a directive that is not settled or was obeyed just
+    /// now, or a restore, which forgot epochs.
+    pub(crate) fn rekey_is_demanded(&self, slot: Slot) -> bool {
+        let Some(record) = self.records.get(slot) else { return false };
+        let restored = record.rekeyed_at > Timestamp::ZERO && record.rekeyed_in != self.generation;
+        let directed = record.directives.iter().any(|directed| directed.view.kind == OperationKind::Rekey);
+        restored || directed || self.stamp < record.rekey_demanded_until
     }
 
     /// Whether a device may activate with this code, or re-key without one. Every refused code gets the same answer

@@ -171,7 +171,7 @@ pub struct HeartbeatOutcome {
     pub status: HeartbeatStatus,
     pub legitimacy: Legitimacy,
     pub interval_millis: u32,
-    /// The highest directive that is not settled.
+    /// The lowest directive that is not settled.
     pub directive: Option<DirectiveView>,
     /// A new lease is due and was given.
     pub license: Option<Box<LicenseGrant>>,

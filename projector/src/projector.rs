@@ -7,6 +7,9 @@ use events::ids::{ClusterId, Generation, LogIndex};
 use events::time::Timestamp;
 
 /// What the log means, up to the last entry that was applied.
+///
+/// Invariant: every entry reaches it once, in order. The next index is the last one plus one; a snapshot restores the
+/// last one. An entry left out would be a state that no other node has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Projector {
     pub(crate) state: State,
@@ -17,6 +20,12 @@ pub struct Projector {
 pub enum ApplyError {
     #[error("entry {got} comes after entry {applied}, which is applied already")]
     OutOfOrder { applied: LogIndex, got: LogIndex },
+    #[error(
+        "entry {got} does not follow entry {applied}: what lies between is missing. Fold the whole log, or begin with \
+         a snapshot of entry {before}",
+        before = got - 1
+    )]
+    Gap { applied: LogIndex, got: LogIndex },
     #[error("entry {index}: {source}")]
     Entry { index: LogIndex, source: BatchError },
 }
@@ -32,9 +41,13 @@ impl Projector {
         crate::apply::entry(&mut self.state, index, payload)
     }
 
-    /// Passes an entry that carries no batch: blank, or a change of membership.
-    pub fn skip(&mut self, index: LogIndex) {
-        self.state.applied = self.state.applied.max(index);
+    /// Passes an entry that carries no batch: blank, or a change of membership. A log may begin with entry 0.
+    pub fn skip(&mut self, index: LogIndex) -> Result<(), ApplyError> {
+        if index > 0 || self.state.applied > 0 {
+            crate::apply::check_next(&self.state, index)?;
+        }
+        self.state.applied = index;
+        Ok(())
     }
 
     /// The index of the last entry.

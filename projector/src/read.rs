@@ -4,6 +4,7 @@ use crate::device_view::DeviceView;
 use crate::judgement::Judgement;
 use crate::projector::Projector;
 use crate::state::State;
+use crate::state::device::Record;
 use crate::state::factory::{Lot, Station};
 use crate::state::license::{Fate, code_of, license_id};
 use crate::state::row::Heard;
@@ -17,6 +18,7 @@ use events::ids::{
 };
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::FlagKind;
+use sha2::{Digest, Sha256};
 
 impl Projector {
     #[must_use]
@@ -55,6 +57,21 @@ impl Projector {
     /// Whether the device may activate with this code, or re-key without one.
     pub fn judge_code(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
         self.state.judge_code(slot, code)
+    }
+
+    /// Whether the device would be granted a root for this activation: its code holds, or its re-key is not one too
+    /// many. What was granted before is granted again.
+    pub fn judge_activation(
+        &self,
+        slot: Slot,
+        code: Option<&CodeDigest>,
+        transcript: &[u8],
+    ) -> Result<(), RejectionReason> {
+        let known = |record: &Record| record.transcripts.contains(&Sha256::digest(transcript).into());
+        match self.state.records.get(slot) {
+            Some(record) if known(record) => Ok(()),
+            Some(_) | None => self.state.judge_root(slot, code),
+        }
     }
 
     #[must_use]

@@ -66,13 +66,14 @@ impl Machine {
     ) -> Result<EncodedOutcomes, io::Error> {
         let mut encoded = EncodedOutcomes::default();
         match payload {
-            EntryPayload::Blank => self.projector.skip(log_id.index),
+            EntryPayload::Blank => self.projector.skip(log_id.index).map_err(io::Error::other)?,
             EntryPayload::Membership(membership) => {
-                self.projector.skip(log_id.index);
+                self.projector.skip(log_id.index).map_err(io::Error::other)?;
                 self.membership = StoredMembership::new(Some(log_id), membership);
             }
             EntryPayload::Normal(payload) => {
-                // An entry that this version cannot read must stop it: to pass it over would fork the state.
+                // An entry that this version cannot read, or one that does not follow the last, must stop it: to
+                // pass over anything would fork the state.
                 let outcomes = self.projector.apply(log_id.index, &payload.0).map_err(io::Error::other)?;
                 if wanted {
                     encoded.0 = Bytes::from(postcard::to_stdvec(&outcomes).map_err(io::Error::other)?);

@@ -31,8 +31,12 @@ impl Step<'_> {
         if let Err(reason) = self.check_ticket(event.ticket_generation, event.ticket_applied) {
             return Outcome::Refused(reason);
         }
-        if let Err(reason) = self.state.judge_code(slot, event.code.as_ref()) {
+        if let Err(reason) = self.state.judge_root(slot, event.code.as_ref()) {
             return Outcome::Refused(reason);
+        }
+        if !self.has_place(slot, event.ticket_applied) {
+            // The seal is still good: under a fresh ticket it finds its place.
+            return Outcome::Refused(RejectionReason::TicketRefused);
         }
         let next_epoch = self.state.rows.get(slot).map_or(0, |row| row.next_epoch);
         let expected = epoch_after(next_epoch, event.epoch_claimed);
@@ -67,7 +71,13 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn has_place(&self, slot: Slot, ticket: LogIndex) -> bool {
+        let session = self.state.records.get(slot).map(|record| &record.session);
+        session.is_some_and(|session| session.has_place(session.current_epoch(), ticket))
+    }
+
     fn activate(&mut self, slot: Slot, event: DeviceActivated, transcript: [u8; 32]) -> Outcome {
+        let demanded = event.code.is_some() || self.state.rekey_is_demanded(slot);
         let redeemed = event.code.and_then(|code| self.redeem(slot, &code));
         let happening = match redeemed {
             Some(license) => Happening::Activated { epoch: event.epoch, license },
@@ -82,10 +92,15 @@ impl Step<'_> {
             record.transcripts.remove(0);
         }
         record.transcripts.push(transcript);
+        if event.code.is_none() {
+            (record.rekeyed_at, record.rekeyed_in) = (self.now, self.state.generation);
+        }
         let link = Link {
             epoch: event.epoch,
-            parent: record.session.current.as_ref().map_or(0, |link| link.epoch),
+            parent: record.session.current_epoch(),
             branch: event.epoch,
+            root: if demanded { 0 } else { self.index },
+            ticket: event.ticket_applied,
             origin: Origin::Activation(transcript),
             server_nonce: event.server_nonce,
             resumption: event.resumption,

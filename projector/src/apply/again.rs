@@ -41,6 +41,6 @@ impl Step<'_> {
 
     /// Why an activation that left no trace was refused, as far as the state still tells.
     fn refusal_of(&self, slot: events::ids::Slot, code: Option<&events::ids::CodeDigest>) -> RejectionReason {
-        self.state.judge_code(slot, code).err().unwrap_or(RejectionReason::EpochStale)
+        self.state.judge_root(slot, code).err().unwrap_or(RejectionReason::EpochStale)
     }
 }

@@ -3,13 +3,15 @@
 use super::step::Step;
 use crate::judgement::Judgement;
 use crate::outcome::{HeartbeatStatus, Outcome};
+use crate::state::device::UNHEEDED_MAX;
 use crate::state::row::{Heard, marks};
 use crate::state::window::Place;
-use events::ids::Slot;
+use events::ids::{LogIndex, Slot};
 use events::vocabulary::HeartbeatObserved;
 use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::operation::Settlement;
 use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::DirectiveId;
 
 impl Step<'_> {
     pub(crate) fn heartbeat_observed(&mut self, event: &HeartbeatObserved) -> Outcome {
@@ -66,7 +68,8 @@ impl Step<'_> {
             self.count_heartbeat(slot, source);
         }
         self.tell_condition(slot, condition_before, event.body.condition);
-        self.settle_obeyed(slot, &event.body);
+        self.settle_obeyed(slot, event.body.obeyed);
+        self.count_unheeded(slot, event.seen);
         let mut outcome = self.answer(slot, HeartbeatStatus::Committed);
         if lease_is_due {
             outcome.license = self.lease(slot).map(Box::new);
@@ -106,13 +109,28 @@ impl Step<'_> {
         self.state.heartbeats += 1;
     }
 
-    /// A device obeys only directives above the highest that it obeyed, so one number settles all up to it.
-    fn settle_obeyed(&mut self, slot: Slot, body: &HeartbeatBody) {
+    /// What a device reports is what it obeyed. Anything lower is void: it obeys only higher ones from then on.
+    fn settle_obeyed(&mut self, slot: Slot, obeyed: DirectiveId) {
         let Some(record) = self.state.records.get(slot) else { return };
-        let obeyed: Vec<_> =
-            record.directives.iter().map(|directive| directive.id).filter(|id| *id <= body.obeyed).collect();
-        for id in obeyed {
-            self.settle(slot, id, Settlement::Obeyed);
+        let up_to: Vec<_> = record.directives.iter().map(|d| d.view.id).filter(|id| *id <= obeyed).collect();
+        for id in up_to {
+            let settlement = if id == obeyed { Settlement::Obeyed } else { Settlement::Expired };
+            self.settle(slot, id, settlement);
+        }
+    }
+
+    /// The device verified a verdict that named a directive and went on without obeying it: it cannot, and those
+    /// above it must not wait for ever. `seen` is of a heartbeat that reports nothing as high as that directive.
+    pub(crate) fn count_unheeded(&mut self, slot: Slot, seen: LogIndex) {
+        let Some(record) = self.state.records.get_mut(slot) else { return };
+        let Some(directed) = record.directives.first_mut() else { return };
+        if seen <= directed.named || seen >= self.index {
+            return;
+        }
+        directed.unheeded += 1;
+        let (id, unheeded) = (directed.view.id, directed.unheeded);
+        if unheeded == UNHEEDED_MAX {
+            self.settle(slot, id, Settlement::Refused);
         }
     }
 }

@@ -29,11 +29,19 @@ use events::ids::LogIndex;
 use events::vocabulary::Event;
 use step::Step;
 
+/// Whether `index` is the one that follows.
+pub(crate) fn check_next(state: &State, index: LogIndex) -> Result<(), ApplyError> {
+    let applied = state.applied;
+    match index.checked_sub(applied) {
+        Some(1) => Ok(()),
+        Some(0) | None => Err(ApplyError::OutOfOrder { applied, got: index }),
+        Some(_) => Err(ApplyError::Gap { applied, got: index }),
+    }
+}
+
 /// Applies one entry. After an error the state is as it was.
 pub(crate) fn entry(state: &mut State, index: LogIndex, payload: &[u8]) -> Result<Applied, ApplyError> {
-    if index <= state.applied {
-        return Err(ApplyError::OutOfOrder { applied: state.applied, got: index });
-    }
+    check_next(state, index)?;
     let unreadable = |source: BatchError| ApplyError::Entry { index, source };
     let (stamp, bytes) = split_stamp(payload).map_err(unreadable)?;
     let batch = access(bytes).map_err(unreadable)?;

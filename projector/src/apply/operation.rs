@@ -4,7 +4,7 @@ use super::step::Step;
 use crate::decide;
 use crate::effects::{Effect, Notice};
 use crate::outcome::{Decline, DirectiveView, Outcome};
-use crate::state::device::DIRECTIVES_KEPT;
+use crate::state::device::{DIRECTIVES_KEPT, Directed};
 use crate::state::row::marks;
 use crate::state::story::Happening;
 use crate::state::timers::Timer;
@@ -17,6 +17,9 @@ use events::vocabulary::{OperationOrdered, OperationSettled};
 
 /// What a person wrote is kept up to this length, in characters.
 const TEXT_CHARS_MAX: usize = 200;
+/// So long after a directive to re-key was obeyed a further re-key still counts as demanded, in milliseconds: power
+/// may fail before the new root is on flash.
+const REKEY_GRACE_MILLIS: u64 = 600_000;
 
 impl Step<'_> {
     /// One order per cause, kind and device; `ordinal` is its place in the batch and part of its name.
@@ -186,7 +189,8 @@ impl Step<'_> {
     /// Directives of these kinds are void: a newer order says the opposite.
     fn withdraw(&mut self, slot: Slot, kinds: fn(OperationKind) -> bool) {
         let Some(record) = self.state.records.get(slot) else { return };
-        let void: Vec<_> = record.directives.iter().filter(|d| kinds(d.kind)).map(|d| d.id).collect();
+        let void: Vec<_> =
+            record.directives.iter().map(|d| d.view).filter(|d| kinds(d.kind)).map(|d| d.id).collect();
         for id in void {
             self.settle(slot, id, Settlement::Expired);
         }
@@ -202,10 +206,11 @@ impl Step<'_> {
         let device = record.birth.device;
         if let Some(oldest) = record.directives.first().filter(|_| record.directives.len() == DIRECTIVES_KEPT)
         {
-            self.settle(slot, oldest.id, Settlement::Expired);
+            self.settle(slot, oldest.view.id, Settlement::Expired);
         }
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
-            record.directives.push(directive);
+            let named = if record.directives.is_empty() { self.index } else { 0 };
+            record.directives.push(Directed { view: directive, named, unheeded: 0 });
             row.set(marks::DIRECTED, true);
         }
         self.state.timers.set(directive.expires, Timer::DirectiveExpires, slot);
@@ -236,10 +241,17 @@ impl Step<'_> {
         }
     }
 
-    /// Closes an order and takes its directive back.
+    /// Closes an order and takes its directive back; from here on verdicts name the lowest of those that are left.
     pub(crate) fn settle(&mut self, slot: Slot, id: DirectiveId, settlement: Settlement) {
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
-            record.directives.retain(|directive| directive.id != id);
+            let rekey = |d: &Directed| d.view.id == id && d.view.kind == OperationKind::Rekey;
+            if settlement == Settlement::Obeyed && record.directives.iter().any(rekey) {
+                record.rekey_demanded_until = self.now.plus_millis(REKEY_GRACE_MILLIS);
+            }
+            record.directives.retain(|directed| directed.view.id != id);
+            if let Some(lowest) = record.directives.first_mut().filter(|lowest| lowest.named == 0) {
+                lowest.named = self.index;
+            }
             row.set(marks::DIRECTED, !record.directives.is_empty());
         }
         if let Some(at) = self.state.index.operations.get(&(id.index, id.ordinal)).copied() {

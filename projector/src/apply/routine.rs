@@ -7,7 +7,7 @@ use crate::state::row::{Row, marks};
 use crate::state::story::Happening;
 use crate::state::window::Place;
 use events::batch::HeartbeatRow;
-use events::ids::Slot;
+use events::ids::{LogIndex, Slot};
 use events::vocabulary::heartbeat::condition;
 
 impl Step<'_> {
@@ -26,6 +26,7 @@ impl Step<'_> {
         row.last_heard = self.now;
         let condition_before = std::mem::replace(&mut row.condition, heard.condition);
         let (source, lease_is_due) = (row.source, row.has(marks::LICENSED) && row.lease_due <= self.now);
+        let directed = row.has(marks::DIRECTED);
         if let Some(source) = self.state.sources.get_mut(source) {
             source.heartbeats += 1;
             source.last_heard = self.now;
@@ -33,6 +34,10 @@ impl Step<'_> {
         self.state.heartbeats += 1;
         if condition_before != heard.condition {
             self.tell_condition(heard.slot, condition_before, heard.condition);
+        }
+        if directed {
+            // What reports a directive as obeyed comes as an event while one is not settled.
+            self.count_unheeded(heard.slot, seen_of_row(self.index, heard.seen_low));
         }
         let mut outcome = self.answer(heard.slot, HeartbeatStatus::Committed);
         if lease_is_due {
@@ -69,6 +74,11 @@ impl Step<'_> {
 /// Only the low bits of the epoch travel; a device never has two epochs that share them.
 fn is_routine(row: &Row, heard: &HeartbeatRow) -> bool {
     row.epoch != 0 && row.epoch as u16 == heard.epoch_low && heard.sequence != 0 && !row.has(marks::FORKED)
+}
+
+/// The highest index up to this entry's that has these low bits: only they travel.
+fn seen_of_row(index: LogIndex, seen_low: u32) -> LogIndex {
+    index - u64::from((index as u32).wrapping_sub(seen_low))
 }
 
 /// A row carries too little to prove a clone: what contradicts is to be proposed again with everything it says.

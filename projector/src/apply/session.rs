@@ -18,8 +18,17 @@ pub(crate) const SUSPICION_MILLIS: u64 = 24 * 3_600_000;
 /// What the epoch that is resumed means for the grant.
 struct Resumption {
     branch: Epoch,
+    /// See [`Link::root`].
+    root: LogIndex,
     confirms: bool,
     forks: bool,
+}
+
+impl Resumption {
+    /// The first of a branch of its own.
+    fn apart(branch: Epoch, forks: bool) -> Self {
+        Resumption { branch, root: 0, confirms: false, forks }
+    }
 }
 
 impl Step<'_> {
@@ -52,7 +61,7 @@ impl Step<'_> {
         if resumption.forks {
             self.fork(slot, event.from_epoch);
         }
-        self.resume(slot, event, resumption.branch)
+        self.resume(slot, event, &resumption)
     }
 
     /// The answer to a resume that came before; none if it is new.
@@ -64,31 +73,37 @@ impl Step<'_> {
 
     /// A resume from a superseded epoch is a fork if its ticket was issued once the successor was confirmed; with an
     /// older ticket it is late or replayed. Across generations it is neither: a restore forgot what came between.
+    /// A pending epoch has no successors, so that those of one that is confirmed now always find a place.
     fn judge_resume(&self, slot: Slot, event: &SessionResumed) -> Result<Resumption, RejectionReason> {
         let record = self.state.records.get(slot).ok_or(RejectionReason::NotAuthentic)?;
         let standing = record.session.find(event.from_epoch).ok_or(RejectionReason::EpochStale)?;
-        let branch = standing.link().branch;
+        let Link { branch, root, .. } = *standing.link();
         match standing {
-            Standing::Current(_) => Ok(Resumption { branch, confirms: false, forks: false }),
-            Standing::Pending(_) => Ok(Resumption { branch, confirms: true, forks: false }),
+            Standing::Pending(_) => Ok(Resumption { branch, root, confirms: true, forks: false }),
+            _ if !record.session.has_place(event.from_epoch, event.ticket_applied) => {
+                Err(RejectionReason::EpochStale)
+            }
+            Standing::Current(_) => Ok(Resumption { branch, root, confirms: false, forks: false }),
             Standing::Superseded(old) if old.generation != self.state.generation => {
-                Ok(Resumption { branch: event.epoch, confirms: false, forks: false })
+                Ok(Resumption::apart(event.epoch, false))
             }
             Standing::Superseded(old) if event.ticket_applied >= old.at => {
-                Ok(Resumption { branch: event.epoch, confirms: false, forks: true })
+                Ok(Resumption::apart(event.epoch, true))
             }
             Standing::Superseded(_) => Err(RejectionReason::EpochStale),
         }
     }
 
-    fn resume(&mut self, slot: Slot, event: SessionResumed, branch: Epoch) -> Outcome {
+    fn resume(&mut self, slot: Slot, event: SessionResumed, resumption: &Resumption) -> Outcome {
         let lease = self.lease(slot).map_or(0, |lease| lease.lease);
         let source = self.source(&event.source);
         let happening = Happening::Resumed { from: event.from_epoch, epoch: event.epoch };
         let link = Link {
             epoch: event.epoch,
             parent: event.from_epoch,
-            branch,
+            branch: resumption.branch,
+            root: resumption.root,
+            ticket: event.ticket_applied,
             origin: Origin::Resume(event.client_nonce),
             server_nonce: event.server_nonce,
             resumption: event.resumption,
@@ -148,7 +163,8 @@ impl Step<'_> {
         self.tell(slot, Happening::Confirmed { epoch });
     }
 
-    /// Alone this only makes suspect: flash that lies about fsync must heal, not convict.
+    /// Alone this only makes suspect: flash that lies about fsync must heal, not convict. The second time that a
+    /// re-key and a resume take the session from each other it is no accident.
     fn fork(&mut self, slot: Slot, from: Epoch) {
         let fork_at = |current: &Link, step: &Self| Fork {
             index: step.index,
@@ -156,10 +172,13 @@ impl Step<'_> {
             generation: step.state.generation,
             from,
             other: current.branch,
+            root: current.root,
         };
         let Some(record) = self.state.records.get(slot) else { return };
         let Some(current) = &record.session.current else { return };
         let (fork, epoch) = (fork_at(current, self), current.epoch);
+        let superseded = record.session.find(from).map(Standing::link);
+        let first = superseded.and_then(|link| record.session.alternates(link, fork.root, fork.generation));
         let until = self.now.plus_millis(SUSPICION_MILLIS);
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
             record.session.remember_fork(fork);
@@ -168,7 +187,10 @@ impl Step<'_> {
         }
         self.state.timers.set(until, Timer::SuspicionEnds, slot);
         self.tell(slot, Happening::Forked { from, current: epoch });
-        self.suspect(slot);
+        match first {
+            Some(first) => self.convict(slot, &[first.root, first.index, fork.root, fork.index]),
+            None => self.suspect(slot),
+        }
     }
 
     /// Suspicion falls on those in good standing; who is restricted or worse stays that.

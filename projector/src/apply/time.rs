@@ -59,7 +59,8 @@ impl Step<'_> {
     fn expire_orders(&mut self, slot: Slot) {
         let Some(record) = self.state.records.get(slot) else { return };
         let is_over = |expires: Timestamp| expires > Timestamp::ZERO && expires <= self.now;
-        let over: Vec<_> = record.directives.iter().filter(|d| is_over(d.expires)).map(|d| d.id).collect();
+        let over: Vec<_> =
+            record.directives.iter().map(|d| d.view).filter(|d| is_over(d.expires)).map(|d| d.id).collect();
         let bound_by = record.bound_by.and_then(|at| self.state.operations.get(at));
         let lifted = bound_by.is_some_and(|operation| is_over(operation.directive.expires));
         for id in over {

@@ -3,14 +3,16 @@
 use super::session::Session;
 use super::story::Story;
 use crate::outcome::DirectiveView;
-use events::ids::{DeviceId, LogIndex, LotId, RecordDigest, StationId};
+use events::ids::{DeviceId, Generation, LogIndex, LotId, RecordDigest, StationId};
 use events::time::Timestamp;
 use events::vocabulary::provisioning::{ComponentDigest, DeviceProvisioned};
 use events::vocabulary::shared::Wrapped;
 use serde::{Deserialize, Serialize};
 
-/// Unsettled directives kept per device; the oldest gives way, since only the highest is named in verdicts.
+/// Unsettled directives kept per device; the oldest gives way, and is settled as expired.
 pub(crate) const DIRECTIVES_KEPT: usize = 4;
+/// Heartbeats that show that the device was told of a directive and did not obey, until it counts as refused.
+pub(crate) const UNHEEDED_MAX: u8 = 3;
 /// Transcripts of activations that are remembered after their epoch died.
 pub(crate) const TRANSCRIPTS_KEPT: usize = 4;
 
@@ -24,7 +26,12 @@ pub(crate) struct Record {
     /// Index of the license that the device owns.
     pub license: Option<u32>,
     /// Not settled, ascending by id.
-    pub directives: Vec<DirectiveView>,
+    pub directives: Vec<Directed>,
+    /// When the last re-key was granted, and in which generation; zero if there was none.
+    pub rekeyed_at: Timestamp,
+    pub rekeyed_in: Generation,
+    /// Until then a re-key still counts as demanded by a directive that was obeyed.
+    pub rekey_demanded_until: Timestamp,
     /// Index of the operation that restricted or revoked the device, while it is.
     pub bound_by: Option<u32>,
     /// When suspicion ends if nothing else is heard; zero if there is none.
@@ -32,6 +39,16 @@ pub(crate) struct Record {
     /// Until then automation leaves the device alone: a person reinstated it.
     pub hands_off_until: Timestamp,
     pub story: Story,
+}
+
+/// A directive on its way to its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Directed {
+    pub view: DirectiveView,
+    /// The log index since which every verdict names it; 0 while a lower one is named.
+    pub named: LogIndex,
+    /// Heartbeats of a device that was told and did not obey.
+    pub unheeded: u8,
 }
 
 /// What the factory said, and never changes.
@@ -92,6 +109,9 @@ impl Record {
             numbers: super::window::Window::default(),
             license: None,
             directives: Vec::new(),
+            rekeyed_at: Timestamp::ZERO,
+            rekeyed_in: 0,
+            rekey_demanded_until: Timestamp::ZERO,
             bound_by: None,
             suspect_until: Timestamp::ZERO,
             hands_off_until: Timestamp::ZERO,
@@ -99,9 +119,10 @@ impl Record {
         }
     }
 
-    /// The highest directive that is not settled: obeying it is enough for all below.
+    /// The lowest directive that is not settled: what was obeyed is then exactly what the device reports, since it
+    /// obeys only higher ones afterwards. Expired ones are settled before anything is answered.
     #[must_use]
     pub(crate) fn directive(&self) -> Option<DirectiveView> {
-        self.directives.last().copied()
+        self.directives.first().map(|directed| directed.view)
     }
 }

@@ -3,10 +3,12 @@
 //! ```text
 //!            grant                 first heartbeat or resume under it
 //!   (none) ────────▶ pending (≤4) ───────────────────────────────────▶ current ────▶ superseded (2 kept)
-//!                       └── dies when another successor of its parent is confirmed, or as the fifth in line
+//!                       └── dies when another successor of its parent is confirmed, or when a fifth comes and it
+//!                           was asked for with the oldest ticket
 //! ```
 //!
-//! Invariants: numbers are unique and below the row's `next_epoch`; the row's `epoch` is `current`'s number.
+//! Invariants: numbers are unique and below the row's `next_epoch`; the row's `epoch` is `current`'s number. What was
+//! evicted is never granted again: the highest ticket evicted is kept for each parent.
 
 use super::window::Window;
 use events::ids::{BootId, Epoch, Generation, LogIndex};
@@ -27,6 +29,17 @@ pub(crate) struct Session {
     /// Oldest first.
     pub superseded: Vec<Superseded>,
     pub forks: Vec<Fork>,
+    /// At most one for each parent that is kept.
+    pub evicted: Vec<Evicted>,
+}
+
+/// A successor gave way to those with newer tickets. Its nonce is forgotten, so its ticket must not count any more:
+/// who replays captured resumes could push the honest one out with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Evicted {
+    pub parent: Epoch,
+    /// The highest ticket among those that gave way.
+    pub ticket: LogIndex,
 }
 
 /// One epoch as it was granted.
@@ -37,6 +50,10 @@ pub(crate) struct Link {
     pub parent: Epoch,
     /// Epochs that follow each other without a fork or a re-key share their branch.
     pub branch: Epoch,
+    /// The log index that granted the re-key which the branch begins with, if nobody had demanded that re-key; else 0.
+    pub root: LogIndex,
+    /// The log index of the ticket that it was asked for with.
+    pub ticket: LogIndex,
     pub origin: Origin,
     pub server_nonce: [u8; 32],
     pub resumption: Wrapped,
@@ -83,6 +100,8 @@ pub(crate) struct Fork {
     pub from: Epoch,
     /// The branch that was current then.
     pub other: Epoch,
+    /// The root of that branch; see [`Link::root`].
+    pub root: LogIndex,
 }
 
 /// Where an epoch stands.
@@ -111,6 +130,12 @@ impl Session {
         current.chain(pending).chain(self.superseded.iter().rev().map(Standing::Superseded))
     }
 
+    /// The confirmed epoch; 0 if there was none yet.
+    #[must_use]
+    pub(crate) fn current_epoch(&self) -> Epoch {
+        self.current.as_ref().map_or(0, |link| link.epoch)
+    }
+
     #[must_use]
     pub(crate) fn find(&self, epoch: Epoch) -> Option<Standing<'_>> {
         self.all().find(|standing| standing.link().epoch == epoch)
@@ -129,10 +154,27 @@ impl Session {
         self.all().map(Standing::link).find(|link| link.origin == Origin::Activation(*transcript))
     }
 
-    /// Keeps a new successor; the fifth pushes out the oldest, so that lost answers never lock a device out.
+    /// Whether a successor of `parent` that is asked for with this ticket would be kept: not if it may have been
+    /// evicted before, nor if it had to push out one with a newer ticket.
+    #[must_use]
+    pub(crate) fn has_place(&self, parent: Epoch, ticket: LogIndex) -> bool {
+        let outdated =
+            self.evicted.iter().any(|evicted| evicted.parent == parent && ticket <= evicted.ticket);
+        let full = self.pending.len() == PENDING_SUCCESSORS_MAX;
+        !outdated && (!full || self.pending.iter().any(|link| link.ticket <= ticket))
+    }
+
+    /// Keeps a new successor; the fifth pushes out the one with the oldest ticket, so that lost answers never lock a
+    /// device out.
     pub(crate) fn grant(&mut self, link: Link) {
         if self.pending.len() == PENDING_SUCCESSORS_MAX {
-            self.pending.remove(0);
+            let pending = self.pending.iter().enumerate();
+            let oldest = pending.min_by_key(|(_, link)| (link.ticket, link.epoch)).map_or(0, |(at, _)| at);
+            let gone = self.pending.remove(oldest);
+            match self.evicted.iter_mut().find(|evicted| evicted.parent == gone.parent) {
+                Some(evicted) => evicted.ticket = evicted.ticket.max(gone.ticket),
+                None => self.evicted.push(Evicted { parent: gone.parent, ticket: gone.ticket }),
+            }
         }
         self.pending.push(link);
     }
@@ -157,6 +199,7 @@ impl Session {
         }
         let kept: Vec<Epoch> = self.all().map(|standing| standing.link().epoch).collect();
         self.pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
+        self.evicted.retain(|evicted| kept.contains(&evicted.parent));
         true
     }
 
@@ -170,6 +213,17 @@ impl Session {
         if !known && self.forks.len() < FORKS_KEPT {
             self.forks.push(fork);
         }
+    }
+
+    /// The earlier fork that this one proves to be no accident: twice a re-key that nobody had demanded took the
+    /// session away, and twice the other side took it back by a resume. Flash that lies explains the first time; the
+    /// second root was asked for by somebody who does not know what was granted at the first fork.
+    #[must_use]
+    pub(crate) fn alternates(&self, from: &Link, root: LogIndex, generation: Generation) -> Option<Fork> {
+        let first = |fork: &&Fork| {
+            fork.generation == generation && fork.root != 0 && from.granted >= fork.index && root > fork.index
+        };
+        self.forks.iter().find(first).copied()
     }
 
     /// The fork that is proven a clone by `link` speaking with knowledge of `fresh`, a log index: the other branch

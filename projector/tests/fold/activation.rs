@@ -1,9 +1,10 @@
 //! Activation, re-key and licenses (protocol.md rules 6, 16, 17 and 20).
 
 use crate::terminal::{COMMITTED, Terminal};
-use crate::world::{DAY, World, code, codes, device, plan};
+use crate::world::{CLUSTER, DAY, HOUR, INTERVAL, World, code, codes, device, plan};
 use events::ids::{CodeBatchId, LicenseId};
 use events::limits::EPOCH_CLAIM_JUMP_MAX;
+use events::vocabulary::ClusterCreated;
 use events::vocabulary::CodeVoided;
 use events::vocabulary::CodesIssued;
 use events::vocabulary::license::Plan;
@@ -111,6 +112,7 @@ fn an_activation_whose_epoch_died_is_not_granted_anew_when_it_is_replayed() {
     let mut terminal = Terminal::alive(&mut world, 1);
     let lost = terminal.activation(&world, None);
     granted(world.tell(lost.clone()));
+    world.wait(HOUR);
     terminal.rekey(&mut world);
     assert_eq!(terminal.beat(&mut world), COMMITTED);
     assert_eq!(world.tell(lost), Outcome::Refused(RejectionReason::EpochStale));
@@ -137,10 +139,62 @@ fn rule_6_a_rekey_counts_above_what_the_device_claims_within_a_bounded_jump() {
     terminal.epoch = 50;
     terminal.rekey(&mut world);
     assert_eq!(terminal.epoch, 51);
+    world.wait(HOUR);
     terminal.epoch = u32::MAX;
     terminal.rekey(&mut world);
     assert_eq!(terminal.epoch, 51 + EPOCH_CLAIM_JUMP_MAX + 1);
     assert_eq!(terminal.beat(&mut world), COMMITTED);
+}
+
+#[test]
+fn rule_6_a_second_rekey_within_the_hour_is_too_fast_unless_it_is_the_same_again() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let first = terminal.activation(&world, None);
+    let grant = granted(world.tell(first.clone()));
+    terminal.enter(&grant);
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    let too_fast = Outcome::Refused(RejectionReason::RateExceeded);
+    let second = terminal.activation(&world, None);
+    assert_eq!(world.tell(second.clone()), too_fast);
+    let judged =
+        |world: &World, transcript: &[u8]| world.fold.judge_activation(terminal.slot, None, transcript);
+    let a_node_says = judged(&world, &second.transcript);
+    assert_eq!(a_node_says, Err(RejectionReason::RateExceeded), "a node judges as the fold does");
+    assert_eq!(judged(&world, &first.transcript), Ok(()));
+    assert_eq!(granted(world.tell(first)), grant);
+    world.wait(events::limits::REKEY_REST_MILLIS);
+    let later = terminal.activation(&world, None);
+    assert!(matches!(world.tell(later), Outcome::Activated(_)));
+}
+
+#[test]
+fn rule_6_a_rekey_that_a_directive_demands_is_never_too_fast_nor_one_just_after_it_was_obeyed() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    terminal.rekey(&mut world);
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    world.by_hand(OperationKind::Rekey, terminal.id, "rotation");
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    terminal.rekey(&mut world);
+    terminal.obey();
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert!(world.fold.counts().unsettled.is_empty());
+    terminal.rekey(&mut world);
+    world.wait(HOUR / 3);
+    let event = terminal.activation(&world, None);
+    assert_eq!(world.tell(event), Outcome::Refused(RejectionReason::RateExceeded));
+}
+
+#[test]
+fn rule_7_a_restore_lets_every_device_rekey_again_at_once() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    terminal.rekey(&mut world);
+    world.accept(ClusterCreated { cluster: CLUSTER, generation: 2, heartbeat_millis: INTERVAL });
+    terminal.rekey(&mut world);
+    let event = terminal.activation(&world, None);
+    assert_eq!(world.tell(event), Outcome::Refused(RejectionReason::RateExceeded));
 }
 
 #[test]

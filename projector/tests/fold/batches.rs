@@ -87,11 +87,31 @@ fn an_entry_is_applied_once() {
 fn entries_without_a_batch_only_move_the_index() {
     let mut fold = Projector::new();
     let before = fold.digest();
-    fold.skip(1);
+    fold.skip(0).unwrap();
+    assert_eq!(fold.digest(), before, "a log may begin with entry 0");
+    fold.skip(1).unwrap();
     assert_eq!(fold.applied(), 1);
     assert_ne!(fold.digest(), before, "the index is part of the state");
-    fold.skip(1);
+    assert_eq!(fold.skip(1), Err(ApplyError::OutOfOrder { applied: 1, got: 1 }));
+    assert_eq!(fold.skip(0), Err(ApplyError::OutOfOrder { applied: 1, got: 0 }));
     assert_eq!(fold.applied(), 1);
+}
+
+#[test]
+fn an_entry_that_does_not_follow_the_last_halts_and_leaves_the_state_as_it_was() {
+    let mut world = World::new();
+    let (before, applied) = (world.fold.clone(), world.applied());
+    let payload = world.log.last().unwrap().1.clone();
+    let error = world.fold.apply(applied + 2, &payload).unwrap_err();
+    assert_eq!(error, ApplyError::Gap { applied, got: applied + 2 });
+    let told = error.to_string();
+    assert!(told.contains(&format!("a snapshot of entry {}", applied + 1)), "{told}");
+    assert_eq!(world.fold.skip(applied + 2), Err(ApplyError::Gap { applied, got: applied + 2 }));
+    assert_eq!(world.fold, before);
+    assert_eq!(Projector::new().skip(2), Err(ApplyError::Gap { applied: 0, got: 2 }));
+    let mut restored = Projector::from_snapshot(&before.to_snapshot()).unwrap();
+    assert_eq!(restored.skip(applied + 2), Err(ApplyError::Gap { applied, got: applied + 2 }));
+    restored.skip(applied + 1).unwrap();
 }
 
 #[test]

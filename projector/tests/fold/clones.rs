@@ -1,9 +1,10 @@
 //! Copies: how two holders of one secret are told from one honest terminal (protocol.md rules 2 and 4).
 
 use crate::terminal::{COMMITTED, Heartbeat, Terminal};
-use crate::world::{DAY, World, source};
+use crate::world::{DAY, HOUR, World, source};
+use events::ids::LogIndex;
 use events::vocabulary::FlagCleared;
-use events::vocabulary::shared::{FlagKind, Legitimacy};
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use projector::view::FlagSubject;
 use projector::{Effect, HeartbeatStatus, Notice};
 
@@ -122,6 +123,105 @@ fn more_evidence_counts_on_the_open_flag_and_lists_at_most_sixteen_entries() {
     assert_eq!((flag.count, flag.evidence.len()), (30, 16));
     let raised = |effect: &&Effect| matches!(effect, Effect::Notice(Notice::FlagRaised(_)));
     assert_eq!(world.effects.iter().filter(raised).count(), 1, "people hear of it once");
+}
+
+/// The copy takes the session away by a re-key, the honest one takes it back by a resume: a fork.
+#[track_caller]
+fn rekey_and_take_back(
+    world: &mut World,
+    copy: &mut Terminal,
+    honest: &mut Terminal,
+) -> (LogIndex, LogIndex) {
+    copy.rekey(world);
+    let root = world.applied();
+    assert_eq!(copy.beat(world), COMMITTED);
+    assert_eq!(honest.beat(world), Heartbeat::Refused(projector::Judgement::Stale));
+    assert!(honest.resume(world));
+    let fork = world.applied();
+    assert_eq!(honest.beat(world), COMMITTED);
+    (root, fork)
+}
+
+#[test]
+fn a_copy_that_re_keys_instead_of_resuming_is_convicted_by_the_second_time() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = copy_of(&honest);
+    let first = rekey_and_take_back(&mut world, &mut copy, &mut honest);
+    assert_eq!(world.legitimacy(honest.id), Legitimacy::Suspect);
+    assert_eq!(world.flags(), [], "once may be flash that lies");
+    world.wait(HOUR);
+    let second = rekey_and_take_back(&mut world, &mut copy, &mut honest);
+    let flag = world.the_flag(FlagKind::Clone, &FlagSubject::Device(honest.id));
+    assert_eq!(flag.evidence, [first.0, first.1, second.0, second.1]);
+}
+
+#[test]
+fn a_copy_that_re_keys_and_then_resumes_under_its_own_root_is_found_by_its_root_all_the_same() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = copy_of(&honest);
+    rekey_and_take_back(&mut world, &mut copy, &mut honest);
+    world.wait(HOUR);
+    copy.rekey(&mut world);
+    assert_eq!(copy.beat(&mut world), COMMITTED);
+    assert!(copy.resume(&mut world));
+    assert_eq!(copy.beat(&mut world), COMMITTED);
+    assert!(honest.resume(&mut world));
+    assert_eq!(world.flags(), [(FlagKind::Clone, FlagSubject::Device(honest.id))]);
+}
+
+#[test]
+fn a_lying_flash_after_a_re_key_is_suspect_and_heals() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let before_the_write = terminal.clone();
+    terminal.rekey(&mut world);
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    let mut lying_flash = Terminal { entropy: 40_000, ..before_the_write };
+    assert!(lying_flash.resume(&mut world));
+    assert_eq!(lying_flash.beat(&mut world), COMMITTED);
+    assert_eq!(world.legitimacy(lying_flash.id), Legitimacy::Suspect);
+    world.wait(DAY + HOUR);
+    assert_eq!(world.legitimacy(lying_flash.id), Legitimacy::Legitimate);
+    assert_eq!(world.flags(), []);
+}
+
+#[test]
+fn re_keys_that_directives_demanded_prove_nothing_however_often_flash_lies_after_them() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    for round in 0..4 {
+        world.by_hand(OperationKind::Rekey, terminal.id, &format!("round {round}"));
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        let before_the_write = terminal.clone();
+        terminal.rekey(&mut world);
+        terminal.obey();
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        terminal = Terminal { entropy: terminal.entropy + 50, ..before_the_write };
+        terminal.directive = None;
+        assert!(terminal.resume(&mut world), "round {round}");
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+    }
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Suspect);
+    assert_eq!(world.flags(), []);
+}
+
+#[test]
+fn a_second_fork_from_an_epoch_that_was_granted_before_the_first_one_proves_nothing() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let before_the_writes = terminal.clone();
+    for entropy in [40_000, 50_000] {
+        world.wait(HOUR);
+        terminal.rekey(&mut world);
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        let mut lying_flash = Terminal { entropy, ..before_the_writes.clone() };
+        assert!(lying_flash.resume(&mut world), "granted, and lost again before a word was said under it");
+        terminal = Terminal { entropy: entropy + 100, ..before_the_writes.clone() };
+    }
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Suspect);
+    assert_eq!(world.flags(), []);
 }
 
 #[test]

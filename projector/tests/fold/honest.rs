@@ -3,7 +3,8 @@
 
 use crate::terminal::{COMMITTED, Heartbeat, Terminal};
 use crate::world::{DAY, HOUR, World, source};
-use events::vocabulary::shared::{FlagKind, Legitimacy};
+use events::ids::DeviceId;
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use events::vocabulary::{Event, HeartbeatObserved};
 use projector::view::FlagSubject;
 use projector::{Heard, Judgement, Outcome};
@@ -22,7 +23,9 @@ enum Trouble {
     ResumeLost,
     /// The request arrives long after the terminal gave up on it.
     ResumeHeldBack,
-    Rekey,
+    /// A directive demands a fresh root, and the terminal takes it.
+    RekeyDemanded,
+    /// The same, and the answer is lost.
     RekeyLost,
     /// Something that was on the wire before arrives once more.
     Duplicate(prop::sample::Index),
@@ -39,7 +42,7 @@ fn trouble(lying_flash: bool) -> impl Strategy<Value = Trouble> {
         3 => Just(Trouble::Reboot),
         2 => Just(Trouble::ResumeLost),
         1 => Just(Trouble::ResumeHeldBack),
-        1 => Just(Trouble::Rekey),
+        1 => Just(Trouble::RekeyDemanded),
         1 => Just(Trouble::RekeyLost),
         3 => any::<prop::sample::Index>().prop_map(Trouble::Duplicate),
         1 => Just(if lying_flash { Trouble::FlashLies } else { Trouble::Beat }),
@@ -77,8 +80,12 @@ impl Life {
                 let event = self.terminal.resumption(world);
                 self.wire.push(event.into());
             }
-            Trouble::Rekey => self.rekey(world),
+            Trouble::RekeyDemanded => {
+                demand_rekey(world, self.terminal.id);
+                self.rekey(world);
+            }
             Trouble::RekeyLost => {
+                demand_rekey(world, self.terminal.id);
                 let event = self.terminal.activation(world, None);
                 self.wire.push(event.clone().into());
                 let _ = world.tell(event);
@@ -122,9 +129,11 @@ impl Life {
         let on_disk = self.terminal.clone();
         if self.terminal.resume(world) {
             self.before = on_disk;
-        } else {
-            self.rekey(world);
+            return;
         }
+        // Resumes keep failing: the agent re-keys, an hour after the last time.
+        world.wait(HOUR);
+        self.rekey(world);
     }
 
     fn rekey(&mut self, world: &mut World) {
@@ -146,6 +155,11 @@ impl Life {
         }
         let _ = world.tell(event);
     }
+}
+
+/// One at a time, as a person would who waits for the outcome.
+fn demand_rekey(world: &mut World, device: DeviceId) {
+    let _ = world.by_hand(OperationKind::Rekey, device, "rotation");
 }
 
 fn is_proposed(world: &World, slot: u32, event: &HeartbeatObserved) -> bool {
@@ -214,6 +228,7 @@ fn is_alive(world: &mut World, mut terminal: Terminal) -> bool {
     if terminal.resume(world) && terminal.beat(world) == COMMITTED {
         return true;
     }
+    world.wait(HOUR);
     terminal.rekey(world);
     terminal.beat(world) == COMMITTED
 }

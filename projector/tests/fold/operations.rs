@@ -4,7 +4,7 @@ use crate::terminal::{COMMITTED, Heartbeat, Terminal};
 use crate::world::{DAY, HOUR, World, code, order_of, source};
 use events::vocabulary::operation::{Cause, OperationOrdered, OperationSettled, Settlement};
 use events::vocabulary::shared::{DirectiveId, FlagKind, Legitimacy, OperationKind};
-use projector::view::{FlagSubject, LicenseState};
+use projector::view::{FlagSubject, LicenseState, OperationView};
 use projector::{Decline, Effect, HeartbeatStatus, Notice, Outcome};
 
 /// Makes the fold raise `clone` for this terminal.
@@ -157,22 +157,114 @@ fn a_restriction_that_ends_while_the_case_is_open_leaves_the_device_suspect_and_
     assert!(matches!(&world.effects[..], [Effect::Want(want)] if want.device == terminal.id));
 }
 
+fn settlements(world: &World) -> Vec<(OperationKind, Option<Settlement>)> {
+    let settled = |o: &OperationView| (o.directive.kind, o.settled.map(|settled| settled.settlement));
+    world.fold.operations().map(settled).collect()
+}
+
+fn story(world: &World, terminal: &Terminal) -> Vec<String> {
+    world.fold.story(&terminal.id).into_iter().map(|line| line.what).collect()
+}
+
 #[test]
-fn rule_12_the_highest_directive_is_named_and_obeying_it_settles_all_below() {
+fn rule_12_the_lowest_directive_is_named_and_obeying_it_settles_it_alone() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);
     world.by_hand(OperationKind::Rekey, terminal.id, "rotation");
     world.by_hand(OperationKind::Restrict, terminal.id, "unpaid");
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Restricted, "nothing urgent waits for its turn");
     assert_eq!(terminal.beat(&mut world), COMMITTED);
-    assert_eq!(terminal.directive.unwrap().kind, OperationKind::Restrict);
+    assert_eq!(terminal.directive.unwrap().kind, OperationKind::Rekey);
     terminal.obey();
     assert_eq!(terminal.beat(&mut world), COMMITTED);
-    assert!(world.fold.operations().all(|operation| operation.settled.is_some()));
-    assert!(world.fold.counts().unsettled.is_empty());
+    let obeyed = Some(Settlement::Obeyed);
+    assert_eq!(settlements(&world), [(OperationKind::Rekey, obeyed), (OperationKind::Restrict, None)]);
+    assert_eq!(terminal.directive.unwrap().kind, OperationKind::Restrict, "the very next verdict names it");
+    terminal.obey();
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(settlements(&world), [(OperationKind::Rekey, obeyed), (OperationKind::Restrict, obeyed)]);
+    assert_eq!(terminal.directive, None);
 }
 
 #[test]
-fn unsettled_directives_of_a_device_that_never_answers_are_bounded() {
+fn rule_12_a_directive_whose_every_push_and_verdict_was_dropped_is_named_again_and_hides_nothing() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.by_hand(OperationKind::Rekey, terminal.id, "rotation");
+    let named = terminal.clone();
+    for _ in 0..20 {
+        // The verdict is lost: the terminal verifies nothing of it, and knows nothing of the directive.
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        (terminal.seen, terminal.directive) = (named.seen, None);
+    }
+    assert_eq!(settlements(&world), [(OperationKind::Rekey, None)], "who was not told did not refuse");
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(terminal.directive.unwrap().kind, OperationKind::Rekey);
+}
+
+#[test]
+fn a_directive_below_one_that_was_obeyed_is_void_and_never_counts_as_obeyed() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.by_hand(OperationKind::Rekey, terminal.id, "rotation");
+    world.by_hand(OperationKind::Restrict, terminal.id, "unpaid");
+    terminal.obeyed = DirectiveId { generation: 1, index: world.applied(), ordinal: 0 };
+    terminal.directive = world.fold.device(terminal.slot).unwrap().directive();
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    let (void, obeyed) = (Some(Settlement::Expired), Some(Settlement::Obeyed));
+    assert_eq!(settlements(&world), [(OperationKind::Rekey, void), (OperationKind::Restrict, obeyed)]);
+}
+
+#[test]
+fn a_directive_that_a_terminal_cannot_obey_is_refused_after_three_heartbeats_and_frees_those_above_it() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.by_hand(OperationKind::Rekey, terminal.id, "not for this firmware");
+    world.by_hand(OperationKind::SuspendLicense, terminal.id, "unpaid");
+    for _ in 0..3 {
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        assert_eq!(terminal.directive.unwrap().kind, OperationKind::Rekey);
+    }
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(terminal.directive.unwrap().kind, OperationKind::SuspendLicense);
+    let (refused, obeyed) = (Some(Settlement::Refused), Some(Settlement::Obeyed));
+    assert_eq!(settlements(&world), [(OperationKind::Rekey, refused), (OperationKind::SuspendLicense, None)]);
+    terminal.obey();
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(settlements(&world)[1], (OperationKind::SuspendLicense, obeyed));
+}
+
+#[test]
+fn routine_heartbeats_that_heed_no_directive_count_as_refusals_too() {
+    let mut world = World::new();
+    let terminal = Terminal::alive(&mut world, 1);
+    world.by_hand(OperationKind::Rekey, terminal.id, "not for this firmware");
+    let mut seen = terminal.seen;
+    for sequence in 2..=5 {
+        let heard = projector::Heard { epoch: 1, sequence, digest: sequence, acked: sequence - 1, seen };
+        assert_eq!(world.row(terminal.row(&heard)).status, HeartbeatStatus::Committed);
+        seen = world.applied();
+    }
+    assert_eq!(settlements(&world), [(OperationKind::Rekey, Some(Settlement::Refused))]);
+}
+
+#[test]
+fn a_directive_that_expires_unheard_never_blocks_those_above_it() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let expires = world.now().plus_millis(HOUR);
+    let cause = Cause::Operator { name: "ada".into(), reason: "tonight only".into() };
+    let order = OperationOrdered { kind: OperationKind::Rekey, device: terminal.id, cause, expires };
+    assert!(matches!(world.tell(order), Outcome::Ordered { .. }));
+    world.by_hand(OperationKind::Restrict, terminal.id, "unpaid");
+    world.wait(HOUR);
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(terminal.directive.unwrap().kind, OperationKind::Restrict);
+    assert_eq!(settlements(&world)[0], (OperationKind::Rekey, Some(Settlement::Expired)));
+}
+
+#[test]
+fn of_more_directives_than_are_kept_the_oldest_is_settled_as_expired_and_the_story_says_so() {
     let mut world = World::new();
     let terminal = Terminal::alive(&mut world, 1);
     for round in 0..20 {
@@ -180,6 +272,10 @@ fn unsettled_directives_of_a_device_that_never_answers_are_bounded() {
         assert!(matches!(outcome, Outcome::Ordered { .. }));
     }
     assert_eq!(world.fold.counts().unsettled[&OperationKind::Rekey], 4);
+    let settled: Vec<_> = settlements(&world).into_iter().map(|(_, settlement)| settlement).collect();
+    assert_eq!(settled, [vec![Some(Settlement::Expired); 16], vec![None; 4]].concat());
+    let told = story(&world, &terminal).iter().filter(|line| *line == "rekey expired").count();
+    assert_eq!(told, 16);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use crate::terminal::{COMMITTED, Heartbeat, Terminal};
 use crate::world::{DAY, HOUR, World, code};
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::Legitimacy;
+use events::vocabulary::{DeviceActivated, SessionResumed};
+use projector::view::CodeState;
 use projector::{EpochStanding, HeartbeatStatus, Judgement, Outcome};
 
 fn standing(world: &World, terminal: &Terminal, epoch: u32) -> Option<EpochStanding> {
@@ -54,7 +56,7 @@ fn rule_5_a_resume_that_comes_twice_gets_what_was_kept() {
 }
 
 #[test]
-fn rule_5_at_most_four_successors_wait_and_the_fifth_pushes_out_the_oldest() {
+fn rule_5_at_most_four_successors_wait_and_the_fifth_pushes_out_the_one_with_the_oldest_ticket() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);
     for _ in 0..6 {
@@ -65,6 +67,72 @@ fn rule_5_at_most_four_successors_wait_and_the_fifth_pushes_out_the_oldest() {
     assert_eq!(pending, [4, 5, 6, 7]);
     assert!(terminal.resume(&mut world), "lost answers never lock a device out");
     assert_eq!(terminal.beat(&mut world), COMMITTED);
+}
+
+#[test]
+fn rule_5_captured_resumes_that_are_replayed_never_push_out_the_newest() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let mut captured = Vec::new();
+    for _ in 0..5 {
+        let event = terminal.resumption(&world);
+        captured.push(event.clone());
+        assert!(matches!(world.tell(event), Outcome::Resumed(_)));
+    }
+    let honest = terminal.resumption(&world);
+    let Outcome::Resumed(grant) = world.tell(honest.clone()) else { panic!("not resumed") };
+    for _ in 0..3 {
+        for (at, event) in captured.iter().enumerate() {
+            let next = world.fold.device(terminal.slot).unwrap().next_epoch();
+            let answer = world.tell(SessionResumed { epoch: next, ..event.clone() });
+            match at {
+                0 | 1 => assert_eq!(answer, Outcome::Refused(RejectionReason::EpochStale), "evicted"),
+                _ => assert!(matches!(answer, Outcome::Resumed(_)), "kept, and answered as before"),
+            }
+        }
+    }
+    assert!(matches!(world.tell(honest), Outcome::Resumed(kept) if kept.epoch == grant.epoch));
+    terminal.enter(&grant);
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(world.epoch(terminal.id), grant.epoch);
+}
+
+#[test]
+fn rule_5_a_resume_with_an_older_ticket_than_all_that_wait_pushes_out_none_of_them() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let held_back = terminal.resumption(&world);
+    for _ in 0..4 {
+        world.wait(10);
+        let event = terminal.resumption(&world);
+        assert!(matches!(world.tell(event), Outcome::Resumed(_)));
+    }
+    let pending = |world: &World| world.fold.device(terminal.slot).unwrap().summary().pending;
+    assert_eq!(pending(&world), [2, 3, 4, 5]);
+    let late = SessionResumed { epoch: 6, ..held_back };
+    assert_eq!(world.tell(late), Outcome::Refused(RejectionReason::EpochStale));
+    assert_eq!(pending(&world), [2, 3, 4, 5]);
+}
+
+#[test]
+fn rule_5_an_activation_that_finds_no_place_takes_a_fresh_ticket_and_costs_no_code() {
+    let mut world = World::new();
+    let mut terminal = Terminal::burned(&mut world, 1);
+    let held_back = terminal.activation(&world, Some(code(7)));
+    for _ in 0..4 {
+        world.wait(10);
+        let event = terminal.activation(&world, Some(code(1)));
+        assert!(matches!(world.tell(event), Outcome::Activated(_)));
+    }
+    world.wait(366 * DAY);
+    assert_eq!(world.tell(held_back.clone()), Outcome::Refused(RejectionReason::TicketRefused));
+    assert_eq!(world.fold.code(&code(7)), CodeState::Unused);
+    let renewed = DeviceActivated {
+        ticket_applied: world.applied(),
+        epoch: world.fold.device(terminal.slot).unwrap().epoch_for_activation(0),
+        ..held_back
+    };
+    assert!(matches!(world.tell(renewed), Outcome::Activated(_)));
 }
 
 #[test]

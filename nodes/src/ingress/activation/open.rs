@@ -49,9 +49,10 @@ fn judge(
     slot: Slot,
 ) -> Option<Outgoing> {
     let code = verified.body.code.as_ref().map(|code| desk.keyring.code_digest(code));
-    let (allowed, comparison) = desk
-        .projector
-        .read(|fold| (fold.judge_code(slot, code.as_ref()), compare_hardware(fold, slot, &verified)));
+    let (allowed, comparison) = desk.projector.read(|fold| {
+        let allowed = fold.judge_activation(slot, code.as_ref(), &verified.transcript);
+        (allowed, compare_hardware(fold, slot, &verified))
+    });
     let suite = verified.offered.choose(SUITES_ALLOWED);
     let hardware_holds = comparison.passes;
     let waiter = ActivationWaiter {
