@@ -252,8 +252,13 @@ fn bounded(interval_millis: u32) -> u64 {
     u64::from(interval_millis).clamp(INTERVAL_MILLIS_MIN, INTERVAL_MILLIS_MAX)
 }
 
-fn condition_of(core: &Core, world: &World<'_>) -> u8 {
+fn condition_of(core: &mut Core, world: &World<'_>) -> u8 {
     let restricted = if core.check.is_full() { 0 } else { condition::RESTRICTED };
-    let behind = world.now.wall.plus_millis(CLOCK_SLACK_MILLIS) < core.saved.time_floor;
+    let (wall, at_least) = (world.now.wall, core.time.at_least(world.now));
+    let behind = wall.plus_millis(CLOCK_SLACK_MILLIS) < at_least;
+    if behind && !core.clock_behind {
+        core.events.push_back(AgentEvent::ClockBehind { wall, at_least });
+    }
+    core.clock_behind = behind;
     restricted | if behind { condition::CLOCK_ROLLBACK } else { 0 }
 }

@@ -3,6 +3,7 @@
 use super::boot_check::BootCheck;
 use super::effects::{AgentEvent, RequestId, Snapshot, Standing, Transmit, TransmitKind};
 use super::exchange::Exchange;
+use super::known_time::KnownTime;
 use super::now::Now;
 use super::saved::Saved;
 use super::settings::Settings;
@@ -32,6 +33,9 @@ pub(super) struct Core {
     /// Random at each start of the agent.
     pub boot: BootId,
     pub started_millis: u64,
+    pub time: KnownTime,
+    /// The terminal's clock was found behind the time known; told once.
+    pub clock_behind: bool,
     /// Resumes refused in a row, each with a fresh ticket.
     pub resume_refusals: u32,
     /// When this agent may re-key on its own accord, once resumes keep failing: drawn with jitter.
@@ -68,6 +72,8 @@ impl Core {
             saved,
             boot: BootId::from_bytes([0; 16]),
             started_millis: 0,
+            time: KnownTime::start(Timestamp::ZERO, Now { monotonic_millis: 0, wall: Timestamp::ZERO }),
+            clock_behind: false,
             resume_refusals: 0,
             rekey_due: None,
             rekey_tried_blank: false,
@@ -123,6 +129,7 @@ impl Core {
 
     /// Only sealed answers come here (protocol.md rule 14). Flash wears, so this alone writes rarely.
     pub fn raise_time_floor(&mut self, stamp: Timestamp, now: Now) {
+        self.time.hear(stamp, now);
         self.saved.time_floor = self.saved.time_floor.max(stamp);
         if now.monotonic_millis.saturating_sub(self.time_floor_written) >= self.settings.time_floor_interval {
             self.time_floor_written = now.monotonic_millis;

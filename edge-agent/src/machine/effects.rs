@@ -4,6 +4,7 @@ use bytes::Bytes;
 use events::envelope::HeartbeatStatus;
 use events::ids::{BootId, Epoch, LogIndex, Sequence};
 use events::license::ActivationCode;
+use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind, Suite};
 use zeroize::Zeroizing;
@@ -128,6 +129,15 @@ pub enum AgentEvent {
     },
     /// The license token was renewed.
     LicenseRenewed,
+    /// A sealed answer brought a token that does not verify; the one held before stays.
+    LicenseTokenRefused {
+        why: String,
+    },
+    /// The terminal's clock stands behind what sealed answers said: it was set back, or lost its battery.
+    ClockBehind {
+        wall: Timestamp,
+        at_least: Timestamp,
+    },
     /// An unsealed refusal: a hint that changes nothing but the back-off.
     Hinted {
         kind: TransmitKind,

@@ -30,6 +30,8 @@ mod directive;
 mod effects;
 mod exchange;
 mod hello;
+mod known_time;
+mod license;
 mod now;
 mod phase;
 mod plan;
@@ -43,12 +45,14 @@ pub use boot_check::{BootCheck, BootCheckReport, boot_check};
 pub use effects::{
     AgentEvent, Command, RequestId, SessionOrigin, Snapshot, Standing, Transmit, TransmitKind,
 };
+pub use license::HandedLicense;
 pub use now::Now;
 pub use saved::{SavedError, StateSummary};
 pub use settings::Settings;
 
 use self::core::{Core, World};
 use self::hello::{Hello, Purpose};
+use self::known_time::KnownTime;
 use self::phase::Phase;
 use self::saved::Saved;
 use events::ids::{BootId, DeviceId};
@@ -95,6 +99,7 @@ impl Machine {
         let core = &mut self.core;
         core.boot = BootId::from_bytes(boot);
         core.started_millis = now.monotonic_millis;
+        core.time = KnownTime::start(core.saved.time_floor, now);
         core.saved.boot_count = core.saved.boot_count.saturating_add(1);
         core.must_persist();
         core.events.push_back(AgentEvent::Started {

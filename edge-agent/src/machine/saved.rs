@@ -131,6 +131,9 @@ pub struct StateSummary {
     pub obeyed: DirectiveId,
     pub time_floor: Timestamp,
     pub licensed: bool,
+    /// For `doctor`, which checks it; never shown.
+    #[serde(skip)]
+    pub license_token: Option<String>,
 }
 
 impl StateSummary {
@@ -150,6 +153,7 @@ impl StateSummary {
             obeyed: saved.obeyed,
             time_floor: saved.time_floor,
             licensed: saved.license_token.is_some(),
+            license_token: saved.license_token,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::core::{Core, World};
 use super::effects::{AgentEvent, SessionOrigin};
+use super::license;
 use super::saved::SavedSession;
 use events::envelope::answer::GrantBody;
 use events::envelope::session::EpochBinding;
@@ -40,10 +41,9 @@ pub(super) fn take_grant(
         resumption: secret.as_bytes().to_vec().into(),
     });
     core.saved.epoch_highest = core.saved.epoch_highest.max(grant.epoch);
-    core.saved.lease = grant.lease;
-    if let Some(token) = &grant.license_token {
-        core.saved.license_token = Some(token.clone());
-        core.events.push_back(AgentEvent::LicenseRenewed);
+    match &grant.license_token {
+        Some(token) => license::receive(token, grant.lease, grant.stamp, core),
+        None => core.saved.lease = grant.lease,
     }
     core.raise_time_floor(grant.stamp, world.now);
     core.learn_legitimacy(grant.legitimacy);

@@ -1,6 +1,7 @@
 //! What an operator may tune, with the values that suit a fleet of a million.
 
 use events::envelope::SuiteSet;
+use events::identity::key::PublicKey;
 
 /// All durations are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub struct Settings {
     pub firmware: u32,
     /// Cipher suites that this terminal offers; the cluster chooses one of them.
     pub offered: SuiteSet,
+    /// License keys that count beside the one of the cluster file, while license keys are rotated.
+    pub license_keys: Vec<PublicKey>,
     /// A request without an answer is sent again after this long, plus back-off.
     pub reply_timeout: u64,
     /// Upper end of the first back-off; doubles with each attempt.
@@ -38,6 +41,7 @@ impl Default for Settings {
         Settings {
             firmware: 1,
             offered: SuiteSet::ALL,
+            license_keys: Vec::new(),
             reply_timeout: 5_000,
             backoff_first: 1_000,
             backoff_max: 300_000,

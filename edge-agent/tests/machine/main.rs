@@ -6,6 +6,7 @@
 mod activation;
 mod clones;
 mod directives;
+mod license;
 mod network;
 mod power_cuts;
 mod restarts;

@@ -7,10 +7,10 @@ use events::envelope::resume::ResumeHead;
 use events::envelope::session::EpochBinding;
 use events::envelope::ticket::parse_hello;
 use events::envelope::*;
-use events::identity::key::{DeviceSeed, PreSharedKey, PublicKey};
-use events::ids::{ClusterId, CodeDigest, DeviceId, Epoch, Generation, LogIndex, Sequence};
+use events::identity::key::{DeviceSeed, PreSharedKey, PublicKey, SigningKey};
+use events::ids::{ClusterId, CodeDigest, DeviceId, Epoch, Generation, LicenseId, LogIndex, Sequence};
 use events::keyring::Keyring;
-use events::license::ActivationCode;
+use events::license::{ActivationCode, Claims, KeyThumbprint, token};
 use events::limits::{EPOCH_CLAIM_JUMP_MAX, PENDING_SUCCESSORS_MAX};
 use events::time::Timestamp;
 use events::vocabulary::heartbeat::HeartbeatBody;
@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 
 use super::rng::SeededRng;
 
+/// What a policy grants by default (protocol.md rule 20).
+const LEASE_MILLIS: u64 = 72 * 3_600_000;
+
 pub struct ModelCluster {
     pub keyring: Keyring,
     pub generation: Generation,
@@ -27,6 +30,8 @@ pub struct ModelCluster {
     pub stamp: Timestamp,
     pub interval_millis: u32,
     pub allowed: Vec<Suite>,
+    /// Signs license tokens in the place of the keyring's key.
+    pub license_key: Option<SigningKey>,
     /// Names this suite in every grant, whatever was offered.
     pub imposed: Option<Suite>,
     pub devices: BTreeMap<DeviceId, ModelDevice>,
@@ -94,6 +99,7 @@ impl ModelCluster {
             stamp: Timestamp::from_millis(1_800_000_000_000),
             interval_millis: 10_000,
             allowed: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
+            license_key: None,
             imposed: None,
             devices: BTreeMap::new(),
             tamper_reports: Vec::new(),
@@ -373,8 +379,24 @@ impl ModelCluster {
             interval_millis: self.interval_millis,
             legitimacy: self.device(id).legitimacy,
             lease: 1,
-            license_token: Some("token".to_owned()),
+            license_token: Some(self.license_token(id)),
         }
+    }
+
+    /// A lease of three days from now on.
+    fn license_token(&self, id: DeviceId) -> String {
+        let claims = Claims {
+            cluster: self.keyring.cluster,
+            device: id,
+            license: LicenseId::from_bytes([9; 16]),
+            plan: "gold".to_owned(),
+            entitlements: vec!["uhd".to_owned()],
+            issued_at: self.stamp,
+            expires: self.stamp.plus_millis(LEASE_MILLIS),
+            confirmation: KeyThumbprint::of(&self.device(id).public),
+            lease_counter: 1,
+        };
+        token::issue(self.license_key.as_ref().unwrap_or(&self.keyring.license_key), &claims).unwrap()
     }
 
     fn admit(&mut self, id: DeviceId, parent: Option<Epoch>, secret: ResumptionSecret, grant: GrantBody) {
