@@ -1,6 +1,7 @@
 //! The state's digest: equal on every node that applied the same log.
 
 use crate::projector::Projector;
+use crate::snapshot::VERSION;
 use crate::state::State;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,13 @@ impl std::fmt::Debug for StateDigest {
 }
 
 impl Projector {
+    /// The level of the state: what events mean and how the state is encoded. Only digests of one level can be
+    /// compared: during a rolling upgrade members of two levels differ without being wrong.
+    #[must_use]
+    pub fn level(&self) -> u16 {
+        VERSION
+    }
+
     /// Pages that did not change since the last call are not hashed again.
     #[must_use]
     pub fn digest(&mut self) -> StateDigest {

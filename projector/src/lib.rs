@@ -20,6 +20,7 @@ mod detect;
 mod device_view;
 mod digest;
 pub mod effects;
+mod frozen;
 pub mod invariants;
 pub mod judgement;
 pub mod outcome;
@@ -32,6 +33,7 @@ pub mod view;
 pub use device_view::{DeviceView, EpochStanding, EpochView};
 pub use digest::StateDigest;
 pub use effects::{Applied, Effect, Notice, WantOperation};
+pub use frozen::Frozen;
 pub use judgement::Judgement;
 pub use outcome::{
     Decline, DirectiveView, Grant, HeartbeatOutcome, HeartbeatOutcomes, HeartbeatStatus, LicenseGrant,

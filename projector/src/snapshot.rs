@@ -34,17 +34,7 @@ impl Projector {
     /// The whole state; equal states give equal bytes.
     #[must_use]
     pub fn to_snapshot(&self) -> Vec<u8> {
-        #[allow(
-            clippy::expect_used,
-            reason = "postcard fails on maps of unknown length only; the state has none"
-        )]
-        let body = postcard::to_stdvec(&self.state).expect("a state has an encoding");
-        let mut snapshot = Vec::with_capacity(HEADER + body.len());
-        snapshot.extend_from_slice(MAGIC);
-        snapshot.extend_from_slice(&VERSION.to_le_bytes());
-        snapshot.extend_from_slice(&Sha256::digest(&body));
-        snapshot.extend_from_slice(&body);
-        snapshot
+        encode(&self.state)
     }
 
     /// Reads a snapshot back; refuses what [`Projector::to_snapshot`] could not have written.
@@ -69,4 +59,18 @@ impl Projector {
         crate::invariants::check(&projector)?;
         Ok(projector)
     }
+}
+
+pub(crate) fn encode(state: &State) -> Vec<u8> {
+    #[allow(
+        clippy::expect_used,
+        reason = "postcard fails on maps of unknown length only; the state has none"
+    )]
+    let body = postcard::to_stdvec(state).expect("a state has an encoding");
+    let mut snapshot = Vec::with_capacity(HEADER + body.len());
+    snapshot.extend_from_slice(MAGIC);
+    snapshot.extend_from_slice(&VERSION.to_le_bytes());
+    snapshot.extend_from_slice(&Sha256::digest(&body));
+    snapshot.extend_from_slice(&body);
+    snapshot
 }

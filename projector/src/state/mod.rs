@@ -16,6 +16,7 @@ pub(crate) mod license;
 pub(crate) mod pages;
 pub(crate) mod row;
 pub(crate) mod session;
+pub(crate) mod sorted;
 pub(crate) mod source;
 pub(crate) mod story;
 pub(crate) mod timers;

@@ -1,27 +1,35 @@
-//! A growing list whose digest is cheap: it is kept per page, and only pages that changed are hashed again.
+//! A growing list whose digest and whose copy are cheap.
+//!
+//! Its items lie in pages. The digest of a page is kept until it changes, so only pages that changed are hashed again;
+//! and copies share their pages until one of them changes one (copy on write), so a snapshot of a million devices is
+//! taken in the time that counting its pages takes.
 
+use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 const PAGE: usize = 64;
 
 /// Items are added and changed, never removed: an index is a name.
 #[derive(Clone, Debug)]
 pub(crate) struct Pages<T> {
-    items: Vec<T>,
-    /// The digest of each page, none if it changed since; derived, hence neither compared nor stored.
+    /// All full but the last.
+    pages: Vec<Arc<Vec<T>>>,
+    /// The digest of each page, none if it changed since; derived, hence neither compared nor stored. They lie beside
+    /// the pages, so that hashing a page that a copy shares does not part the two.
     digests: Vec<Option<[u8; 32]>>,
 }
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Pages { items: Vec::new(), digests: Vec::new() }
+        Pages { pages: Vec::new(), digests: Vec::new() }
     }
 }
 
 impl<T: PartialEq> PartialEq for Pages<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.items == other.items
+        self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
@@ -30,38 +38,51 @@ impl<T: Eq> Eq for Pages<T> {}
 impl<T> Pages<T> {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE + last.len())
     }
 
     #[must_use]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.items.get(index as usize)
+        self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)
     }
 
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let item = self.items.get_mut(index as usize)?;
-        self.digests[index as usize / PAGE] = None;
-        Some(item)
-    }
-
-    /// Adds an item and returns its index.
-    pub(crate) fn push(&mut self, item: T) -> u32 {
-        let index = self.items.len();
-        if index.is_multiple_of(PAGE) {
-            self.digests.push(None);
-        }
-        self.digests[index / PAGE] = None;
-        self.items.push(item);
-        u32::try_from(index).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.items.iter()
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + '_ {
+        self.pages.iter().flat_map(|page| page.iter())
     }
 
     /// Items with their indices.
     pub(crate) fn numbered(&self) -> impl DoubleEndedIterator<Item = (u32, &T)> + '_ {
-        self.items.iter().enumerate().map(|(index, item)| (u32::try_from(index).unwrap_or(u32::MAX), item))
+        let numbered = self.pages.iter().enumerate();
+        numbered.flat_map(|(page, items)| {
+            let first = page * PAGE;
+            let index = move |at| u32::try_from(first + at).unwrap_or(u32::MAX);
+            items.iter().enumerate().map(move |(at, item)| (index(at), item))
+        })
+    }
+}
+
+impl<T: Clone> Pages<T> {
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let (page, at) = (index as usize / PAGE, index as usize % PAGE);
+        let items = self.pages.get_mut(page)?;
+        // Asked before the page is made one's own: whoever asks for nothing copies nothing.
+        if at >= items.len() {
+            return None;
+        }
+        self.digests[page] = None;
+        Arc::make_mut(items).get_mut(at)
+    }
+
+    /// Adds an item and returns its index.
+    pub(crate) fn push(&mut self, item: T) -> u32 {
+        let index = self.len();
+        if index.is_multiple_of(PAGE) {
+            self.pages.push(Arc::new(Vec::with_capacity(PAGE)));
+            self.digests.push(None);
+        }
+        self.digests[index / PAGE] = None;
+        Arc::make_mut(&mut self.pages[index / PAGE]).push(item);
+        u32::try_from(index).unwrap_or(u32::MAX)
     }
 }
 
@@ -69,11 +90,11 @@ impl<T: Serialize> Pages<T> {
     /// SHA-256 over the number of items and the digests of the pages, each over its items' postcard bytes.
     pub(crate) fn digest(&mut self) -> Result<[u8; 32], postcard::Error> {
         let mut all = Sha256::new();
-        all.update((self.items.len() as u64).to_le_bytes());
-        for (items, kept) in self.items.chunks(PAGE).zip(&mut self.digests) {
+        all.update((self.len() as u64).to_le_bytes());
+        for (items, kept) in self.pages.iter().zip(&mut self.digests) {
             let digest = match *kept {
                 Some(digest) => digest,
-                None => Sha256::digest(postcard::to_stdvec(items)?).into(),
+                None => Sha256::digest(postcard::to_stdvec(&**items)?).into(),
             };
             *kept = Some(digest);
             all.update(digest);
@@ -83,16 +104,25 @@ impl<T: Serialize> Pages<T> {
 }
 
 impl<T: Serialize> Serialize for Pages<T> {
+    /// As one list, whatever the pages.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.items.serialize(serializer)
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
+        self.iter().try_for_each(|item| list.serialize_element(item))?;
+        list.end()
     }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pages<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let items = Vec::deserialize(deserializer)?;
-        let digests = vec![None; items.len().div_ceil(PAGE)];
-        Ok(Pages { items, digests })
+        let mut items = Vec::<T>::deserialize(deserializer)?.into_iter();
+        let mut pages = Vec::with_capacity(items.len().div_ceil(PAGE));
+        while items.len() > 0 {
+            let mut page = Vec::with_capacity(PAGE);
+            page.extend(items.by_ref().take(PAGE));
+            pages.push(Arc::new(page));
+        }
+        let digests = vec![None; pages.len()];
+        Ok(Pages { pages, digests })
     }
 }
 
@@ -122,6 +152,51 @@ mod tests {
                 postcard::from_bytes(&postcard::to_stdvec(&pages).unwrap()).unwrap();
             prop_assert_eq!(pages.digest().unwrap(), fresh.digest().unwrap());
         }
+    }
+
+    fn numbers(count: u32) -> Pages<u32> {
+        let mut pages = Pages::default();
+        (0..count).for_each(|n| {
+            pages.push(n);
+        });
+        pages
+    }
+
+    #[test]
+    fn a_copy_shares_every_page_until_one_side_changes_it_and_neither_sees_the_others_change() {
+        let mut pages = numbers(200);
+        let mut copy = pages.clone();
+        let shared = |a: &Pages<u32>, b: &Pages<u32>| {
+            a.pages.iter().zip(&b.pages).filter(|(a, b)| Arc::ptr_eq(a, b)).count()
+        };
+        assert_eq!(shared(&pages, &copy), 4);
+        *pages.get_mut(70).unwrap() = 7;
+        assert_eq!(shared(&pages, &copy), 3);
+        copy.push(200);
+        assert_eq!(shared(&pages, &copy), 2);
+        assert_eq!((pages.len(), copy.len()), (200, 201));
+        assert_eq!((pages.get(70), copy.get(70)), (Some(&7), Some(&70)));
+        assert!(pages.get_mut(200).is_none() && pages.get_mut(9999).is_none());
+    }
+
+    #[test]
+    fn a_digest_is_right_while_a_copy_shares_the_pages_and_after() {
+        let mut pages = numbers(200);
+        let copy = pages.clone();
+        let shared = pages.digest().unwrap();
+        drop(copy);
+        assert_eq!(pages.digest().unwrap(), shared);
+        let copy = pages.clone();
+        *pages.get_mut(3).unwrap() = 1_000;
+        assert_ne!(pages.digest().unwrap(), shared);
+        assert_eq!(copy.clone().digest().unwrap(), shared);
+    }
+
+    #[test]
+    fn pages_are_stored_as_one_list() {
+        let stored = postcard::to_stdvec(&numbers(130)).unwrap();
+        assert_eq!(stored, postcard::to_stdvec(&(0..130).collect::<Vec<u32>>()).unwrap());
+        assert_eq!(postcard::from_bytes::<Pages<u32>>(&stored).unwrap(), numbers(130));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Timers run on stamped log time. A timer that fires only says "look now": what it finds is judged from state, so
 //! a timer that outlived its cause does nothing.
 
+use super::sorted::Sorted;
 use events::ids::Slot;
 use events::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Timer {
@@ -16,7 +16,7 @@ pub(crate) enum Timer {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Timers {
-    due: BTreeSet<(Timestamp, Timer, Slot)>,
+    due: Sorted<(Timestamp, Timer, Slot)>,
 }
 
 impl Timers {
@@ -29,8 +29,7 @@ impl Timers {
 
     /// Takes the earliest timer that is due.
     pub(crate) fn next_due(&mut self, now: Timestamp) -> Option<(Timer, Slot)> {
-        let &(when, timer, slot) = self.due.first().filter(|(when, _, _)| *when <= now)?;
-        self.due.remove(&(when, timer, slot));
+        let (_, timer, slot) = self.due.pop_first_if(|(when, _, _)| *when <= now)?;
         Some((timer, slot))
     }
 }
