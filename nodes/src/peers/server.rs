@@ -3,13 +3,16 @@
 use super::codec::{BytesCodec, CALL_PATH};
 use super::counters::PeerCounters;
 use super::identity::{ProvenPeer, RequestHead, prove};
+use super::lobby::Lobby;
 use super::message::{MESSAGE_BYTES_MAX, PeerRequest, decode, encode};
+use super::rare_log::RareLog;
 use super::{PeerService, identity::IdentityError};
 use bytes::Bytes;
 use events::ids::{ClusterId, NodeId};
 use futures::future::BoxFuture;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,6 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,10 +30,10 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-/// A handshake that takes longer is given up, so that half-open connections cannot pile up.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Connections in their handshake at one time.
-const HANDSHAKES_MAX: usize = 64;
+/// A handshake that takes longer is given up; three round trips across the world fit.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
+/// Proven connections that wait to be served.
+const PROVEN_MAX: usize = 64;
 
 /// Who this node is, to judge who speaks to it.
 #[derive(Clone)]
@@ -38,6 +42,7 @@ struct Gate {
     own: NodeId,
     members: Arc<[NodeId]>,
     counters: Arc<PeerCounters>,
+    strangers: Arc<RareLog>,
 }
 
 /// The peers' wire of one node, serving until [`PeerServer::stop`].
@@ -57,8 +62,8 @@ impl PeerServer {
         service: Arc<dyn PeerService>,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let gate = Gate { cluster, own, members, counters };
-        let (proven, incoming) = mpsc::channel(HANDSHAKES_MAX);
+        let gate = Gate { cluster, own, members, counters, strangers: Arc::default() };
+        let (proven, incoming) = mpsc::channel(PROVEN_MAX);
         tokio::spawn(accept(listener, TlsAcceptor::from(tls), gate.clone(), proven, stopping.clone()));
         let endpoint = Endpoint { gate, service };
         let task = tokio::spawn(async move {
@@ -93,12 +98,12 @@ async fn accept(
     proven: mpsc::Sender<Result<ProvenStream, io::Error>>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
+    let lobby = Lobby::default();
+    let crowded = RareLog::default();
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a peer");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -108,31 +113,56 @@ async fn accept(
             // It changes once: to stop, or because the server is gone.
             _ = stopping.changed() => return,
         };
-        let (acceptor, gate, proven) = (acceptor.clone(), gate.clone(), proven.clone());
-        tokio::spawn(async move {
-            if let Some(stream) = shake_hands(stream, &acceptor, &gate).await {
-                let _ = proven.send(Ok(stream)).await;
-            }
-            drop(permit);
+        let (acceptor, own_gate, proven) = (acceptor.clone(), gate.clone(), proven.clone());
+        let pushed_out = lobby.enter(from.ip(), |place| {
+            let handshake = async move {
+                let shaken = shake_hands(stream, from, &acceptor, &own_gate).await;
+                drop(place);
+                shaken
+            };
+            spawn_handshake(handshake, proven)
         });
+        if pushed_out {
+            PeerCounters::count(&gate.counters.handshakes_pushed_out);
+            if let Some(before) = crowded.may_speak() {
+                tracing::warn!(%from, more = before, "too many connections in their handshake: the longest waiting one is dropped");
+            }
+        }
     }
 }
 
+/// The handshake can be aborted; what it proved is handed on by a task that cannot.
+fn spawn_handshake(
+    handshake: impl Future<Output = Option<ProvenStream>> + Send + 'static,
+    proven: mpsc::Sender<Result<ProvenStream, io::Error>>,
+) -> AbortHandle {
+    let handshake = tokio::spawn(handshake);
+    let abort = handshake.abort_handle();
+    tokio::spawn(async move {
+        if let Ok(Some(stream)) = handshake.await {
+            let _ = proven.send(Ok(stream)).await;
+        }
+    });
+    abort
+}
+
 /// TLS and the member's name; nothing that the peer sends after the handshake is read here.
-async fn shake_hands(stream: TcpStream, acceptor: &TlsAcceptor, gate: &Gate) -> Option<ProvenStream> {
-    let from = stream.peer_addr().ok();
+async fn shake_hands(
+    stream: TcpStream,
+    from: SocketAddr,
+    acceptor: &TlsAcceptor,
+    gate: &Gate,
+) -> Option<ProvenStream> {
     let _ = stream.set_nodelay(true);
     let shaken = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
+    let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(stream) => stream,
+        Err(error) => {
             PeerCounters::count(&gate.counters.handshakes_refused);
-            tracing::warn!(?from, %error, "refused a peer in its TLS handshake");
-            return None;
-        }
-        Err(_) => {
-            PeerCounters::count(&gate.counters.handshakes_refused);
-            tracing::warn!(?from, "gave up a peer's TLS handshake");
+            if let Some(before) = gate.strangers.may_speak() {
+                tracing::warn!(%from, %error, more = before, "refused a peer in its TLS handshake");
+            }
             return None;
         }
     };
@@ -140,7 +170,9 @@ async fn shake_hands(stream: TcpStream, acceptor: &TlsAcceptor, gate: &Gate) -> 
         Ok(peer) => Some(ProvenStream { stream, peer }),
         Err(error) => {
             PeerCounters::count(&gate.counters.identities_refused);
-            tracing::warn!(?from, %error, "refused a peer by its certificate's name");
+            if let Some(before) = gate.strangers.may_speak() {
+                tracing::warn!(%from, %error, more = before, "refused a peer by its certificate's name");
+            }
             None
         }
     }

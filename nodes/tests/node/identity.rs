@@ -130,3 +130,23 @@ async fn a_caller_does_not_speak_to_a_node_with_another_name() {
     let error = node_1.is_refused(&caller, &as_node_3).await;
     assert!(matches!(error, PeerError::Unreachable { .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_half_open_connections_from_a_members_own_address_do_not_keep_a_member_out() {
+    let node_1 = node_1().await;
+    let mut half_open = Vec::new();
+    for _ in 0..400 {
+        half_open.push(tokio::net::TcpStream::connect(&node_1.at.address).await.unwrap());
+    }
+    let caller = node_1.caller(&node_1.authority, (CLUSTER, 2), (CLUSTER, 2));
+    let began = tokio::time::Instant::now();
+    caller.call(&node_1.at, PeerRequest::Status, WITHIN).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "it waited {:?}", began.elapsed());
+    assert!(count(&node_1.counters.handshakes_pushed_out) >= 300, "they were bounded, not served in turn");
+
+    // And a member that is through stays, whatever comes after it.
+    for _ in 0..400 {
+        half_open.push(tokio::net::TcpStream::connect(&node_1.at.address).await.unwrap());
+    }
+    caller.call(&node_1.at, PeerRequest::Status, Duration::from_secs(2)).await.unwrap();
+}
