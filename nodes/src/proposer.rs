@@ -167,7 +167,7 @@ impl Proposer {
         let request = ForwardedBatch { batch, trace: traceparent_of(&tracing::Span::current()) };
         match deps.transport.call(leader, PeerRequest::Forward(request), within).await {
             Ok(PeerReply::Forward(result)) => result,
-            Ok(PeerReply::Stopped(why)) => Err(ProposeError::Unknown { why }),
+            Ok(PeerReply::Stopped(why) | PeerReply::Refused(why)) => Err(ProposeError::Unknown { why }),
             Ok(_) => Err(ProposeError::Unknown { why: "the leader's reply is of another kind".to_owned() }),
             Err(error @ PeerError::Refused { .. }) => {
                 Err(ProposeError::Unavailable { why: error.to_string() })

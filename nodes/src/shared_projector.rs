@@ -5,6 +5,7 @@ use events::limits::DIGEST_INDEX_INTERVAL;
 use parking_lot::{Mutex, RwLock};
 pub use projector::StateDigest;
 use projector::{ApplyError, Effect, Outcomes, Projector};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
@@ -21,6 +22,15 @@ pub struct Caused {
     pub effect: Effect,
 }
 
+/// A state digest and what it can be compared with: another member's of the same level at the same index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelDigest {
+    /// `Projector::level` of the program that made it.
+    pub level: u16,
+    pub index: LogIndex,
+    pub digest: StateDigest,
+}
+
 /// A handle to the fold; clones share it.
 #[derive(Clone)]
 pub struct SharedProjector(Arc<Inner>);
@@ -30,7 +40,7 @@ struct Inner {
     applied: watch::Sender<LogIndex>,
     effects: broadcast::Sender<Caused>,
     /// Ascending by index.
-    digests: Mutex<VecDeque<(LogIndex, StateDigest)>>,
+    digests: Mutex<VecDeque<LevelDigest>>,
 }
 
 impl SharedProjector {
@@ -66,7 +76,7 @@ impl SharedProjector {
 
     /// State digests at the last fixed indices, ascending.
     #[must_use]
-    pub fn digests(&self) -> Vec<(LogIndex, StateDigest)> {
+    pub fn digests(&self) -> Vec<LevelDigest> {
         self.0.digests.lock().iter().copied().collect()
     }
 
@@ -105,9 +115,11 @@ impl SharedProjector {
     pub(crate) fn replace(&self, fold: Projector) {
         let mut own = self.0.fold.write();
         self.0.digests.lock().clear();
-        *own = fold;
+        let before = std::mem::replace(&mut *own, fold);
         drop(own);
         self.publish_applied();
+        // Freeing a million devices takes its time: readers do not wait for it.
+        drop(before);
     }
 
     fn note_digest(&self, index: LogIndex, fold: &mut Projector) {
@@ -118,6 +130,6 @@ impl SharedProjector {
         if digests.len() == DIGESTS_KEPT {
             digests.pop_front();
         }
-        digests.push_back((index, fold.digest()));
+        digests.push_back(LevelDigest { level: fold.level(), index, digest: fold.digest() });
     }
 }

@@ -15,7 +15,7 @@ use nodes::storage::log::DurableLog;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::alias::SnapshotOf;
-use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
+use openraft::{OptionalSend, RaftLogReader, RaftSnapshotBuilder, StorageError};
 use std::io;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -119,4 +119,27 @@ async fn the_log_store_passes_openrafts_suite() {
 #[tokio::test]
 async fn the_log_store_passes_openrafts_suite_when_every_read_goes_to_the_disk() {
     Suite::test_all(Builder { tiny: true }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_that_would_begin_after_a_purged_entry_fails_instead_of_leaving_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = storage_support::options(&dir.path().join("log"));
+    let log = Arc::new(DurableLog::open(Arc::new(OsDisk), Arc::new(OsEntropy), options).unwrap());
+    for index in 0..6 {
+        let body = events::log::record::EntryBody::Blank;
+        let entry = nodes::storage::view::LogEntry { at: storage_support::at(1, index), body };
+        storage_support::append(&log, &[entry]).unwrap();
+    }
+    storage_support::wait(|done| log.purge(storage_support::at(1, 2), done)).unwrap();
+    let mut store = LogStore::new(log);
+    let read = store.limited_get_log_entries(3, 6).await.unwrap();
+    assert_eq!(read.len(), 3);
+    for start in [0, 2] {
+        assert!(store.limited_get_log_entries(start, 6).await.is_err(), "from {start}");
+        assert!(store.limited_get_log_entries(start, 3).await.is_err(), "only purged ones, from {start}");
+        let stream = store.entries_stream(start..6).await;
+        let read: Vec<_> = stream.collect().await;
+        assert!(read.iter().any(Result::is_err), "streamed from {start}: {read:?}");
+    }
 }

@@ -15,7 +15,7 @@
 //! 113  last             17   flag ‖ term ‖ index: the last entry before this segment
 //! 130  committed        17   the same: the last one known committed
 //! 147  floor            17   the same: the purge floor
-//! 164  (zero)           8
+//! 164  birth            8   names the life of this node id that the log is; 0 in a log that nobody asked for one
 //! 172  tag, checksum   20   (header.rs)
 //! ```
 //!
@@ -23,7 +23,7 @@
 //! A file has one generation, and what a torn tail held is never written again under the same key. The restated
 //! vote and positions let an open begin at the first segment that it needs instead of at the first one ever.
 
-use super::header::{PROOF_BYTES, is_genuine, is_intact, seal_header};
+use super::header::{is_genuine, is_intact, seal_header};
 pub use super::keys::{KeyEncryptionKey, SegmentKeysError};
 use super::keys::{SALT_BYTES, SegmentKeys};
 use super::record::{LogPosition, VoteRecord};
@@ -37,7 +37,6 @@ pub const HEADER_BYTES: usize = 192;
 const MAGIC: &[u8; 8] = b"MUSTRLOG";
 const VERSION: u16 = 1;
 const KEY_LABEL: &[u8] = b"muster log segment v1";
-const SAID_BYTES: usize = HEADER_BYTES - PROOF_BYTES;
 
 /// Which segment of whose log. Bound into the key, the checksum and the associated data of every frame, so that a
 /// misplaced or recycled block cannot pass.
@@ -57,6 +56,8 @@ pub struct SegmentHeader {
     pub salt: [u8; SALT_BYTES],
     pub previous_length: u64,
     pub standing: Standing,
+    /// Digest of the birth that this log began with; the same in all of its segments.
+    pub birth: u64,
 }
 
 /// A header whose checksum held; whether it is genuine, only the key can tell.
@@ -136,6 +137,7 @@ impl SegmentHeader {
         bytes[113..130].copy_from_slice(&flagged(position(last)));
         bytes[130..147].copy_from_slice(&flagged(position(committed)));
         bytes[147..164].copy_from_slice(&flagged(position(floor)));
+        bytes[164..172].copy_from_slice(&self.birth.to_le_bytes());
         bytes
     }
 }
@@ -205,7 +207,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 fn parse_plain(bytes: &[u8; HEADER_BYTES]) -> Option<SegmentHeader> {
-    if bytes[10..12] != [0; 2] || bytes[164..SAID_BYTES] != [0; 8] {
+    if bytes[10..12] != [0; 2] {
         return None;
     }
     let identity = SegmentIdentity {
@@ -233,6 +235,7 @@ fn parse_plain(bytes: &[u8; HEADER_BYTES]) -> Option<SegmentHeader> {
         salt: *bytes[16..].first_chunk()?,
         previous_length: u64_at(bytes, 88)?,
         standing,
+        birth: u64_at(bytes, 164)?,
     })
 }
 
@@ -261,6 +264,7 @@ pub(super) mod fixtures {
                 committed: Some(LogPosition { term: 5, index: 80 }),
                 floor: None,
             },
+            birth: 0x4242,
         }
     }
 }
@@ -282,7 +286,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_header_survives_its_bytes(
-            segment: u64, generation: u64, previous_length: u64, salt: [u8; 32],
+            segment: u64, generation: u64, previous_length: u64, salt: [u8; 32], birth: u64,
             vote in prop::option::of((any::<u64>(), any::<u64>(), any::<bool>())),
             last in prop::option::of(position()), committed in prop::option::of(position()),
             floor in prop::option::of(position()),
@@ -292,6 +296,7 @@ mod tests {
             header.identity.generation = generation;
             header.previous_length = previous_length;
             header.salt = salt;
+            header.birth = birth;
             let vote = vote.map(|(term, node, committed)| VoteRecord { term, node, committed });
             header.standing = Standing { vote, last, committed, floor };
             let (bytes, _) = header.seal(&fixtures::key());

@@ -26,7 +26,8 @@ pub(super) async fn transfer_leader(
     }
     let asked = match Leadership::now(&state.deps.raft) {
         Leadership::Here { .. } | Leadership::HereSoon => {
-            let to = transfer::hand_over_to(&state.deps.raft, request.to).await;
+            let reports = state.deps.reports.borrow().clone();
+            let to = transfer::hand_over_to(&state.deps.raft, &reports, request.to).await;
             to.map(|to| Transferring { from: state.deps.config.node, to })
         }
         Leadership::Elsewhere(leader) => {

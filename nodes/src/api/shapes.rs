@@ -135,9 +135,18 @@ pub enum Role {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestAt {
+    /// Digests of two levels cannot be compared: a rolling upgrade is under way.
+    pub level: u16,
     pub index: LogIndex,
     #[serde(with = "digest_text")]
     pub digest: StateDigest,
+}
+
+impl From<crate::shared_projector::LevelDigest> for DigestAt {
+    fn from(at: crate::shared_projector::LevelDigest) -> Self {
+        let crate::shared_projector::LevelDigest { level, index, digest } = at;
+        DigestAt { level, index, digest }
+    }
 }
 
 /// Whether operations are ordered by policy.

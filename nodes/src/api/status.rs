@@ -18,8 +18,7 @@ pub(super) async fn status(State(state): State<ApiState>) -> Json<Status> {
     let metrics = deps.raft.metrics();
     let metrics = metrics.borrow_watched().clone();
     let (applied, stamp, counts) = deps.projector.read(|fold| (fold.applied(), fold.stamp(), fold.counts()));
-    let digests: Vec<DigestAt> =
-        deps.projector.digests().into_iter().map(|(index, digest)| DigestAt { index, digest }).collect();
+    let digests: Vec<DigestAt> = deps.projector.digests().into_iter().map(DigestAt::from).collect();
     let reports = deps.reports.borrow().clone();
     let own = deps.config.own_member();
     Json(Status {

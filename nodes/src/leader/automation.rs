@@ -1,7 +1,7 @@
 //! Whether automation runs: it stops when the members' states differ at one index, since then one of them is wrong
-//! and nobody knows which.
+//! and nobody knows which. States of two levels are not compared: during a rolling upgrade both are right.
 
-use crate::shared_projector::StateDigest;
+use crate::shared_projector::{LevelDigest, StateDigest};
 use events::ids::{LogIndex, NodeId};
 use tokio::sync::watch;
 
@@ -33,8 +33,8 @@ impl AutomationSwitch {
         self.0.subscribe()
     }
 
-    /// Compares a peer's digests with this node's at the indices that both know.
-    pub fn compare(&self, peer: NodeId, own: &[(LogIndex, StateDigest)], theirs: &[(LogIndex, StateDigest)]) {
+    /// Compares a peer's digests with this node's at the indices that both know at one level.
+    pub fn compare(&self, peer: NodeId, own: &[LevelDigest], theirs: &[LevelDigest]) {
         let Some(difference) = first_difference(peer, own, theirs) else { return };
         self.0.send_if_modified(|now| {
             let first = *now == Automation::Running;
@@ -47,14 +47,11 @@ impl AutomationSwitch {
     }
 }
 
-fn first_difference(
-    peer: NodeId,
-    own: &[(LogIndex, StateDigest)],
-    theirs: &[(LogIndex, StateDigest)],
-) -> Option<Automation> {
-    theirs.iter().find_map(|&(index, theirs)| {
-        let at = own.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-        let own = own[at].1;
+fn first_difference(peer: NodeId, own: &[LevelDigest], theirs: &[LevelDigest]) -> Option<Automation> {
+    theirs.iter().find_map(|theirs| {
+        let at = own.binary_search_by_key(&theirs.index, |own| own.index).ok()?;
+        let own = own.get(at).filter(|own| own.level == theirs.level)?;
+        let (index, own, theirs) = (own.index, own.digest, theirs.digest);
         (own != theirs).then_some(Automation::Stopped { peer, index, own, theirs })
     })
 }
@@ -63,8 +60,21 @@ fn first_difference(
 mod tests {
     use super::*;
 
-    fn digests(from: u64, last: u8) -> Vec<(LogIndex, StateDigest)> {
-        (from..4).map(|n| (n * 64, StateDigest([if n == 3 { last } else { 7 }; 32]))).collect()
+    fn digests(from: u64, last: u8) -> Vec<LevelDigest> {
+        let digest = |n| StateDigest([if n == 3 { last } else { 7 }; 32]);
+        (from..4).map(|n| LevelDigest { level: 1, index: n * 64, digest: digest(n) }).collect()
+    }
+
+    #[test]
+    fn a_member_of_another_level_stops_nothing_and_one_of_the_same_level_still_does() {
+        let switch = AutomationSwitch::default();
+        let mut upgraded = digests(0, 8);
+        upgraded.iter_mut().for_each(|at| at.level = 2);
+        switch.compare(2, &digests(0, 9), &upgraded);
+        assert!(switch.is_running(), "a rolling upgrade is no difference");
+        upgraded[3].level = 1;
+        switch.compare(2, &digests(0, 9), &upgraded);
+        assert!(!switch.is_running());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use crate::clock::Clock;
 use events::time::Timestamp;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 pub const CLOCK_APART_MILLIS_MAX: u64 = 5_000;
 
 /// What a majority of the members' clocks says of this node's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClockVerdict {
     /// Too few peers were heard so far.
     #[default]
@@ -25,6 +26,14 @@ pub enum ClockVerdict {
     Off {
         by_millis: i64,
     },
+}
+
+impl ClockVerdict {
+    /// A node of which this is known neither leads nor stamps.
+    #[must_use]
+    pub fn is_off(self) -> bool {
+        matches!(self, ClockVerdict::Off { .. })
+    }
 }
 
 /// Why there is no stamp.

@@ -26,7 +26,7 @@ impl Watchman {
             self.compare_states(&reports);
             let ahead: Vec<i64> = reports.values().filter_map(|report| report.ahead_millis).collect();
             let verdict = self.clock_guard.judge(&ahead);
-            self.act_on_clock(before, verdict).await;
+            self.act_on_clock(&reports, before, verdict).await;
             before = verdict;
         }
     }
@@ -41,14 +41,14 @@ impl Watchman {
     }
 
     /// A node whose clock is off neither leads nor stands for election (protocol.md rule 10).
-    async fn act_on_clock(&self, before: ClockVerdict, now: ClockVerdict) {
-        let off = |verdict| matches!(verdict, ClockVerdict::Off { .. });
-        if off(before) != off(now) {
-            self.raft.runtime_config().elect(!off(now));
+    async fn act_on_clock(&self, reports: &PeerReports, before: ClockVerdict, now: ClockVerdict) {
+        if before.is_off() != now.is_off() {
+            self.raft.runtime_config().elect(!now.is_off());
             tracing::warn!(?before, ?now, "the verdict on this node's clock changed");
         }
-        if off(now) && self.raft.is_leader() {
-            transfer::hand_over(&self.raft).await;
+        // Asked again in every round: it may have come to lead meanwhile, or nobody could take over yet.
+        if now.is_off() && self.raft.is_leader() {
+            transfer::hand_over(&self.raft, reports).await;
         }
     }
 }

@@ -16,20 +16,24 @@ use crate::peers::watch::{PeerReports, PeerWatch};
 use crate::peers::{PeerAddress, PeerService, PeerTransport};
 use crate::proposer::{Proposer, ProposerDeps};
 use crate::raft::MusterRaft;
+use crate::raft::inbound::Inbound;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
 use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
-use crate::raft::snapshot::FileShelf;
+use crate::raft::snapshot::{FileShelf, SnapshotShelf};
 use crate::shared_projector::SharedProjector;
+use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
+use crate::storage::error::StorageError;
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
 use events::keyring::Keyring;
 use events::log::keys::SegmentKeys;
 use parking_lot::Mutex;
 use projector::Projector;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -74,7 +78,8 @@ impl Core {
     pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
         let CoreDeps { config, keyring, clock, entropy, disk, transport } = deps;
         let projector = SharedProjector::new(Projector::new());
-        let (store, machine) = open_disk(&config, &keyring, disk, entropy.clone(), projector.clone()).await?;
+        let (store, machine, shelf) =
+            open_disk(&config, &keyring, disk, entropy.clone(), projector.clone()).await?;
         let timers = &config.raft;
         let network = Network {
             own: config.node,
@@ -100,8 +105,16 @@ impl Core {
             },
             entropy.as_ref(),
         );
-        let receiver = Receiver::new(raft.clone(), proposer.clone(), projector.clone(), clock.clone());
-        let watch = PeerWatch::start(peers_of(&config), transport, clock);
+        let watch = PeerWatch::start(peers_of(&config), transport, clock.clone());
+        let receiver = Receiver {
+            raft: raft.clone(),
+            proposer: proposer.clone(),
+            projector: projector.clone(),
+            clock,
+            clock_guard: clock_guard.clone(),
+            reports: watch.reports(),
+            inbound: Inbound::new(shelf),
+        };
         Ok(Core {
             config,
             raft,
@@ -225,7 +238,8 @@ impl Core {
 
     /// Hands the leadership over, if this node has it and there is somebody to take it.
     pub async fn step_down(&self, within: Duration) {
-        if self.raft.is_leader() && !transfer::step_down(&self.raft, within).await {
+        let reports = self.reports().borrow().clone();
+        if self.raft.is_leader() && !transfer::step_down(&self.raft, &reports, within).await {
             tracing::warn!("stopping as leader: nobody took over in time");
         }
     }
@@ -250,12 +264,13 @@ async fn open_disk(
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     projector: SharedProjector,
-) -> Result<(LogStore, Machine), NodeError> {
+) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>), NodeError> {
     let keys = segment_keys(config, keyring)?;
     let config = config.clone();
     let open = move || {
         let data = &config.data_directory;
-        let options = LogOptions::new(data.join(LOG_FOLDER), config.cluster, config.node, keys.clone());
+        let (log, birth) = (data.join(LOG_FOLDER), Beginning::BirthFile(data.join(BIRTH_FILE)));
+        let options = LogOptions::new(log, config.cluster, config.node, keys.clone(), birth);
         let log = DurableLog::open(disk.clone(), entropy.clone(), options)?;
         let options = SnapshotOptions {
             dir: data.join(SNAPSHOT_FOLDER),
@@ -263,11 +278,20 @@ async fn open_disk(
             node: config.node,
             keys,
         };
-        let shelf = Arc::new(FileShelf(SnapshotFiles::open(disk, entropy, options)?));
-        let machine = Machine::open(projector, shelf).map_err(|e| NodeError::Recovery(e.to_string()))?;
-        Ok((LogStore::new(Arc::new(log)), machine))
+        let shelf: Arc<dyn SnapshotShelf> = Arc::new(FileShelf(SnapshotFiles::open(disk, entropy, options)?));
+        let machine =
+            Machine::open(projector, shelf.clone()).map_err(|e| NodeError::Recovery(e.to_string()))?;
+        refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
+        Ok((LogStore::new(Arc::new(log)), machine, shelf))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
+}
+
+/// A damaged newest snapshot is passed over for the one before it, but raft sees no entry at or below the purge floor:
+/// a state that stands below it would skip what lies between.
+fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), StorageError> {
+    let (found, floor) = (machine.applied_index(), log.standing().floor.map_or(0, |floor| floor.index));
+    if found < floor { Err(StorageError::SnapshotBelowFloor { dir, found, floor }) } else { Ok(()) }
 }
 
 fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {

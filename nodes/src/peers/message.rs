@@ -1,8 +1,9 @@
 //! What members say to each other. Encoded with postcard; bounded by [`MESSAGE_BYTES_MAX`].
 
+use crate::leader::clock_guard::ClockVerdict;
 use crate::proposer::ProposeError;
 use crate::raft::types::{SnapshotMeta, TypeConfig, Vote};
-use crate::shared_projector::StateDigest;
+use crate::shared_projector::LevelDigest;
 use bytes::Bytes;
 use events::ids::{LogIndex, NodeId};
 use events::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX};
@@ -18,7 +19,7 @@ pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
 /// The entries of one append are cut above this many bytes of payload.
 pub const APPEND_BYTES_TARGET: usize = 4 * 1024 * 1024;
 /// A snapshot travels in pieces of this size.
-pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
+pub const SNAPSHOT_CHUNK_BYTES: usize = crate::storage::snapshot_spill::PIECE_BYTES;
 
 const _: () = {
     assert!(APPEND_BYTES_TARGET + BATCH_BYTES_MAX + 64 * 1024 <= MESSAGE_BYTES_MAX);
@@ -56,6 +57,8 @@ pub enum PeerReply {
     Status(PeerStatus),
     /// This member's raft has stopped.
     Stopped(String),
+    /// This member understood and will not do it now.
+    Refused(String),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,7 +101,9 @@ pub struct PeerStatus {
     pub leader: Option<NodeId>,
     pub applied: LogIndex,
     /// State digests at recent fixed indices, ascending.
-    pub digests: Vec<(LogIndex, StateDigest)>,
+    pub digests: Vec<LevelDigest>,
+    /// What a majority's clocks say of its own: one that is off must not be asked to lead.
+    pub clock_verdict: ClockVerdict,
     /// Version of its program.
     pub version: String,
 }

@@ -102,7 +102,7 @@ async fn ask(peer: &PeerAddress, transport: &dyn PeerTransport, clock: &dyn Cloc
                 round_trip_micros: u64::try_from(began.elapsed().as_micros()).ok(),
             }
         }
-        Ok(PeerReply::Stopped(why)) => silent(why),
+        Ok(PeerReply::Stopped(why) | PeerReply::Refused(why)) => silent(why),
         Ok(_) => silent("its reply is of another kind".to_owned()),
         Err(error) => silent(error.to_string()),
     };

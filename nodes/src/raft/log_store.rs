@@ -53,22 +53,25 @@ impl LogStore {
         entries.into_iter().map(entry_from_log).collect()
     }
 
-    /// One part of a stream: the entries from `range.start` on, and the range that is left.
-    async fn read_part(self, range: Range<u64>, began: bool) -> io::Result<(Vec<Entry>, Range<u64>)> {
-        let entries = self.read(range.clone(), READ_BYTES_MAX).await?;
-        match (entries.first(), entries.last()) {
-            (Some(first), Some(last)) => {
-                if began && first.index() != range.start {
-                    return Err(io::Error::other(format!(
-                        "entry {} was purged while it was read",
-                        range.start
-                    )));
-                }
-                let left = last.index() + 1..range.end;
-                Ok((entries, left))
-            }
-            _ => Ok((entries, range.end..range.end)),
+    /// As [`LogStore::read`], and whatever is returned begins at `range.start`: raft takes it for consecutive.
+    async fn read_from(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let start = range.start;
+        let is_asked = !range.is_empty();
+        let entries = self.read(range, bytes_max).await?;
+        let purged = || self.log.standing().floor.is_some_and(|floor| start <= floor.index);
+        let gap = entries.first().map_or_else(purged, |first| first.index() != start);
+        if is_asked && gap {
+            let why = format!("entry {start} was asked for, and is purged; a snapshot holds it");
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
+        Ok(entries)
+    }
+
+    /// One part of a stream: the entries from `range.start` on, and the range that is left.
+    async fn read_part(self, range: Range<u64>) -> io::Result<(Vec<Entry>, Range<u64>)> {
+        let entries = self.read_from(range.clone(), READ_BYTES_MAX).await?;
+        let left = entries.last().map_or(range.end, |last| last.index() + 1)..range.end;
+        Ok((entries, left))
     }
 }
 
@@ -81,23 +84,20 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start..end, READ_BYTES_MAX).await
+        self.read_from(start..end, READ_BYTES_MAX).await
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let parts = stream::try_unfold(
-            (self.clone(), half_open(&range), false),
-            |(store, range, began)| async move {
-                if range.is_empty() {
-                    return Ok::<_, io::Error>(None);
-                }
-                let (entries, left) = store.clone().read_part(range, began).await?;
-                Ok(Some((entries, (store, left, true))))
-            },
-        );
+        let parts = stream::try_unfold((self.clone(), half_open(&range)), |(store, range)| async move {
+            if range.is_empty() {
+                return Ok::<_, io::Error>(None);
+            }
+            let (entries, left) = store.clone().read_part(range).await?;
+            Ok(Some((entries, (store, left))))
+        });
         parts.map_ok(|entries| stream::iter(entries.into_iter().map(Ok))).try_flatten().boxed()
     }
 

@@ -3,7 +3,7 @@
 //! - The fold lives in memory; what survives a restart is the last snapshot and the log after it.
 //! - Applied index, membership and state are one unit: they change together under one lock holder (openraft's own
 //!   worker) and lie together in one snapshot.
-//! - A snapshot is built from a copy of the fold, so that apply goes on meanwhile.
+//! - A snapshot is built from a frozen copy that shares the fold's pages, so that apply goes on meanwhile.
 
 use super::snapshot::{self, Snapshot, SnapshotShelf};
 use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeConfig};
@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend};
-use projector::Projector;
+use projector::{Frozen, Projector};
 use std::io;
 use std::sync::Arc;
 
@@ -45,6 +45,12 @@ impl Machine {
             machine.stand_at(&kept.meta, fold);
         }
         Ok(machine)
+    }
+
+    /// The last log index that the state contains; 0 for none.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.applied.map_or(0, |log_id| log_id.index)
     }
 
     fn stand_at(&mut self, meta: &SnapshotMeta, fold: Projector) {
@@ -110,7 +116,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let fold = self.projector.read(Projector::clone);
+        let fold = self.projector.read(Projector::freeze);
         Builder { meta: self.meta(), fold: Some(fold), shelf: self.shelf.clone() }
     }
 
@@ -140,7 +146,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 pub struct Builder {
     meta: SnapshotMeta,
     /// Taken by the first build.
-    fold: Option<Projector>,
+    fold: Option<Frozen>,
     shelf: Arc<dyn SnapshotShelf>,
 }
 

@@ -3,10 +3,11 @@
 //! ```text
 //!   proposer ──▶ openraft ──▶ log_store ──▶ storage/        (append, fsync, vote)
 //!                  │  ▲ └───▶ network ────▶ peers/          (append entries, votes, snapshots out)
-//!                  │  └────── receive  ◀─── peers/          (the same, in)
+//!                  │  └────── receive  ◀─── peers/          (the same, in; inbound: snapshots piece by piece)
 //!                  └────────▶ machine ────▶ shared_projector (committed entries, snapshots)
 //! ```
 
+pub mod inbound;
 pub mod leadership;
 pub mod log_store;
 pub mod machine;

@@ -57,6 +57,7 @@ impl PeerClient {
     async fn call(&self, action: RPCTypes, request: PeerRequest, within: Duration) -> Rpc<PeerReply> {
         match self.transport.call(&self.to, request, within).await {
             Ok(PeerReply::Stopped(why)) => Err(Unreachable::from_string(why).into()),
+            Ok(PeerReply::Refused(why)) => Err(NetworkError::from_string(why).into()),
             Ok(reply) => Ok(reply),
             Err(PeerError::Timeout { after, .. }) => {
                 Err(Timeout { action, id: self.own, target: self.to.node, timeout: after }.into())

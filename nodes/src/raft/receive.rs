@@ -1,26 +1,29 @@
 //! What this node does with its peers' calls.
 
 use super::MusterRaft;
+use super::inbound::{Inbound, Progress};
 use super::leadership::Leadership;
 use super::machine::SnapshotBytes;
-use super::snapshot::SNAPSHOT_BYTES_MAX;
 use super::types::TypeConfig;
 use crate::clock::Clock;
+use crate::leader::clock_guard::{ClockGuard, ClockVerdict};
 use crate::leader::transfer;
 use crate::peers::message::{ForwardedBatch, SnapshotChunk, SnapshotReceipt};
+use crate::peers::watch::PeerReports;
 use crate::peers::{PeerReply, PeerRequest, PeerService, PeerStatus};
 use crate::proposer::Proposer;
 use crate::shared_projector::SharedProjector;
 use crate::telemetry::trace::continue_from;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use events::ids::NodeId;
 use futures::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::RaftError;
+use openraft::raft::{SnapshotResponse, TransferLeaderRequest};
 use openraft::type_config::alias::SnapshotOf;
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
+use tokio::sync::watch;
 use tracing::Instrument;
 
 /// Answers peers for one node.
@@ -29,26 +32,12 @@ pub struct Receiver {
     pub proposer: Proposer,
     pub projector: SharedProjector,
     pub clock: Arc<dyn Clock>,
-    transfers: Mutex<BTreeMap<NodeId, Transfer>>,
-}
-
-/// A snapshot on its way in; one per sender.
-struct Transfer {
-    id: u64,
-    kept: BytesMut,
+    pub clock_guard: Arc<ClockGuard>,
+    pub reports: watch::Receiver<Arc<PeerReports>>,
+    pub inbound: Inbound,
 }
 
 impl Receiver {
-    #[must_use]
-    pub fn new(
-        raft: MusterRaft,
-        proposer: Proposer,
-        projector: SharedProjector,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Receiver { raft, proposer, projector, clock, transfers: Mutex::default() }
-    }
-
     /// What this node says of itself.
     #[must_use]
     pub fn status(&self) -> PeerStatus {
@@ -62,6 +51,7 @@ impl Receiver {
             leader: metrics.current_leader,
             applied: self.projector.read(|fold| fold.applied()),
             digests: self.projector.digests(),
+            clock_verdict: self.clock_guard.verdict(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -75,14 +65,12 @@ impl Receiver {
             PeerRequest::Append(rpc) => or_stopped(self.raft.append_entries(rpc).await, PeerReply::Append),
             PeerRequest::Vote(rpc) => or_stopped(self.raft.vote(rpc).await, PeerReply::Vote),
             PeerRequest::PreVote(rpc) => or_stopped(self.raft.pre_vote(rpc).await, PeerReply::Vote),
-            PeerRequest::TransferLeader(rpc) => match self.raft.handle_transfer_leader(rpc).await {
-                Ok(response) => PeerReply::TransferLeader(response),
-                Err(fatal) => PeerReply::Stopped(fatal.to_string()),
-            },
+            PeerRequest::TransferLeader(rpc) => self.take_leadership(rpc).await,
             PeerRequest::Snapshot(chunk) => self.keep_piece(from, chunk).await,
             PeerRequest::Forward(forwarded) => PeerReply::Forward(self.take_forwarded(forwarded).await),
             PeerRequest::HandOver { to } => {
-                PeerReply::HandOver { to: transfer::hand_over_to(&self.raft, to).await }
+                let reports = self.reports.borrow().clone();
+                PeerReply::HandOver { to: transfer::hand_over_to(&self.raft, &reports, to).await }
             }
             PeerRequest::Status => PeerReply::Status(self.status()),
         }
@@ -97,15 +85,35 @@ impl Receiver {
         self.proposer.propose_here(forwarded.batch).instrument(span).await
     }
 
+    /// A node whose clock is off may not stamp, so it takes no leadership that is handed to it (protocol.md rule 10).
+    async fn take_leadership(&self, rpc: TransferLeaderRequest<TypeConfig>) -> PeerReply {
+        if let ClockVerdict::Off { by_millis } = self.clock_guard.verdict()
+            && rpc.to_node_id() == self.raft.node_id()
+        {
+            let why = format!("this node's clock is {by_millis} ms off the others', so it may not lead");
+            tracing::warn!(by_millis, "refused the leadership");
+            return PeerReply::Refused(why);
+        }
+        match self.raft.handle_transfer_leader(rpc).await {
+            Ok(response) => PeerReply::TransferLeader(response),
+            Err(fatal) => PeerReply::Stopped(fatal.to_string()),
+        }
+    }
+
     async fn keep_piece(&self, from: NodeId, chunk: SnapshotChunk) -> PeerReply {
-        let total = chunk.total;
+        if let Some(refused) = self.judge_vote(&chunk) {
+            return refused;
+        }
         let (vote, meta) = (chunk.vote, chunk.meta.clone());
-        let Some(data) = self.add_piece(from, chunk) else {
-            let transfers = self.transfers.lock();
-            let kept = transfers.get(&from).map_or(0, |transfer| transfer.kept.len() as u64);
-            return PeerReply::Snapshot(SnapshotReceipt::Kept { offset: kept });
+        let data = match self.inbound.add(from, chunk).await {
+            Ok(Progress::Whole(data)) => data,
+            Ok(Progress::Kept { offset }) => return PeerReply::Snapshot(SnapshotReceipt::Kept { offset }),
+            Err(refusal) => {
+                tracing::warn!(from, %refusal, "refused a piece of a snapshot");
+                return PeerReply::Refused(refusal.to_string());
+            }
         };
-        tracing::info!(from, bytes = total, "received a snapshot");
+        tracing::info!(from, bytes = data.len(), "received a snapshot");
         let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: SnapshotBytes(data) };
         match self.raft.install_full_snapshot(vote, snapshot).await {
             Ok(response) => PeerReply::Snapshot(SnapshotReceipt::Installed(response)),
@@ -113,23 +121,17 @@ impl Receiver {
         }
     }
 
-    /// Adds a piece; the whole snapshot if it was the last one. A piece out of order is not kept.
-    fn add_piece(&self, from: NodeId, chunk: SnapshotChunk) -> Option<Bytes> {
-        let mut transfers = self.transfers.lock();
-        if chunk.offset == 0 {
-            transfers.insert(from, Transfer { id: chunk.transfer, kept: BytesMut::new() });
+    /// Only the leader that this node would follow may send a snapshot: looked at before a byte of it is kept.
+    fn judge_vote(&self, chunk: &SnapshotChunk) -> Option<PeerReply> {
+        let own = self.raft.metrics().borrow_watched().vote;
+        match chunk.vote.partial_cmp(&own) {
+            Some(Ordering::Greater | Ordering::Equal) if chunk.vote.committed => None,
+            // The sender learns that it leads no more.
+            Some(Ordering::Less) => {
+                Some(PeerReply::Snapshot(SnapshotReceipt::Installed(SnapshotResponse::new(own))))
+            }
+            _ => Some(PeerReply::Refused("only a leader sends snapshots".to_owned())),
         }
-        let transfer = transfers.get_mut(&from).filter(|transfer| transfer.id == chunk.transfer)?;
-        let end = chunk.offset + chunk.data.len() as u64;
-        let in_order = transfer.kept.len() as u64 == chunk.offset;
-        if !in_order || end > chunk.total || chunk.total > SNAPSHOT_BYTES_MAX {
-            return None;
-        }
-        transfer.kept.extend_from_slice(&chunk.data);
-        if end < chunk.total {
-            return None;
-        }
-        transfers.remove(&from).map(|transfer| transfer.kept.freeze())
     }
 
     /// Whether this node leads; for tests and status.

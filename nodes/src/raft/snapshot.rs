@@ -3,6 +3,7 @@
 use super::machine::SnapshotBytes;
 use super::types::SnapshotMeta;
 use crate::storage::snapshot_file::SnapshotFiles;
+use crate::storage::snapshot_spill::Spill;
 use bytes::Bytes;
 use projector::Projector;
 use std::io;
@@ -23,6 +24,8 @@ pub trait SnapshotShelf: Send + Sync + 'static {
     fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error>;
     /// The last one that was kept.
     fn last(&self) -> Result<Option<Snapshot>, io::Error>;
+    /// A place for one of `total` bytes that comes in piece by piece; one at a time.
+    fn spill(&self, total: u64) -> Result<Spill, io::Error>;
 }
 
 /// The fold that a snapshot holds; its applied index must be the one that the meta names.
@@ -52,5 +55,9 @@ impl SnapshotShelf for FileShelf {
             io::Error::other(format!("snapshot at {}: its meta is malformed: {e}", stored.index))
         })?;
         Ok(Some(Snapshot { meta, data: SnapshotBytes(Bytes::from(stored.state)) }))
+    }
+
+    fn spill(&self, total: u64) -> Result<Spill, io::Error> {
+        Ok(self.0.spill(total)?)
     }
 }

@@ -52,6 +52,28 @@ pub enum StorageError {
     TooLarge(#[from] RecordTooLarge),
     #[error("the log holds another entry {index} (term {held}) than the one purged (term {purged})")]
     PurgeConflict { index: u64, held: u64, purged: u64 },
+    #[error(
+        "the newest whole snapshot in {dir} stands at {found}, but the log is purged through {floor}: the entries \
+         between them are out of raft's sight. Nothing was changed. Restore the newest snapshot from a copy, or replace \
+         this node by one with a new node id and an empty data directory"
+    )]
+    SnapshotBelowFloor { dir: PathBuf, found: u64, floor: u64 },
+    #[error(
+        "there is no log, and no birth file {path}: node {node} has lived before and its data is gone, or \
+         `muster cluster init` did not lay out this directory. A wiped node must not vote again under its old id. Put \
+         its data directory back if it still exists; else replace the node by one with a new node id, whose birth file \
+         `muster cluster init` lays down"
+    )]
+    NotBorn { path: PathBuf, node: NodeId },
+    #[error(
+        "{path} is the birth of another life than the log beside it: a birth file begins an empty log only. If the log \
+         is to go on, remove the birth file; a new life needs a new node id"
+    )]
+    BornTwice { path: PathBuf },
+    #[error(
+        "the birth file {path} is malformed: {why}. Copy it again from where `muster cluster init` wrote it"
+    )]
+    BirthMalformed { path: PathBuf, why: String },
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
     #[error("the log is closed")]
@@ -88,6 +110,8 @@ pub enum CorruptionKind {
     Length { expected: u64, found: u64 },
     #[error("its header names segment {found}")]
     Misplaced { found: u64 },
+    #[error("it belongs to another life of this node than the segments before it")]
+    OtherBirth,
     #[error("the log does not stand there where the header says")]
     Standpoint,
     #[error("expected entry {expected}, found another record")]
@@ -120,7 +144,11 @@ impl From<StorageError> for io::Error {
     fn from(error: StorageError) -> Self {
         let kind = match &error {
             StorageError::Io { source, .. } | StorageError::Write { source, .. } => source.kind(),
-            StorageError::Corrupt(_) => io::ErrorKind::InvalidData,
+            StorageError::Corrupt(_)
+            | StorageError::SnapshotBelowFloor { .. }
+            | StorageError::NotBorn { .. }
+            | StorageError::BornTwice { .. }
+            | StorageError::BirthMalformed { .. } => io::ErrorKind::InvalidData,
             StorageError::Refused(_) | StorageError::TooLarge(_) | StorageError::PurgeConflict { .. } => {
                 io::ErrorKind::InvalidInput
             }

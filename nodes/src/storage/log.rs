@@ -3,6 +3,7 @@
 //! Everything is validated and visible in memory at once, in the order of the calls; the writer's thread makes it
 //! durable in the same order and calls back. After a failed write every call fails (see [`Poison`]).
 
+use super::birth::Beginning;
 use super::disk::{Disk, DiskLock};
 use super::error::{Poisoned, StorageError};
 use super::poison::Poison;
@@ -35,6 +36,8 @@ pub struct LogOptions {
     pub cluster: ClusterId,
     pub node: NodeId,
     pub keys: SegmentKeys,
+    /// What this log may begin with if it is empty.
+    pub beginning: Beginning,
     /// A segment is closed once it is this large.
     pub segment_bytes_target: u64,
     /// Bodies of recent entries kept in memory.
@@ -61,26 +64,45 @@ const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 impl LogOptions {
     #[must_use]
-    pub fn new(dir: PathBuf, cluster: ClusterId, node: NodeId, keys: SegmentKeys) -> Self {
+    pub fn new(
+        dir: PathBuf,
+        cluster: ClusterId,
+        node: NodeId,
+        keys: SegmentKeys,
+        beginning: Beginning,
+    ) -> Self {
         let (segment_bytes_target, cache_bytes_max) = (SEGMENT_BYTES_TARGET, CACHE_BYTES_MAX);
-        LogOptions { dir, cluster, node, keys, segment_bytes_target, cache_bytes_max }
+        LogOptions { dir, cluster, node, keys, beginning, segment_bytes_target, cache_bytes_max }
     }
 }
 
 impl DurableLog {
-    /// Opens the log of this node, or creates it. Blocks on the disk.
+    /// Opens the log of this node, or begins it if it may. Blocks on the disk.
     pub fn open(
         disk: Arc<dyn Disk>,
         entropy: Arc<dyn Entropy>,
         options: LogOptions,
     ) -> Result<DurableLog, StorageError> {
-        let LogOptions { dir, cluster, node, keys, segment_bytes_target, cache_bytes_max } = options;
+        let LogOptions { dir, cluster, node, keys, beginning, segment_bytes_target, cache_bytes_max } =
+            options;
         let lock = prepare(&*disk, &dir)?;
         let owner = Owner { cluster: Some(cluster), node: Some(node), keys };
-        let Recovered { view, next } = recover(&*disk, &dir, &owner, cache_bytes_max)?;
+        let Recovered { view, next, birth } = recover(&*disk, &dir, &owner, cache_bytes_max)?;
+        let decided = beginning.decide(&*disk, (cluster, node), birth)?;
         let key = owner.keys.newest().clone();
-        let stationery = Stationery { disk, entropy, dir, cluster, node, key, segment_bytes_target };
+        let birth = decided.mark;
+        let stationery = Stationery {
+            disk: Arc::clone(&disk),
+            entropy,
+            dir,
+            cluster,
+            node,
+            birth,
+            key,
+            segment_bytes_target,
+        };
         let segments = SegmentWriter::begin(stationery, *view.standing(), next)?;
+        decided.consume(&*disk)?;
         DurableLog::start(segments, view, lock)
     }
 

@@ -5,18 +5,21 @@
 //!                      └─ writer.rs        one thread: take all that is queued, write, fdatasync, call back
 //!                           └─ segment_writer.rs ──▶ disk.rs      frames into segments
 //!   open  ──▶ recover.rs ──▶ scan.rs       believe, cut a torn tail, or refuse by file and offset
+//!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
 //!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node
 //! ```
 //!
 //! What is written here is never rewritten: a segment only grows, a truncation begins a new one, and a purge moves a
 //! floor. The formats are in `events::log`.
 
+pub mod birth;
 pub mod disk;
 pub mod error;
 pub mod log;
 pub mod log_reader;
 pub mod poison;
 pub mod snapshot_file;
+pub mod snapshot_spill;
 pub mod view;
 pub mod writer;
 

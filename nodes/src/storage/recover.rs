@@ -3,7 +3,8 @@
 //! ```text
 //!   headers of all segments ──▶ lengths and owners agree ──▶ start: the newest segment that began at or below the floor
 //!   from there: sync, read, follow every frame ──▶ view
-//!   last segment only: a torn tail is cut; a segment left without frames is removed
+//!   last segment only: a torn tail is cut; a segment left without frames is removed, but never the first one, which
+//!   carries the log's birth
 //! ```
 //!
 //! A torn tail is no loss: nobody was told of it, and the node votes as before.
@@ -25,6 +26,8 @@ use std::sync::Arc;
 pub(super) struct Recovered {
     pub(super) view: LogView,
     pub(super) next: Next,
+    /// The mark that all segments carry; none if there are no segments.
+    pub(super) birth: Option<u64>,
 }
 
 /// A segment's header and length.
@@ -66,7 +69,8 @@ pub(super) fn recover(
         None => Next { segment: 1, generation: 1, previous_length: 0 },
         Some(last) => recovery.after(last, end)?,
     };
-    Ok(Recovered { view, next })
+    let birth = outlines.first().map(|first| first.header.birth);
+    Ok(Recovered { view, next, birth })
 }
 
 impl Recovery<'_> {
@@ -138,7 +142,7 @@ impl Recovery<'_> {
     fn after(&self, last: &Outline, end: u32) -> Result<Next, StorageError> {
         let SegmentHeader { identity, previous_length, .. } = last.header;
         let generation = identity.generation + 1;
-        if end as usize == HEADER_BYTES {
+        if end as usize == HEADER_BYTES && identity.segment > 1 {
             self.remove(&segment_path(self.dir, identity.segment))?;
             return Ok(Next { segment: identity.segment, generation, previous_length });
         }
@@ -161,6 +165,10 @@ fn check_follows(dir: &Path, before: &Outline, header: &SegmentHeader) -> Result
     if before.length != header.previous_length {
         let what = CorruptionKind::Length { expected: header.previous_length, found: before.length };
         return Err(StorageError::corrupt(&path, before.length.min(header.previous_length), what));
+    }
+    if before.header.birth != header.birth {
+        let path = segment_path(dir, header.identity.segment);
+        return Err(StorageError::corrupt(&path, 0, CorruptionKind::OtherBirth));
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ pub(super) struct Stationery {
     pub(super) dir: PathBuf,
     pub(super) cluster: ClusterId,
     pub(super) node: NodeId,
+    pub(super) birth: u64,
     pub(super) key: KeyEncryptionKey,
     pub(super) segment_bytes_target: u64,
 }
@@ -131,7 +132,7 @@ impl SegmentWriter {
 
 /// Creates a segment that holds its header, durable in content and name.
 fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc<SegmentFile>, StorageError> {
-    let Stationery { disk, entropy, dir, cluster, node, key, .. } = stationery;
+    let Stationery { disk, entropy, dir, cluster, node, birth, key, .. } = stationery;
     let mut salt = [0; SALT_BYTES];
     entropy.fill(&mut salt);
     let header = SegmentHeader {
@@ -145,6 +146,7 @@ fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc
         salt,
         previous_length: next.previous_length,
         standing,
+        birth: *birth,
     };
     let (bytes, cipher) = header.seal(key);
     let path = segment_path(dir, next.segment);

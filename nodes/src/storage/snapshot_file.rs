@@ -118,6 +118,10 @@ impl SnapshotFiles {
         Ok(loaded)
     }
 
+    pub(super) fn parts(&self) -> (&Arc<dyn Disk>, &dyn Entropy, &SnapshotOptions) {
+        (&self.disk, &*self.entropy, &self.options)
+    }
+
     fn write(
         &self,
         file: &dyn DiskFile,
@@ -230,7 +234,7 @@ fn cut_out(meta: &[u8], state: &[u8], start: usize) -> Vec<u8> {
     part
 }
 
-fn read_parts(
+pub(super) fn read_parts(
     file: &dyn DiskFile,
     path: &Path,
     header: &SnapshotHeader,

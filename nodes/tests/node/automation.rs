@@ -54,7 +54,7 @@ impl PeerService for Strayed {
         Box::pin(async move {
             let mut reply = self.0.answer(from, request).await;
             if let PeerReply::Status(status) = &mut reply {
-                status.digests.iter_mut().for_each(|(_, digest)| *digest = StateDigest([0; 32]));
+                status.digests.iter_mut().for_each(|at| at.digest = StateDigest([0; 32]));
             }
             reply
         })

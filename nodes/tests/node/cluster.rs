@@ -104,7 +104,9 @@ async fn the_leadership_moves_to_the_member_that_is_asked() {
     let members = Members::start(3).await;
     let leader = members.leader().await;
     let heir = members.a_follower().await;
-    let asked = nodes::leader::transfer::hand_over_to(members.core(leader).raft(), Some(heir)).await;
+    let core = members.core(leader);
+    let reports = core.reports().borrow().clone();
+    let asked = nodes::leader::transfer::hand_over_to(core.raft(), &reports, Some(heir)).await;
     assert_eq!(asked, Some(heir));
     let wait = members.core(leader).raft().wait(Some(crate::support::PATIENCE));
     wait.current_leader(heir, "the heir leads").await.unwrap();

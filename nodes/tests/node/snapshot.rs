@@ -2,6 +2,11 @@
 
 use crate::support::in_time;
 use crate::support::members::{Members, lot, lot_created, timers};
+use events::ids::NodeId;
+use nodes::peers::message::{SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
+use nodes::peers::{PeerAddress, PeerReply, PeerRequest};
+use nodes::raft::types::{SnapshotMeta, Vote};
+use openraft::async_runtime::watch::WatchReceiver;
 
 async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
     let mut last = 0;
@@ -13,11 +18,18 @@ async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<
 }
 
 async fn snapshot_and_purge(members: &Members, node: u64) -> u64 {
+    snapshot_and_purge_after(members, node, 0).await
+}
+
+/// As [`snapshot_and_purge`], of a state after `before`.
+async fn snapshot_and_purge_after(members: &Members, node: u64, before: u64) -> u64 {
     let raft = members.core(node).raft();
     raft.trigger().snapshot().await.unwrap();
     let wait = raft.wait(Some(crate::support::PATIENCE));
-    let made =
-        wait.metrics(|metrics| metrics.snapshot.is_some() && metrics.purged == metrics.snapshot, "purged");
+    let made = wait.metrics(
+        |metrics| metrics.snapshot.is_some_and(|at| at.index > before) && metrics.purged == metrics.snapshot,
+        "purged",
+    );
     made.await.unwrap().snapshot.unwrap().index
 }
 
@@ -59,4 +71,119 @@ async fn a_node_stands_at_its_snapshot_again_after_a_restart() {
     assert_eq!(lots, 8);
     assert!(before < after && applied >= whole.1);
     assert!(members.core(1).projector().read(|fold| fold.lot(&lot(7)).is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_below_the_purge_floor_is_refused_by_name_at_the_start() {
+    let mut members = Members::start(1).await;
+    members.leader().await;
+    propose_lots(&members, 1, 0..5).await;
+    let older = snapshot_and_purge(&members, 1).await;
+    propose_lots(&members, 1, 5..8).await;
+    let floor = snapshot_and_purge_after(&members, 1, older).await;
+    members.kill(1).await;
+    let newest = members.data(1).join(format!("snapshots/snapshot-{floor:020}.snap"));
+    let mut bytes = std::fs::read(&newest).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    let refused = members.try_open(1).await.unwrap_err().to_string();
+    for expected in
+        ["snapshots", &format!("stands at {older}"), &format!("purged through {floor}"), "new node id"]
+    {
+        assert!(refused.contains(expected), "{expected} in: {refused}");
+    }
+}
+
+/// Pieces of one snapshot, as a leader sends them.
+fn piece(vote: Vote, transfer: u64, offset: u64, total: u64, data: &'static [u8]) -> PeerRequest {
+    let data = bytes::Bytes::from_static(data);
+    PeerRequest::Snapshot(SnapshotChunk {
+        transfer,
+        vote,
+        meta: SnapshotMeta::default(),
+        offset,
+        total,
+        data,
+    })
+}
+
+static PIECE: [u8; SNAPSHOT_CHUNK_BYTES] = [7; SNAPSHOT_CHUNK_BYTES];
+const TOTAL: u64 = 3 * SNAPSHOT_CHUNK_BYTES as u64;
+
+/// A cluster whose third member was sent something by another one.
+struct Sent {
+    members: Members,
+    to: NodeId,
+    vote: Vote,
+    leader: NodeId,
+}
+
+impl Sent {
+    async fn start() -> Self {
+        let members = Members::start(3).await;
+        let leader = members.leader().await;
+        let to = members.a_follower().await;
+        let vote = members.core(leader).raft().metrics().borrow_watched().vote;
+        Sent { members, to, vote, leader }
+    }
+
+    async fn send(&self, request: PeerRequest) -> PeerReply {
+        let PeerRequest::Snapshot(chunk) = &request else { panic!("a piece of a snapshot") };
+        let from = chunk.vote.leader_id.voted_for;
+        let to = PeerAddress { node: self.to, address: String::new() };
+        self.members.transport(from).call(&to, request, crate::support::PATIENCE).await.unwrap()
+    }
+
+    fn incoming(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.members.data(self.to).join("snapshots/incoming.tmp")).ok()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_a_snapshot_is_kept_from_who_does_not_lead() {
+    let sent = Sent::start().await;
+    let deposed = Vote::new_committed(sent.vote.leader_id.term - 1, sent.leader);
+    let reply = sent.send(piece(deposed, 1, 0, TOTAL, &PIECE)).await;
+    let PeerReply::Snapshot(SnapshotReceipt::Installed(response)) = reply else { panic!("{reply:?}") };
+    assert!(response.vote > deposed, "the sender learns that it leads no more");
+    let candidate = Vote::new(sent.vote.leader_id.term + 1, sent.leader);
+    let reply = sent.send(piece(candidate, 1, 0, TOTAL, &PIECE)).await;
+    assert!(matches!(reply, PeerReply::Refused(_)), "{reply:?}");
+    assert!(sent.incoming().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_snapshot_comes_in_at_a_time_and_waits_sealed_on_the_disk() {
+    let sent = Sent::start().await;
+    let kept = |reply: &PeerReply| match reply {
+        PeerReply::Snapshot(SnapshotReceipt::Kept { offset }) => Some(*offset),
+        _ => None,
+    };
+    let first = sent.send(piece(sent.vote, 1, 0, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&first), Some(SNAPSHOT_CHUNK_BYTES as u64));
+    let on_disk = sent.incoming().unwrap();
+    assert!(on_disk.len() > SNAPSHOT_CHUNK_BYTES && !on_disk.windows(8).any(|bytes| bytes == [7; 8]));
+
+    // Out of order, half a piece, another transfer, larger than may be: none of them is kept.
+    let far = 2 * SNAPSHOT_CHUNK_BYTES as u64;
+    let wrong = [
+        piece(sent.vote, 1, far, TOTAL, &PIECE),
+        piece(sent.vote, 1, SNAPSHOT_CHUNK_BYTES as u64, TOTAL, &PIECE[1..]),
+        piece(sent.vote, 2, SNAPSHOT_CHUNK_BYTES as u64, TOTAL, &PIECE),
+        piece(sent.vote, 3, 0, u64::MAX, &PIECE),
+    ];
+    for request in wrong {
+        let reply = sent.send(request).await;
+        assert!(matches!(reply, PeerReply::Refused(_)), "{reply:?}");
+    }
+    let second = sent.send(piece(sent.vote, 1, SNAPSHOT_CHUNK_BYTES as u64, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&second), Some(far), "what was refused disturbed nothing");
+
+    // A leader of a later term takes the place of one that will not go on.
+    let other = sent.members.all().map(|(node, _)| node).find(|node| ![sent.to, sent.leader].contains(node));
+    let later = Vote::new_committed(sent.vote.leader_id.term + 5, other.unwrap());
+    let reply = sent.send(piece(later, 4, 0, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&reply), Some(SNAPSHOT_CHUNK_BYTES as u64));
+    let reply = sent.send(piece(sent.vote, 1, far, TOTAL, &PIECE)).await;
+    assert!(kept(&reply).is_none(), "{reply:?}");
 }

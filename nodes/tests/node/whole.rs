@@ -1,7 +1,7 @@
 //! Whole nodes: real sockets between peers, real TLS, a bus in memory.
 
 use crate::support::authority::Authority;
-use crate::support::members::{config, lot_created, timers};
+use crate::support::members::{config, give_birth, lot_created, timers};
 use crate::support::{CLUSTER, PATIENCE, in_time};
 use events::ids::{ClusterId, NodeId};
 use events::keyring::Keyring;
@@ -33,6 +33,9 @@ impl House {
         let ports = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         let house = House { dir, authority: Authority::new(), ports, bus: Arc::new(MemBus::new()) };
         house.write_keyring(CLUSTER);
+        for node in 1..=count as NodeId {
+            give_birth(&house.config(node).data_directory, node);
+        }
         house
     }
 
@@ -191,4 +194,17 @@ async fn an_operator_asks_any_node_to_move_the_leadership() {
     assert_eq!(moving.from, leader);
     let wait = asked.core().raft().wait(Some(PATIENCE));
     wait.current_leader(moving.to, "the heir leads").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_data_directory_was_wiped_does_not_begin_again_under_its_old_id() {
+    let house = House::new(1);
+    let node = house.start(house.config(1)).await.unwrap();
+    node.stop().await.unwrap();
+    let data = house.config(1).data_directory;
+    std::fs::remove_dir_all(&data).unwrap();
+    let error = house.start(house.config(1)).await.err().unwrap().to_string();
+    for expected in ["birth.json", "node 1 has lived before", "new node id"] {
+        assert!(error.contains(expected), "{expected} in: {error}");
+    }
 }

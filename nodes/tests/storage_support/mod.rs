@@ -9,6 +9,7 @@ use events::ids::ClusterId;
 use events::log::keys::{KeyEncryptionKey, SegmentKeys};
 use events::log::record::{EntryBody, LogPosition, VoteRecord};
 use nodes::entropy::OsEntropy;
+use nodes::storage::birth::Beginning;
 use nodes::storage::disk::Disk;
 use nodes::storage::error::{Poisoned, StorageError};
 use nodes::storage::log::{DurableLog, LogOptions};
@@ -28,7 +29,7 @@ pub fn keys() -> SegmentKeys {
 }
 
 pub fn options(dir: &Path) -> LogOptions {
-    LogOptions::new(dir.to_owned(), CLUSTER, NODE, keys())
+    LogOptions::new(dir.to_owned(), CLUSTER, NODE, keys(), Beginning::DangerUnasked)
 }
 
 pub fn open(disk: &Arc<dyn Disk>) -> Result<DurableLog, StorageError> {

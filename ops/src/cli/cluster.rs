@@ -7,10 +7,11 @@ use crate::output::Table;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use events::ids::RegionName;
-use nodes::api::shapes::{ClockView, Status};
+use nodes::api::shapes::{ClockView, DigestAt, Status};
 use nodes::clock::{Clock, SystemClock};
 use nodes::entropy::OsEntropy;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -25,7 +26,8 @@ pub(crate) enum ClusterCommand {
 /// Lay out a new cluster: its identity and keyring, a certificate authority with one certificate a node, one
 /// configuration file a node, the operator's token, and the context file that other commands read.
 ///
-/// Nothing is started. Copy `nodes/<n>` with `keyring.json`, `ca.pem`, `operator.token` and `nats.password` to each
+/// Each node's data directory holds its birth file, which its first start consumes: a node whose data was lost does not
+/// begin again under its old id. Nothing is started. Copy `nodes/<n>` with `keyring.json`, `ca.pem`, `operator.token` and `nats.password` to each
 /// machine, keep `ca.key` and a copy of `keyring.json` off all of them, and start `muster node --config
 /// nodes/<n>/node.toml` there.
 #[derive(Args)]
@@ -194,13 +196,23 @@ fn agreed_leader(answered: &[&Status], nodes: usize) -> Option<u64> {
     candidates.clone().find(|leader| 2 * candidates.clone().filter(|other| other == leader).count() > nodes)
 }
 
-/// Whether all have the same digest at the latest fixed index that all of them know.
+/// Whether all of one level have the same digest at the latest fixed index that all of them know. Nodes of different
+/// levels are not compared: a rolling upgrade is under way.
 fn digests_agree(answered: &[&Status]) -> bool {
-    let Some((first, others)) = answered.split_first() else { return false };
-    let common =
-        first.digests.iter().rev().find(|at| {
-            others.iter().all(|status| status.digests.iter().any(|other| other.index == at.index))
-        });
+    let level = |status: &Status| status.digests.last().map(|at| at.level);
+    let levels: BTreeSet<Option<u16>> = answered.iter().map(|status| level(status)).collect();
+    let of_level = |wanted| answered.iter().copied().filter(move |status| level(status) == wanted).collect();
+    !answered.is_empty()
+        && levels.iter().all(|&wanted| {
+            let nodes: Vec<&Status> = of_level(wanted);
+            level_agrees(&nodes)
+        })
+}
+
+fn level_agrees(nodes: &[&Status]) -> bool {
+    let Some((first, others)) = nodes.split_first() else { return true };
+    let knows = |status: &&Status, at: &DigestAt| status.digests.iter().any(|other| other.index == at.index);
+    let common = first.digests.iter().rev().find(|at| others.iter().all(|status| knows(status, at)));
     let Some(at) = common else { return others.is_empty() };
     others.iter().all(|status| status.digests.contains(at))
 }

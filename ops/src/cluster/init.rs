@@ -5,11 +5,18 @@ use super::node_config::node_config_text;
 use crate::context::Context;
 use crate::files::{create_dir, write_public, write_secret};
 use anyhow::{Result, bail};
-use events::ids::{ClusterId, NodeId, RegionName};
+use events::ids::{ClusterId, Generation, NodeId, RegionName};
 use nodes::entropy::{Entropy, EntropyRng};
+use nodes::storage::birth::Birth;
+use nodes::storage::disk::OsDisk;
 use provisioning::ceremony::{CLUSTER_PUBLIC_FILE, KEYRING_FILE, create_keyring};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+/// A node's data directory, beside its configuration.
+pub(crate) const DATA_FOLDER: &str = "data";
+/// A new cluster's generation; a restored one has a higher one.
+const FIRST_GENERATION: Generation = 1;
 
 /// A cluster as its operator wants it.
 pub struct ClusterPlan {
@@ -73,6 +80,8 @@ pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i3
         write_secret(&own.join("node.key"), certified.key.as_bytes())?;
         let config = own.join("node.toml");
         write_public(&config, node_config_text(cluster, plan, node).as_bytes())?;
+        let birth = Birth::fresh(cluster, node.id, FIRST_GENERATION, entropy);
+        birth.lay_down(&OsDisk, &own.join(DATA_FOLDER))?;
         node_configs.push(config);
     }
 
@@ -163,6 +172,7 @@ mod tests {
             assert_eq!((config.node, config.cluster, config.members.len()), (id, files.cluster, 3));
             assert_eq!(config.limits.heartbeat_ms, 1000);
             assert!(config.peers.certificate.exists() && config.api.key.exists() && config.keyring.exists());
+            assert!(config.data_directory.join("birth.json").exists(), "node {id} may begin, once");
         }
     }
 

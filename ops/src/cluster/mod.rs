@@ -5,7 +5,7 @@
 //!     context.json        for operators' commands            cluster.public.json   for stations and agents: pinned keys
 //!     keyring.json        0600, for every node               ca.pem, ca.key  (key 0600)
 //!     operator.token      0600, the bearer token of the API
-//!     nodes/<n>/node.toml, node.pem, node.key, data/
+//!     nodes/<n>/node.toml, node.pem, node.key, data/birth.json (lets the node begin, once)
 //! ```
 //!
 //! Nothing here talks to a running node: the files go to their machines, and `muster node --config` reads them.

@@ -133,6 +133,7 @@ fn place(offset: u32) -> Place {
         key_id: 1,
         salt: [0; 32],
         previous_length: 0,
+        birth: 0,
         standing: Standing::default(),
     };
     let (_, cipher) = header.seal(&KeyEncryptionKey::new(1, [1; 32]));

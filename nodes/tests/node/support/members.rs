@@ -12,13 +12,15 @@ use nodes::config::{
     Secret, TelemetryConfig,
 };
 use nodes::entropy::OsEntropy;
+use nodes::node::NodeError;
 use nodes::node::core::{Core, CoreDeps};
 use nodes::peers::PeerTransport;
 use nodes::raft::leadership::Leadership;
+use nodes::storage::birth::Birth;
 use nodes::storage::disk::{Disk, OsDisk};
 use projector::StateDigest;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -70,6 +72,7 @@ impl Members {
             running: BTreeMap::new(),
         };
         for node in 1..=count {
+            give_birth(&members.data(node), node);
             members.open(node).await;
         }
         members.all_named().await;
@@ -91,6 +94,11 @@ impl Members {
 
     /// Opens a member's disk and plugs it in.
     pub async fn open(&mut self, node: NodeId) {
+        self.try_open(node).await.unwrap();
+    }
+
+    /// As [`Members::open`], for a disk that may be refused.
+    pub async fn try_open(&mut self, node: NodeId) -> Result<(), NodeError> {
         let core = Core::open(CoreDeps {
             config: Arc::new(config(self.dir.path(), node, self.count, self.timers.clone())),
             keyring: self.keyring.clone(),
@@ -99,10 +107,16 @@ impl Members {
             disk: self.disk.clone(),
             transport: self.transport(node),
         });
-        let core = core.await.unwrap();
+        let core = core.await?;
         self.board.plug_in(node, core.receiver());
         core.run();
         self.running.insert(node, core);
+        Ok(())
+    }
+
+    /// Where a member keeps everything.
+    pub fn data(&self, node: NodeId) -> PathBuf {
+        self.dir.path().join(format!("data-{node}"))
     }
 
     /// Ends a member without a word to the others.
@@ -177,9 +191,14 @@ impl Members {
     /// The digests of all running members at one fixed index.
     pub fn digests_at(&self, index: LogIndex) -> Vec<Option<StateDigest>> {
         let at =
-            |core: &Core| core.projector().digests().iter().find(|(at, _)| *at == index).map(|(_, d)| *d);
+            |core: &Core| core.projector().digests().iter().find(|at| at.index == index).map(|at| at.digest);
         self.all().map(|(_, core)| at(core)).collect()
     }
+}
+
+/// Lays a node's birth into its data directory, as `muster cluster init` does.
+pub fn give_birth(data: &Path, node: NodeId) {
+    Birth::fresh(CLUSTER, node, 1, &OsEntropy).lay_down(&OsDisk, data).unwrap();
 }
 
 pub fn lot(number: u32) -> LotId {

@@ -1,0 +1,170 @@
+//! An empty log begins with a birth file, once, whenever the power goes; without one it was wiped, and is refused.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod storage_support;
+
+use events::ids::ClusterId;
+use nodes::entropy::OsEntropy;
+use nodes::storage::birth::{BIRTH_FILE, Beginning, Birth};
+use nodes::storage::error::StorageError;
+use nodes::storage::log::{DurableLog, LogOptions};
+use std::path::{Path, PathBuf};
+use storage_support::mem_disk::{Faults, Left, MemDisk};
+use storage_support::{CLUSTER, LOG_DIR, NODE, all, append, entry, open_with, options, segment, vote, wait};
+
+const DATA: &str = "/data";
+
+fn birth() -> Birth {
+    Birth::fresh(CLUSTER, NODE, 1, &OsEntropy)
+}
+
+fn birth_path() -> PathBuf {
+    Path::new(DATA).join(BIRTH_FILE)
+}
+
+/// A disk as `muster cluster init` leaves it for a node.
+fn laid_out(birth: &Birth) -> MemDisk {
+    let disk = MemDisk::default();
+    birth.lay_down(&disk, Path::new(DATA)).unwrap();
+    disk.after_power_cut(Left::Nothing)
+}
+
+fn born() -> LogOptions {
+    LogOptions { beginning: Beginning::BirthFile(birth_path()), ..options(Path::new(LOG_DIR)) }
+}
+
+fn open(disk: &MemDisk) -> Result<DurableLog, StorageError> {
+    open_with(&disk.as_disk(), born())
+}
+
+/// A node's first start, as far as the power lasts.
+fn first_start(disk: &MemDisk) -> Result<(), StorageError> {
+    let log = open(disk)?;
+    wait(|done| log.save_vote(vote(3, 1), done))?;
+    append(&log, &[entry(3, 0)])
+}
+
+const LEFTS: [Left; 6] =
+    [Left::Nothing, Left::Everything, Left::Some(1), Left::Some(2), Left::Some(3), Left::Some(4)];
+
+#[test]
+fn an_empty_log_without_a_birth_file_is_refused_by_name_with_what_to_do() {
+    let disk = MemDisk::default();
+    let refused = open(&disk).err().unwrap().to_string();
+    for expected in ["/data/birth.json", "node 1", "new node id", "muster cluster init"] {
+        assert!(refused.contains(expected), "{expected} in: {refused}");
+    }
+    assert!(disk.files().is_empty(), "and nothing was begun");
+}
+
+#[test]
+fn a_birth_file_begins_one_log_and_a_wiped_one_is_refused() {
+    let disk = laid_out(&birth());
+    first_start(&disk).unwrap();
+    assert!(!disk.files().contains(&birth_path()), "the log carries it now");
+    assert_eq!(all(&open(&disk).unwrap()), [entry(3, 0)], "a restart needs none");
+    for path in disk.files() {
+        disk.lose(&path);
+    }
+    assert!(matches!(open(&disk).err(), Some(StorageError::NotBorn { node: 1, .. })));
+}
+
+#[test]
+fn whenever_the_power_goes_in_the_first_starts_the_node_begins_in_the_end_and_keeps_what_it_acknowledged() {
+    let whole = laid_out(&birth());
+    first_start(&whole).unwrap();
+    let operations = whole.operations();
+    assert!(operations > 5);
+    let laid_out = laid_out(&birth());
+    for first in 0..=operations {
+        for left in LEFTS {
+            let disk = laid_out.copy_with(Faults { power_fails_at: Some(first), ..Faults::default() });
+            let acknowledged = first_start(&disk).is_ok();
+            let after_first = disk.after_power_cut(left);
+            for second in 0..=operations {
+                let disk =
+                    after_first.copy_with(Faults { power_fails_at: Some(second), ..Faults::default() });
+                drop(open(&disk));
+                let disk = disk.after_power_cut(left);
+                let log = open(&disk).unwrap_or_else(|error| panic!("{first}, {second}, {left:?}: {error}"));
+                assert!(!acknowledged || all(&log) == [entry(3, 0)], "{first}, {second}, {left:?}");
+                assert!(!disk.files().contains(&birth_path()), "{first}, {second}, {left:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn starts_without_a_record_never_lose_the_birth() {
+    let disk = laid_out(&birth());
+    for _ in 0..3 {
+        open(&disk).unwrap().close().unwrap();
+    }
+    let segments = disk.files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "log"));
+    assert_eq!(segments.count(), 2, "the first one carries the birth, the last one is this open's");
+}
+
+#[test]
+fn a_birth_that_is_laid_down_while_the_power_goes_is_whole_or_not_there() {
+    let (birth, whole) = (birth(), MemDisk::default());
+    birth.lay_down(&whole, Path::new(DATA)).unwrap();
+    for power_fails_at in 0..=whole.operations() {
+        let disk = MemDisk::with(Faults { power_fails_at: Some(power_fails_at), ..Faults::default() });
+        let laid = birth.lay_down(&disk, Path::new(DATA)).is_ok();
+        for left in LEFTS {
+            let disk = disk.after_power_cut(left);
+            match open(&disk) {
+                Ok(_) => {}
+                Err(StorageError::NotBorn { .. }) => assert!(!laid, "it was durable: {left:?}"),
+                Err(other) => panic!("{power_fails_at}, {left:?}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_birth_of_another_cluster_node_or_life_is_refused_by_name() {
+    let mine = birth();
+    let other = ClusterId::from_bytes([9; 16]);
+    let refused = |birth: &Birth| open(&laid_out(birth)).err();
+    assert!(matches!(
+        refused(&Birth { cluster: other, ..mine.clone() }),
+        Some(StorageError::OtherCluster { .. })
+    ));
+    assert!(matches!(refused(&Birth { node: 2, ..mine.clone() }), Some(StorageError::OtherNode { .. })));
+
+    let disk = laid_out(&mine);
+    first_start(&disk).unwrap();
+    birth().lay_down(&disk, Path::new(DATA)).unwrap();
+    assert!(matches!(open(&disk).err(), Some(StorageError::BornTwice { .. })));
+
+    let disk = MemDisk::default();
+    disk.put(&birth_path(), b"{ \"cluster\": 1 }".to_vec());
+    let error = open(&disk).err().unwrap().to_string();
+    assert!(error.contains("birth.json") && error.contains("malformed"), "{error}");
+}
+
+#[test]
+fn a_second_birth_is_never_laid_over_the_first() {
+    let disk = laid_out(&birth());
+    let before = disk.bytes(&birth_path());
+    birth().lay_down(&disk, Path::new(DATA)).unwrap_err();
+    assert_eq!(disk.bytes(&birth_path()), before);
+}
+
+#[test]
+fn a_segment_of_another_life_of_the_same_node_is_corruption() {
+    let (one, two) = (laid_out(&birth()), laid_out(&birth()));
+    for disk in [&one, &two] {
+        first_start(disk).unwrap();
+        open(disk).unwrap().close().unwrap();
+        append(&open(disk).unwrap(), &[entry(3, 1)]).unwrap();
+    }
+    let last =
+        one.files().into_iter().rfind(|path| path.extension().is_some_and(|end| end == "log")).unwrap();
+    assert_ne!(last, segment(1));
+    one.put(&last, two.bytes(&last));
+    let error = open(&one).err().unwrap().to_string();
+    assert!(error.contains("another life"), "{error}");
+}
