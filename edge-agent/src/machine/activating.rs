@@ -6,7 +6,7 @@
 
 use super::backoff::full_jitter;
 use super::beating::{Beating, Granted};
-use super::core::{Core, World};
+use super::core::{Core, Refusals, World};
 use super::effects::{AgentEvent, RequestId, SessionOrigin, TransmitKind};
 use super::exchange::Exchange;
 use super::hello::{Hello, Purpose};
@@ -22,6 +22,7 @@ use events::envelope::{
 use events::ids::LogIndex;
 use events::license::ActivationCode;
 use events::vocabulary::rejection::RejectionReason;
+use events::vocabulary::shared::{DirectiveId, OperationKind};
 
 #[derive(Debug)]
 pub(super) struct Activating {
@@ -49,7 +50,13 @@ impl Activating {
             boot: core.boot,
             has_code,
             offered: core.settings.offered,
+            directive: if has_code {
+                DirectiveId::default()
+            } else {
+                std::mem::take(&mut core.rekey_directive)
+            },
         });
+        core.rekey_tickets = 0;
         if !has_code {
             core.saved.rekeyed_at = world.now.wall;
         }
@@ -98,7 +105,7 @@ impl Activating {
 
     pub fn handle_timeout(mut self, core: &mut Core, world: &mut World<'_>) -> Phase {
         if self.exchange.outlives_ticket(world.now, &core.settings) {
-            return Phase::Hello(Hello::start(Purpose::Refresh, core, 0, world));
+            return renew(0, core, world);
         }
         core.transmit(&mut self.exchange, world);
         Phase::Activating(self)
@@ -121,7 +128,7 @@ impl Activating {
                 // The hello that follows costs nothing, whoever sent the hint.
                 Some(RejectionReason::TicketRefused) => {
                     let wait = self.exchange.due().saturating_sub(world.now.monotonic_millis);
-                    Phase::Hello(Hello::start(Purpose::Refresh, core, wait, world))
+                    renew(wait, core, world)
                 }
                 Some(_) | None => Phase::Activating(self),
             },
@@ -142,6 +149,7 @@ impl Activating {
         let secret = after_activation(&self.exporter, &grant.server_nonce, &binding);
         let origin = if saved.has_code { SessionOrigin::Activation } else { SessionOrigin::Rekey };
         session::take_grant(grant, &secret, origin, core, world);
+        core.count_obeyed(saved.directive, OperationKind::Rekey);
         if saved.boot != core.boot {
             // An earlier start sealed it and may have beaten under this very epoch before its flash forgot: this
             // start takes an epoch of its own (protocol.md rule 8).
@@ -162,12 +170,14 @@ impl Activating {
             | RejectionReason::Malformed
             | RejectionReason::Downgrade
             | RejectionReason::Replayed => {
-                let has_code = core.saved.activation.take().is_some_and(|saved| saved.has_code);
+                let Some(saved) = core.saved.activation.take() else { return plan::next(core, 0, world) };
                 core.must_persist();
-                final_refusal(reason, has_code, core, world)
+                core.count_obeyed(saved.directive, OperationKind::Rekey);
+                final_refusal(reason, saved.has_code, core, world)
             }
-            RejectionReason::TicketRefused => Phase::Hello(Hello::start(Purpose::Refresh, core, 0, world)),
+            RejectionReason::TicketRefused => renew(0, core, world),
             RejectionReason::EpochStale => self.outlived(core, world),
+            RejectionReason::RateExceeded if may_wait(core) => plan::rekey_later(core, world),
             RejectionReason::RateExceeded
             | RejectionReason::ReplySubject
             | RejectionReason::Oversized
@@ -194,11 +204,28 @@ impl Activating {
     }
 }
 
+/// Asks for a fresh ticket, under which the same seal is sent again. A re-key that used up a few of them without a
+/// sealed answer gives way to the session on flash.
+fn renew(wait: u64, core: &mut Core, world: &mut World<'_>) -> Phase {
+    core.rekey_tickets = core.rekey_tickets.saturating_add(1);
+    if core.rekey_tickets >= core.settings.tickets_per_rekey && may_wait(core) {
+        return plan::rekey_later(core, world);
+    }
+    Phase::Hello(Hello::start(Purpose::Refresh, core, wait, world))
+}
+
+/// Whether what is under way is a re-key, and there is a session to go on with.
+fn may_wait(core: &Core) -> bool {
+    let is_rekey = core.saved.activation.as_ref().is_some_and(|activation| !activation.has_code);
+    is_rekey && core.saved.newest_session().is_some()
+}
+
 /// The activation is over; a session that is still on flash goes on.
 fn final_refusal(reason: RejectionReason, has_code: bool, core: &mut Core, world: &mut World<'_>) -> Phase {
     core.must_persist();
     core.rekey_due = None;
-    core.resume_refusals = 0;
+    core.rekey_owed = false;
+    core.refusals = Refusals::default();
     if has_code {
         core.events.push_back(AgentEvent::ActivationRefused { reason });
     } else {

@@ -12,6 +12,7 @@ use super::directive::{self, Consequence};
 use super::effects::{AgentEvent, RequestId, TransmitKind};
 use super::exchange::Exchange;
 use super::hello::{Hello, Purpose};
+use super::now::Now;
 use super::phase::Phase;
 use super::settings::{CLOCK_SLACK_MILLIS, INTERVAL_MILLIS_MAX, INTERVAL_MILLIS_MIN};
 use events::envelope::heartbeat::{HeartbeatHead, RequestDigest};
@@ -87,6 +88,12 @@ impl Beating {
         if world.now.monotonic_millis < self.next_beat {
             return Phase::Beating(self);
         }
+        if core.rekey_owed
+            && core.may_rekey()
+            && core.rekey_due.is_some_and(|due| due <= world.now.monotonic_millis)
+        {
+            return self.leave(Purpose::Rekey, "a re-key that found no answer is tried again", core, world);
+        }
         let Some(sequence) = self.sequence.checked_add(1) else {
             return self.leave(Purpose::Resume, "the epoch's sequences are used up", core, world);
         };
@@ -114,6 +121,7 @@ impl Beating {
             condition: condition_of(core, world),
             obeyed: core.saved.obeyed,
         };
+        core.speak(self.epoch);
         let bytes = self.keys.seal_heartbeat(&head, &body);
         let digest = RequestDigest::of(&bytes);
         let mut exchange = core.exchange(TransmitKind::Heartbeat, bytes, 0, world.now);
@@ -152,8 +160,13 @@ impl Beating {
         };
         self.stale_hints = 0;
         if verdict.status == HeartbeatStatus::EpochStale {
-            core.raise_time_floor(verdict.stamp, world.now);
-            return self.leave(Purpose::Resume, "the epoch was superseded", core, world);
+            // The epoch is over, but what is sealed in the verdict holds.
+            return match take_over(&verdict, core, world.now) {
+                Consequence::Rekey => {
+                    self.leave(Purpose::Rekey, "a directive demands a new key", core, world)
+                }
+                Consequence::None => self.leave(Purpose::Resume, "the epoch was superseded", core, world),
+            };
         }
         core.events.push_back(AgentEvent::Acknowledged {
             epoch: self.epoch,
@@ -175,22 +188,15 @@ impl Beating {
             self.next_beat = (self.next_beat + interval).saturating_sub(self.interval);
             self.interval = interval;
         }
-        core.raise_time_floor(verdict.stamp, world.now);
-        core.learn_legitimacy(verdict.legitimacy);
         let lease = verdict.lease;
-        let consequence = verdict.directive.as_ref().map(|found| directive::obey(found, verdict.stamp, core));
-        match consequence {
-            Some(Consequence::Rekey) => {
-                self.leave(Purpose::Rekey, "a directive demands a new key", core, world)
-            }
-            Some(Consequence::None) | None
-                if lease > 0 && lease != core.saved.lease && lease != core.lease_asked =>
-            {
+        match take_over(verdict, core, world.now) {
+            Consequence::Rekey => self.leave(Purpose::Rekey, "a directive demands a new key", core, world),
+            Consequence::None if lease > 0 && lease != core.saved.lease && lease != core.lease_asked => {
                 // The token comes with the answer to a resume; asked for once per lease, whatever the answer says.
                 core.lease_asked = lease;
                 self.leave(Purpose::Resume, "a new license token waits", core, world)
             }
-            Some(Consequence::None) | None => Phase::Beating(self),
+            Consequence::None => Phase::Beating(self),
         }
     }
 
@@ -228,6 +234,16 @@ impl Beating {
             return Phase::Beating(self);
         }
         self.leave(Purpose::Resume, "several hints that the epoch is dead", core, world)
+    }
+}
+
+/// What holds whatever became of the heartbeat: time, legitimacy, directive.
+fn take_over(verdict: &VerdictBody, core: &mut Core, now: Now) -> Consequence {
+    core.raise_time_floor(verdict.stamp, now);
+    core.learn_legitimacy(verdict.legitimacy);
+    match &verdict.directive {
+        Some(found) => directive::obey(found, verdict.stamp, core, now),
+        None => Consequence::None,
     }
 }
 

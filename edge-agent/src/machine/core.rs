@@ -13,7 +13,7 @@ use events::ids::{BootId, Epoch};
 use events::keyring::ClusterPublic;
 use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
-use events::vocabulary::shared::Legitimacy;
+use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind};
 use rand_core::CryptoRng;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,9 +37,16 @@ pub(super) struct Core {
     /// The terminal's clock was found behind the time known; told once.
     pub clock_behind: bool,
     /// Resumes refused in a row, each with a fresh ticket.
-    pub resume_refusals: u32,
-    /// When this agent may re-key on its own accord, once resumes keep failing: drawn with jitter.
+    pub refusals: Refusals,
+    /// When this agent may re-key on its own accord, once resumes keep failing or a re-key found no answer: drawn with
+    /// jitter.
     pub rekey_due: Option<u64>,
+    /// A re-key found no answer and is to be tried again.
+    pub rekey_owed: bool,
+    /// Tickets that the re-key under way used up without a sealed answer.
+    pub rekey_tickets: u32,
+    /// The directive that demands the next re-key; zero for none.
+    pub rekey_directive: DirectiveId,
     /// Whether a re-key was tried in this boot though there was no session at all.
     pub rekey_tried_blank: bool,
     /// Epochs in a row that were left after a few heartbeats.
@@ -53,6 +60,32 @@ pub(super) struct Core {
     outbox: VecDeque<Transmit>,
     requests: RequestId,
     time_floor_written: u64,
+}
+
+/// Resumes refused in a row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Refusals {
+    pub count: u32,
+    /// Those that were sealed: only the cluster itself can say them.
+    pub sealed: u32,
+    /// When the first of them came, in monotonic milliseconds.
+    since: Option<u64>,
+}
+
+impl Refusals {
+    pub fn add(&mut self, sealed: bool, now: Now) {
+        self.count = self.count.saturating_add(1);
+        self.sealed = self.sealed.saturating_add(u32::from(sealed));
+        self.since.get_or_insert(now.monotonic_millis);
+    }
+
+    /// Whether the sessions on flash seem to be of no use any more. Refusals that nobody sealed may be lies, so that
+    /// many in a moment mean nothing (protocol.md rule 9).
+    pub fn are_enough(&self, now: Now, settings: &Settings) -> bool {
+        let lasted = self.since.map_or(0, |since| now.monotonic_millis.saturating_sub(since));
+        let enough = settings.resume_refusals_before_rekey;
+        self.sealed >= enough || (self.count >= enough && lasted >= settings.unsealed_refusals_before_rekey)
+    }
 }
 
 /// Nothing leaves while the state that it stands on is not durable.
@@ -74,8 +107,11 @@ impl Core {
             started_millis: 0,
             time: KnownTime::start(Timestamp::ZERO, Now { monotonic_millis: 0, wall: Timestamp::ZERO }),
             clock_behind: false,
-            resume_refusals: 0,
+            refusals: Refusals::default(),
             rekey_due: None,
+            rekey_owed: false,
+            rekey_tickets: 0,
+            rekey_directive: DirectiveId::default(),
             rekey_tried_blank: false,
             young_deaths: 0,
             heartbeats: 0,
@@ -137,10 +173,35 @@ impl Core {
         }
     }
 
+    /// The first word under `epoch` is about to leave: from here on the cluster may have confirmed it.
+    pub fn speak(&mut self, epoch: Epoch) {
+        if !self.saved.next_spoken && self.saved.next.as_ref().is_some_and(|next| next.epoch == epoch) {
+            self.saved.next_spoken = true;
+            self.must_persist();
+        }
+    }
+
+    /// `directive` was obeyed: it, and all below it, never again.
+    pub fn count_obeyed(&mut self, id: DirectiveId, kind: OperationKind) {
+        if id <= self.saved.obeyed {
+            return;
+        }
+        self.saved.obeyed = id;
+        self.must_persist();
+        let standing = self.standing();
+        self.events.push_back(AgentEvent::DirectiveObeyed { id, kind, standing });
+    }
+
+    /// A re-key presents the fingerprint: with a failed boot check it would only be refused.
+    pub fn may_rekey(&self) -> bool {
+        self.check.is_full()
+    }
+
     /// A verdict under `epoch` verified: the epoch before it is of no use any more (protocol.md rule 5).
     pub fn prove(&mut self, epoch: Epoch) {
         if let Some(next) = self.saved.next.take_if(|next| next.epoch == epoch) {
             self.saved.current = Some(next);
+            self.saved.next_spoken = false;
             self.must_persist();
         }
     }

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::effects::AgentEvent;
+use super::now::Now;
 use events::envelope::Directive;
 use events::time::Timestamp;
 use events::vocabulary::shared::OperationKind;
@@ -16,8 +17,9 @@ pub(super) enum Consequence {
 }
 
 /// Obeys `directive` if it is newer than the highest obeyed, not expired at the sealed time `stamp`, and of a kind
-/// that this version knows how to obey. What was obeyed is on flash before anything else leaves.
-pub(super) fn obey(directive: &Directive, stamp: Timestamp, core: &mut Core) -> Consequence {
+/// that this version knows how to obey. What was obeyed is on flash before anything else leaves; a re-key counts as
+/// obeyed once its sealed answer came.
+pub(super) fn obey(directive: &Directive, stamp: Timestamp, core: &mut Core, now: Now) -> Consequence {
     if directive.id <= core.saved.obeyed {
         return Consequence::None;
     }
@@ -29,18 +31,23 @@ pub(super) fn obey(directive: &Directive, stamp: Timestamp, core: &mut Core) -> 
         OperationKind::Reinstate => core.saved.restricted = false,
         OperationKind::SuspendLicense => core.saved.license_token = None,
         // The interval of each verdict throttles; updates and notices are the hooks' business.
-        OperationKind::Throttle
-        | OperationKind::OfferUpdate
-        | OperationKind::Notify
-        | OperationKind::Rekey => {}
+        OperationKind::Throttle | OperationKind::OfferUpdate | OperationKind::Notify => {}
+        OperationKind::Rekey if !core.may_rekey() => {
+            return ignore(directive, "the boot check forbids it", core);
+        }
+        OperationKind::Rekey => return rekey(directive, core, now),
         OperationKind::Challenge => return ignore(directive, "this version answers no challenges", core),
         OperationKind::BanSource => return ignore(directive, "not for terminals", core),
     }
-    core.saved.obeyed = directive.id;
-    core.must_persist();
-    let standing = core.standing();
-    core.events.push_back(AgentEvent::DirectiveObeyed { id: directive.id, kind: directive.kind, standing });
-    if directive.kind == OperationKind::Rekey { Consequence::Rekey } else { Consequence::None }
+    core.count_obeyed(directive.id, directive.kind);
+    Consequence::None
+}
+
+/// At once, unless a re-key found no answer a while ago: then its next attempt is due later.
+fn rekey(directive: &Directive, core: &mut Core, now: Now) -> Consequence {
+    core.rekey_directive = directive.id;
+    let waits = core.rekey_owed && core.rekey_due.is_some_and(|due| now.monotonic_millis < due);
+    if waits { Consequence::None } else { Consequence::Rekey }
 }
 
 fn ignore(directive: &Directive, why: &'static str, core: &mut Core) -> Consequence {

@@ -43,15 +43,20 @@ pub(super) fn next(core: &mut Core, delay: u64, world: &mut World<'_>) -> Phase 
 
 /// A resume was refused although its ticket was fresh. After a few of these the sessions on flash are of no use
 /// any more: re-key, with jitter, at most hourly (protocol.md rule 6); until then try on.
-pub(super) fn after_refused_resume(core: &mut Core, retry_after: u64, world: &mut World<'_>) -> Phase {
-    core.resume_refusals = core.resume_refusals.saturating_add(1);
-    let delay = retry_after + full_jitter(&core.settings, core.resume_refusals, world.rng);
-    if core.resume_refusals < core.settings.resume_refusals_before_rekey || !may_rekey(core) {
+pub(super) fn after_refused_resume(
+    core: &mut Core,
+    sealed: bool,
+    retry_after: u64,
+    world: &mut World<'_>,
+) -> Phase {
+    core.refusals.add(sealed, world.now);
+    let delay = retry_after + full_jitter(&core.settings, core.refusals.count, world.rng);
+    if !core.refusals.are_enough(world.now, &core.settings) || !core.may_rekey() {
         return Phase::Hello(Hello::start(Purpose::Resume, core, delay, world));
     }
     let due = *core.rekey_due.get_or_insert_with(|| {
-        let jitter = below(core.settings.rekey_jitter, world.rng);
-        world.now.monotonic_millis + rekey_rest(core.settings.rekey_interval, &core.saved, world) + jitter
+        let rest = rekey_rest(core.settings.rekey_interval, &core.saved, world);
+        world.now.monotonic_millis + rest + below(core.settings.rekey_jitter, world.rng)
     });
     if world.now.monotonic_millis < due {
         return Phase::Hello(Hello::start(Purpose::Resume, core, delay, world));
@@ -60,9 +65,18 @@ pub(super) fn after_refused_resume(core: &mut Core, retry_after: u64, world: &mu
     Phase::Hello(Hello::start(Purpose::Rekey, core, 0, world))
 }
 
-/// A re-key presents the fingerprint: with a failed boot check it would only be refused.
-fn may_rekey(core: &Core) -> bool {
-    core.check.is_full()
+/// A re-key found no answer, or came too early: the session on flash goes on, and another re-key follows in about an
+/// hour. The cluster may be unable to open it, because its key was retired or its own secrets are damaged.
+pub(super) fn rekey_later(core: &mut Core, world: &mut World<'_>) -> Phase {
+    core.saved.activation = None;
+    core.must_persist();
+    core.rekey_owed = true;
+    core.rekey_tickets = 0;
+    let jitter = below(core.settings.rekey_jitter, world.rng);
+    core.rekey_due = Some(world.now.monotonic_millis + core.settings.rekey_interval + jitter);
+    core.events
+        .push_back(AgentEvent::StartedOver { why: "the re-key waits: going on with the session on flash" });
+    next(core, 0, world)
 }
 
 /// How much of the pause since the last re-key is left. A wall clock that went back tells nothing: no pause then,

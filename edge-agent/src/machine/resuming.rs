@@ -1,14 +1,19 @@
 //! Awaiting the sealed answer to a resume: symmetric only, a ratchet that a power cut never turns against us.
 //!
-//! Which epoch to resume from: the newest on flash. The one before it is tried only when the cluster shows a newer
-//! generation, that is, was restored from a backup and may not know the newest: to resume from an epoch whose
-//! successor the cluster confirmed would look like a fork (protocol.md rules 4, 5 and 7).
+//! Which epoch to resume from (protocol.md rules 4, 5 and 7): to resume from one whose successor the cluster confirmed
+//! would look like a fork. So
+//! - while nothing was sealed under the newest, its parent, which the cluster holds for sure; if that is refused, the
+//!   newest, which a re-key may have rooted beside a dead parent;
+//! - from then on only the newest;
+//! - but in turn when the cluster shows a newer generation: it was restored from a backup and may not know the newest;
+//! - and in turn when all is refused and a failed boot check forbids the re-key: suspicion is better than the end.
 
 use super::beating::{Beating, Granted};
 use super::core::{Core, World};
 use super::effects::{AgentEvent, RequestId, SessionOrigin, TransmitKind};
 use super::exchange::Exchange;
 use super::hello::{Hello, Purpose};
+use super::now::Now;
 use super::phase::Phase;
 use super::plan;
 use super::saved::SavedSession;
@@ -29,13 +34,14 @@ pub(super) struct Resuming {
 impl Resuming {
     /// Seals a resume under a fresh client nonce; what is sent again is these bytes.
     pub fn seal(ticket: &Ticket, core: &mut Core, world: &mut World<'_>) -> Phase {
-        let Some((from, secret)) = source(ticket, core) else {
+        let Some((from, secret)) = source(ticket, core, world.now) else {
             // Flash holds no session that could be resumed: the plan finds another way.
             core.saved.current = None;
             core.saved.next = None;
             core.must_persist();
             return plan::next(core, 0, world);
         };
+        core.speak(from.epoch);
         let mut client_nonce = [0; 16];
         world.rng.fill_bytes(&mut client_nonce);
         let head = ResumeHead {
@@ -80,11 +86,11 @@ impl Resuming {
         }
         match open_resume_answer(&self.secret, &self.head, &self.exchange.bytes, bytes) {
             Ok((index, Answer::Granted(grant))) => self.handle_grant(index, &grant, core, world),
-            Ok((_, Answer::Refused(reason))) => self.handle_refusal(reason, 0, core, world),
+            Ok((_, Answer::Refused(reason))) => self.handle_refusal(reason, None, core, world),
             Err(_) => match core.hint(bytes, &mut self.exchange, world) {
                 Some(reason) => {
                     let wait = self.exchange.due().saturating_sub(world.now.monotonic_millis);
-                    self.handle_refusal(reason, wait, core, world)
+                    self.handle_refusal(reason, Some(wait), core, world)
                 }
                 None => Phase::Resuming(self),
             },
@@ -104,7 +110,7 @@ impl Resuming {
         else {
             core.events
                 .push_back(AgentEvent::StartedOver { why: "a grant that this terminal must not take" });
-            return plan::after_refused_resume(core, 0, world);
+            return plan::after_refused_resume(core, true, 0, world);
         };
         let secret = after_resume(&self.secret, &self.head.client_nonce, &grant.server_nonce, &binding);
         // The sealed answer proves that the cluster knows the epoch resumed from: it is the one to keep.
@@ -116,21 +122,24 @@ impl Resuming {
         Phase::Beating(Box::new(Beating::start(granted, world)))
     }
 
-    /// `wait` is the back-off that the next hello keeps.
+    /// Of an unsealed refusal comes the back-off that the next hello keeps.
     fn handle_refusal(
         self: Box<Self>,
         reason: RejectionReason,
-        wait: u64,
+        unsealed: Option<u64>,
         core: &mut Core,
         world: &mut World<'_>,
     ) -> Phase {
+        let wait = unsealed.unwrap_or(0);
         match reason {
             RejectionReason::TicketRefused => Phase::Hello(Hello::start(Purpose::Resume, core, wait, world)),
             RejectionReason::EpochStale
             | RejectionReason::NotAuthentic
             | RejectionReason::Replayed
             | RejectionReason::Downgrade
-            | RejectionReason::NotLicensed => plan::after_refused_resume(core, wait, world),
+            | RejectionReason::NotLicensed => {
+                plan::after_refused_resume(core, unsealed.is_none(), wait, world)
+            }
             RejectionReason::Malformed
             | RejectionReason::CodeRefused
             | RejectionReason::RateExceeded
@@ -142,11 +151,15 @@ impl Resuming {
 }
 
 /// The session to resume from, and its secret.
-fn source(ticket: &Ticket, core: &Core) -> Option<(SavedSession, ResumptionSecret)> {
+fn source(ticket: &Ticket, core: &Core, now: Now) -> Option<(SavedSession, ResumptionSecret)> {
     let newest = core.saved.newest_session()?;
-    let restored = ticket.generation > newest.generation && core.resume_refusals % 2 == 1;
+    let second = core.refusals.count % 2 == 1;
+    let restored = ticket.generation > newest.generation;
+    let no_way_out = !core.may_rekey() && core.refusals.are_enough(now, &core.settings);
+    let older_first = !core.saved.next_spoken;
+    let takes_older = if older_first { !second } else { second && (restored || no_way_out) };
     let from = match &core.saved.current {
-        Some(older) if restored => older,
+        Some(older) if takes_older => older,
         _ => newest,
     };
     Some((from.clone(), from.secret()?))

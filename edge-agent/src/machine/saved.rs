@@ -3,6 +3,8 @@
 //! Invariants:
 //! - `current` is the newest epoch that the cluster confirmed to us by a sealed answer; `next` was granted and is on
 //!   flash, but no verdict under it verified yet. `next` is used only after it was written (protocol.md rule 5).
+//! - While `next_spoken` is false nothing was ever sealed under `next`, so that the cluster cannot have confirmed it:
+//!   `current` is as good to resume from. It is set on flash before the first word under `next` leaves.
 //! - `activation` was written before its first transmission and holds no plain code (rule 18).
 //! - `obeyed`, `time_floor` and `epoch_highest` never go down, unless the flash lied.
 
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// First byte of the payload; a changed layout gets a new number.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SavedError {
@@ -46,6 +48,8 @@ pub(super) struct SavedActivation {
     /// False for a re-key.
     pub has_code: bool,
     pub offered: SuiteSet,
+    /// What demanded the re-key; it counts as obeyed once a sealed answer came. Zero for none.
+    pub directive: DirectiveId,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -55,6 +59,7 @@ pub(super) struct Saved {
     pub epoch_highest: Epoch,
     pub current: Option<SavedSession>,
     pub next: Option<SavedSession>,
+    pub next_spoken: bool,
     pub activation: Option<SavedActivation>,
     /// The highest directive obeyed (rule 12).
     pub obeyed: DirectiveId,
@@ -79,6 +84,7 @@ impl Saved {
             epoch_highest: 0,
             current: None,
             next: None,
+            next_spoken: false,
             activation: None,
             obeyed: DirectiveId::default(),
             restricted: false,
@@ -109,7 +115,7 @@ impl Saved {
         if rest.is_empty() { Ok(saved) } else { Err(SavedError::Malformed) }
     }
 
-    /// The session that the next resume starts from: the newest that the cluster granted.
+    /// The newest that the cluster granted.
     pub fn newest_session(&self) -> Option<&SavedSession> {
         self.next.as_ref().or(self.current.as_ref())
     }

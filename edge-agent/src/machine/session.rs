@@ -1,6 +1,6 @@
 //! From a sealed grant to a session on flash, and from flash to the keys of a running one.
 
-use super::core::{Core, World};
+use super::core::{Core, Refusals, World};
 use super::effects::{AgentEvent, SessionOrigin};
 use super::license;
 use super::saved::SavedSession;
@@ -34,6 +34,13 @@ pub(super) fn take_grant(
     core: &mut Core,
     world: &World<'_>,
 ) {
+    if origin != SessionOrigin::Resume
+        && let Some(spoken) = core.saved.next.take_if(|_| core.saved.next_spoken)
+    {
+        // The new root stands beside the session before it. If the cluster heard of that one, then not of its parent.
+        core.saved.current = Some(spoken);
+    }
+    core.saved.next_spoken = false;
     core.saved.next = Some(SavedSession {
         epoch: grant.epoch,
         suite: grant.suite,
@@ -47,8 +54,11 @@ pub(super) fn take_grant(
     }
     core.raise_time_floor(grant.stamp, world.now);
     core.learn_legitimacy(grant.legitimacy);
-    core.resume_refusals = 0;
-    core.rekey_due = None;
+    core.refusals = Refusals::default();
+    if origin != SessionOrigin::Resume {
+        core.rekey_owed = false;
+    }
+    core.rekey_due = core.rekey_due.filter(|_| core.rekey_owed);
     core.must_persist();
     core.events.push_back(AgentEvent::Granted {
         epoch: grant.epoch,

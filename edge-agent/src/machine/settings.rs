@@ -24,6 +24,10 @@ pub struct Settings {
     pub rekey_jitter: u64,
     /// Resumes that must be refused, with fresh tickets, before the agent re-keys.
     pub resume_refusals_before_rekey: u32,
+    /// Refusals that nobody sealed must go on for so long before the agent re-keys: they may be lies.
+    pub unsealed_refusals_before_rekey: u64,
+    /// Tickets that a re-key may use up without a sealed answer, while there is a session to go on with.
+    pub tickets_per_rekey: u32,
     /// Unsealed hints that a heartbeat's epoch is stale, before the agent resumes.
     pub stale_hints_before_resume: u32,
     /// Attempts at one request without any verified answer, before the agent starts over from `hello`.
@@ -48,6 +52,8 @@ impl Default for Settings {
             rekey_interval: 3_600_000,
             rekey_jitter: 600_000,
             resume_refusals_before_rekey: 6,
+            unsealed_refusals_before_rekey: 900_000,
+            tickets_per_rekey: 3,
             stale_hints_before_resume: 3,
             attempts_before_hello: 8,
             time_floor_interval: 3_600_000,

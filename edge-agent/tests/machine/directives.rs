@@ -1,10 +1,12 @@
 //! Directives: obeyed once, in order, and never again (protocol.md rule 12).
 
-use crate::support::sim::Sim;
-use edge_agent::machine::{AgentEvent, Command, Now, SessionOrigin, Standing};
+use crate::support::cluster::Life;
+use crate::support::sim::{Captured, Fate, Sim};
+use edge_agent::machine::{AgentEvent, Command, Now, SessionOrigin, Standing, StateSummary, TransmitKind};
 use events::envelope::Directive;
 use events::time::Timestamp;
 use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind};
+use std::collections::BTreeSet;
 
 fn directive(index: u64, kind: OperationKind) -> Directive {
     Directive { id: DirectiveId { generation: 1, index, ordinal: 0 }, kind, expires: Timestamp::ZERO }
@@ -109,6 +111,95 @@ fn a_directive_to_re_key_leads_to_a_fresh_root_once() {
     let rekeyed =
         |event: &&AgentEvent| matches!(event, AgentEvent::Granted { origin: SessionOrigin::Rekey, .. });
     assert_eq!(sim.terminals[terminal].events.iter().filter(rekeyed).count(), 1);
+}
+
+fn saved_obeyed(sim: &Sim, terminal: usize) -> DirectiveId {
+    StateSummary::parse(sim.terminals[terminal].flash.as_ref().unwrap()).unwrap().obeyed
+}
+
+fn rekeys(sim: &Sim, terminal: usize) -> usize {
+    let granted =
+        |event: &&AgentEvent| matches!(event, AgentEvent::Granted { origin: SessionOrigin::Rekey, .. });
+    sim.terminals[terminal].events.iter().filter(granted).count()
+}
+
+#[test]
+fn a_directive_to_re_key_counts_as_obeyed_when_the_new_root_is_granted_and_not_before() {
+    let mut sim = Sim::new(161);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    sim.cluster.device_mut(device).directive = Some(directive(100, OperationKind::Rekey));
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Activation => Fate::LoseAnswer,
+        _ => Fate::Pass,
+    }));
+    sim.captured.clear();
+    sim.run_until(120_000, |sim| sim.captured_of(TransmitKind::Activation).count() > 0);
+    assert_eq!(saved_obeyed(&sim, terminal), DirectiveId::default(), "sealed and sent, but not answered");
+    sim.power_cycle(terminal);
+    sim.run_for(10_000);
+    assert_eq!(saved_obeyed(&sim, terminal), DirectiveId::default());
+    sim.censor = None;
+    sim.run_until(120_000, |sim| rekeys(sim, terminal) == 1);
+    assert_eq!(saved_obeyed(&sim, terminal), directive(100, OperationKind::Rekey).id);
+}
+
+#[test]
+fn a_sealed_refusal_of_a_demanded_re_key_settles_it_too() {
+    let mut sim = Sim::new(162);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    sim.cluster.device_mut(device).licensed = false;
+    order(&mut sim, terminal, directive(100, OperationKind::Rekey));
+    assert_eq!(rekeys(&sim, terminal), 0);
+}
+
+#[test]
+fn a_re_key_that_the_cluster_cannot_open_gives_way_to_the_session_and_is_tried_again_later() {
+    let mut sim = Sim::new(163);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    sim.cluster.opens_activations = false;
+    sim.cluster.device_mut(device).directive = Some(directive(100, OperationKind::Rekey));
+    sim.captured.clear();
+    sim.run_until(120_000, |sim| sim.captured_of(TransmitKind::Activation).count() > 0);
+    let (before, sealed) = (sim.terminals[terminal].acknowledged(), sim.millis);
+    sim.run_until(600_000, |sim| sim.terminals[terminal].acknowledged() > before + 5);
+    let messages: BTreeSet<_> = sim.captured_of(TransmitKind::Activation).map(seal_of).collect();
+    assert_eq!(messages.len(), 1, "while it waits it seals no second one");
+    assert_eq!(saved_obeyed(&sim, terminal), DirectiveId::default());
+    sim.cluster.opens_activations = true;
+    sim.run_until(2 * sim.settings.rekey_interval, |sim| rekeys(sim, terminal) == 1);
+    assert!(sim.millis - sealed > sim.settings.rekey_interval);
+    sim.run_until(120_000, |sim| {
+        sim.cluster.device(device).bodies.last().is_some_and(|body| body.obeyed.index == 100)
+    });
+}
+
+/// The transcript: all but signature, ticket and MAC.
+fn seal_of(captured: &Captured) -> Vec<u8> {
+    captured.bytes[..captured.bytes.len() - 180].to_vec()
+}
+
+#[test]
+fn what_is_sealed_in_a_verdict_on_a_dead_epoch_is_learned_all_the_same() {
+    let mut sim = Sim::new(164);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    let epoch = sim.cluster.device(device).current().unwrap();
+    let confirmed_at = sim.cluster.index;
+    let other = sim.cluster.device_mut(device);
+    other.sessions.get_mut(&epoch).unwrap().life = Life::Superseded { confirmed_at };
+    other.legitimacy = Legitimacy::Restricted;
+    other.directive = Some(directive(100, OperationKind::Restrict));
+    // Nothing else gets through.
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Heartbeat => Fate::Pass,
+        _ => Fate::LoseAnswer,
+    }));
+    sim.run_for(30_000);
+    assert_eq!(sim.terminals[terminal].machine.standing(), Standing::Restricted);
+    assert_eq!(saved_obeyed(&sim, terminal).index, 100);
 }
 
 #[test]

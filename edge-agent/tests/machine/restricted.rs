@@ -1,10 +1,11 @@
 //! Boot checks that end restricted (protocol.md rule 25).
 
+use crate::support::cluster::Life;
 use crate::support::factory::component;
-use crate::support::sim::Sim;
-use edge_agent::machine::{AgentEvent, Standing};
+use crate::support::sim::{Fate, Sim};
+use edge_agent::machine::{AgentEvent, Standing, TransmitKind};
 use events::vocabulary::heartbeat::condition;
-use events::vocabulary::rejection::TamperReason;
+use events::vocabulary::rejection::{RejectionReason, TamperReason};
 use events::vocabulary::shared::ComponentKind;
 
 #[test]
@@ -70,6 +71,37 @@ fn too_many_changed_components_restrict_a_terminal_that_beats_on_under_its_sessi
     let last = sim.cluster.device(device).bodies.last().unwrap();
     assert_eq!(last.condition & condition::RESTRICTED, condition::RESTRICTED);
     assert_eq!(sim.terminals[whole].machine.standing(), Standing::Restricted);
+}
+
+#[test]
+fn a_failed_boot_check_that_forbids_a_re_key_does_not_strand_a_terminal_on_a_dead_epoch() {
+    let mut sim = Sim::new(76);
+    let mut unit = sim.factory.burn(1, &mut sim.rng);
+    sim.cluster.import(&unit.seed);
+    let whole = sim.add_unit(&unit);
+    sim.terminals[whole].code = Some(sim.cluster.issue_code());
+    sim.boot(whole);
+    sim.run_until(120_000, |sim| sim.terminals[whole].acknowledged() > 0);
+    unit.components.truncate(2);
+    let changed = sim.add_unit(&unit);
+    sim.terminals[changed].flash = sim.terminals[whole].flash.clone();
+    sim.terminals.swap(whole, changed);
+    // It speaks under its next epoch; nobody hears it, and the epoch dies.
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Heartbeat => Fate::Lie(RejectionReason::Unavailable),
+        _ => Fate::Pass,
+    }));
+    sim.boot(whole);
+    let spoke =
+        |event: &AgentEvent| matches!(event, AgentEvent::Hinted { kind: TransmitKind::Heartbeat, .. });
+    sim.run_until(120_000, |sim| sim.terminals[whole].saw(spoke));
+    let device = sim.terminals[whole].device;
+    let newest = *sim.cluster.device(device).sessions.keys().last().unwrap();
+    sim.cluster.device_mut(device).sessions.get_mut(&newest).unwrap().life = Life::Gone;
+    sim.censor = None;
+    sim.power_cycle(whole);
+    sim.run_until(600_000, |sim| sim.terminals[whole].acknowledged() > 0);
+    assert_eq!(sim.cluster.device(device).rekeys_seen, 0);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use events::limits::{EPOCH_CLAIM_JUMP_MAX, PENDING_SUCCESSORS_MAX};
 use events::time::Timestamp;
 use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::rejection::RejectionReason;
-use events::vocabulary::shared::{Legitimacy, Suite};
+use events::vocabulary::shared::{Legitimacy, OperationKind, Suite};
 use std::collections::BTreeMap;
 
 use super::rng::SeededRng;
@@ -36,6 +36,10 @@ pub struct ModelCluster {
     pub imposed: Option<Suite>,
     pub devices: BTreeMap<DeviceId, ModelDevice>,
     pub tamper_reports: Vec<TamperReport>,
+    /// False: its activation key was retired, and nothing that is sealed to it opens.
+    pub opens_activations: bool,
+    /// So long after a re-key no further one is granted unless a directive demands it.
+    pub rekey_rest_millis: u64,
     codes: BTreeMap<CodeDigest, Option<DeviceId>>,
     rng: SeededRng,
 }
@@ -50,6 +54,9 @@ pub struct ModelDevice {
     next_epoch: Epoch,
     activations: BTreeMap<Vec<u8>, Epoch>,
     resumes: BTreeMap<(Epoch, [u8; 16]), Epoch>,
+    /// The highest ticket of those that gave way, by parent.
+    evicted: BTreeMap<Option<Epoch>, LogIndex>,
+    rekeyed_at: Option<Timestamp>,
     /// A resume from a superseded epoch with a ticket issued after the successor was confirmed.
     pub fork: Option<Fork>,
     /// Proof of two holders.
@@ -85,6 +92,8 @@ pub struct ModelSession {
     keys: SessionKeys,
     grant: GrantBody,
     granted_at: LogIndex,
+    /// Index of the ticket that it was asked for with.
+    ticket: LogIndex,
     /// Sequence → digest of the content.
     pub beats: BTreeMap<Sequence, u32>,
 }
@@ -103,6 +112,8 @@ impl ModelCluster {
             imposed: None,
             devices: BTreeMap::new(),
             tamper_reports: Vec::new(),
+            opens_activations: true,
+            rekey_rest_millis: 450_000,
             codes: BTreeMap::new(),
             rng,
         }
@@ -120,6 +131,8 @@ impl ModelCluster {
             next_epoch: 1,
             activations: BTreeMap::new(),
             resumes: BTreeMap::new(),
+            evicted: BTreeMap::new(),
+            rekeyed_at: None,
             fork: None,
             cloned: false,
             bodies: Vec::new(),
@@ -177,6 +190,9 @@ impl ModelCluster {
         let ticketed = received
             .check_ticket(&self.keyring.ticket_key, self.generation, self.stamp)
             .map_err(EnvelopeError::reason)?;
+        if !self.opens_activations {
+            return Err(RejectionReason::NotAuthentic);
+        }
         let device = self.devices.get(&id).ok_or(RejectionReason::NotAuthentic)?;
         let gated = ticketed.check_mac(&device.pre_shared).map_err(EnvelopeError::reason)?;
         let verified = gated.open(&self.keyring, &device.public).map_err(EnvelopeError::reason)?;
@@ -202,10 +218,17 @@ impl ModelCluster {
         let Ok(suite) = self.choose(verified.offered) else {
             return Answer::Refused(RejectionReason::Downgrade);
         };
+        if verified.body.code.is_none() && self.rests(id) {
+            return Answer::Refused(RejectionReason::RateExceeded);
+        }
+        let stamp = self.stamp;
         let device = self.device_mut(id);
         match verified.body.code {
             Some(_) => device.activations_seen += 1,
-            None => device.rekeys_seen += 1,
+            None => {
+                device.rekeys_seen += 1;
+                device.rekeyed_at = Some(stamp);
+            }
         }
         let jump = device.next_epoch.saturating_add(EPOCH_CLAIM_JUMP_MAX);
         let epoch = device.next_epoch.max(verified.body.epoch_claimed.min(jump) + 1);
@@ -213,7 +236,7 @@ impl ModelCluster {
         let grant = self.grant(id, epoch, suite);
         let binding = EpochBinding { device: id, epoch, offered: verified.offered, suite };
         let secret = after_activation(&verified.exporter, &grant.server_nonce, &binding);
-        self.admit(id, parent, secret, grant.clone());
+        self.admit(id, parent, verified.ticket.applied, secret, grant.clone());
         self.device_mut(id).activations.insert(verified.transcript.clone(), epoch);
         Answer::Granted(grant)
     }
@@ -261,6 +284,9 @@ impl ModelCluster {
                 return Answer::Refused(RejectionReason::EpochStale);
             }
         };
+        if device.evicted.get(&Some(from)).is_some_and(|&ticket| head.ticket.applied <= ticket) {
+            return Answer::Refused(RejectionReason::EpochStale);
+        }
         let Ok(suite) = self.choose(head.offered) else {
             return Answer::Refused(RejectionReason::Downgrade);
         };
@@ -275,7 +301,7 @@ impl ModelCluster {
         let grant = self.grant(id, epoch, suite);
         let binding = EpochBinding { device: id, epoch, offered: head.offered, suite };
         let next = after_resume(secret, &head.client_nonce, &grant.server_nonce, &binding);
-        self.admit(id, Some(from), next, grant.clone());
+        self.admit(id, Some(from), head.ticket.applied, next, grant.clone());
         self.device_mut(id).resumes.insert((from, head.client_nonce), epoch);
         Answer::Granted(grant)
     }
@@ -399,14 +425,29 @@ impl ModelCluster {
         token::issue(self.license_key.as_ref().unwrap_or(&self.keyring.license_key), &claims).unwrap()
     }
 
-    fn admit(&mut self, id: DeviceId, parent: Option<Epoch>, secret: ResumptionSecret, grant: GrantBody) {
+    fn rests(&self, id: DeviceId) -> bool {
+        let device = self.device(id);
+        let demanded = device.directive.is_some_and(|directive| directive.kind == OperationKind::Rekey);
+        let over = |at: Timestamp| self.stamp.millis_since(at) >= self.rekey_rest_millis;
+        !demanded && device.rekeyed_at.is_some_and(|at| !over(at))
+    }
+
+    fn admit(
+        &mut self,
+        id: DeviceId,
+        parent: Option<Epoch>,
+        ticket: LogIndex,
+        secret: ResumptionSecret,
+        grant: GrantBody,
+    ) {
         self.index += 1;
         let granted_at = self.index;
         let device = self.device_mut(id);
         device.next_epoch = grant.epoch + 1;
         let keys = secret.session_keys(id, grant.epoch, grant.suite);
         let life = if device.current().is_none() { Life::Current } else { Life::Pending };
-        let session = ModelSession { life, parent, secret, keys, grant, granted_at, beats: BTreeMap::new() };
+        let beats = BTreeMap::new();
+        let session = ModelSession { life, parent, secret, keys, grant, granted_at, ticket, beats };
         device.sessions.insert(session.grant.epoch, session);
         device.bound_pending();
     }
@@ -460,10 +501,12 @@ impl ModelDevice {
     fn bound_pending(&mut self) {
         let mut pending: Vec<_> =
             self.sessions.iter_mut().filter(|(_, session)| session.life == Life::Pending).collect();
-        pending.sort_by_key(|(_, session)| session.granted_at);
+        pending.sort_by_key(|(_, session)| (session.ticket, session.granted_at));
         let too_many = pending.len().saturating_sub(PENDING_SUCCESSORS_MAX);
         for (_, session) in pending.into_iter().take(too_many) {
             session.life = Life::Dead;
+            let evicted = self.evicted.entry(session.parent).or_default();
+            *evicted = session.ticket.max(*evicted);
         }
     }
 }

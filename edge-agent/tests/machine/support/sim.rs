@@ -76,6 +76,7 @@ pub fn quick_settings() -> Settings {
         backoff_max: 8_000,
         rekey_interval: 600_000,
         rekey_jitter: 20_000,
+        unsealed_refusals_before_rekey: 60_000,
         ..Settings::default()
     }
 }
