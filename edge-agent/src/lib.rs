@@ -5,8 +5,12 @@
 //! ```
 //!
 //! [`machine`] decides and touches nothing; [`shell`] touches and decides nothing; [`cli`] is what people type.
+//! [`license`] is how apps get the license token, [`hooks`] how the vendor's programs hear what the terminal may do.
 //! `muster fleet` drives the same machine for many simulated terminals in one process.
 
 pub mod cli;
+pub mod doctor;
+pub mod hooks;
+pub mod license;
 pub mod machine;
 pub mod shell;

@@ -1,6 +1,9 @@
 //! The command line, with help that teaches.
 
+use crate::license::wire::Nonce;
+use crate::shell::config::LICENSE_SOCKET;
 use clap::{Parser, Subcommand};
+use events::ids::AppName;
 use std::path::PathBuf;
 
 /// The agent of a muster terminal: checks its hardware at boot, activates with a purchased code, beats, obeys.
@@ -26,6 +29,7 @@ Exit codes:
   4  refused, by the cluster or by this terminal
   5  the boot check ended restricted
   6  another muster-agent works in the same state directory
+  7  doctor found a problem
 
 Logs go to stderr; MUSTER_LOG sets their level (for example `debug` or `edge_agent=trace`).";
 
@@ -44,6 +48,17 @@ pub enum Verb {
     /// `run` resumes. The plain code is never written to flash.
     #[command(after_help = "Example:\n  muster-agent activate < code.txt")]
     Activate(ActivateArgs),
+    /// Look at everything that an agent stands on: config, keys, OTP, components, state, clock, license, hooks, NATS.
+    ///
+    /// Every finding has a code and says what to do. Changes nothing; safe beside a running agent. Run it as the
+    /// agent's user. Ends with 7 if there is a problem.
+    #[command(after_help = "Example:\n  sudo -u muster muster-agent doctor --newest-cluster cluster.json")]
+    Doctor(DoctorArgs),
+    /// Ask the running agent for the license token, as an app does, and check the proof.
+    ///
+    /// The agent's config must list the app with the user id that asks. Needs no config itself: apps cannot read it.
+    #[command(after_help = "Example:\n  sudo -u player muster-agent license --app player --json")]
+    License(LicenseArgs),
     /// Show what is on flash: device, epoch, standing, license. Reads only; safe beside a running agent.
     Status,
 }
@@ -59,6 +74,26 @@ pub struct ActivateArgs {
     /// Seconds to wait for the cluster's sealed answer.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// A cluster file known to be current: pinned keys that were retired since are found by it.
+    #[arg(long)]
+    pub newest_cluster: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LicenseArgs {
+    /// The app that asks.
+    #[arg(long)]
+    pub app: AppName,
+    /// 64 hexadecimal digits, never used before; drawn at random if not given.
+    #[arg(long)]
+    pub nonce: Option<Nonce>,
+    /// The agent's license socket.
+    #[arg(long, env = "MUSTER_LICENSE_SOCKET", default_value = LICENSE_SOCKET)]
+    pub socket: PathBuf,
 }
 
 #[cfg(test)]

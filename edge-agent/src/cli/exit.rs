@@ -15,6 +15,9 @@ pub const RESTRICTED: u8 = 5;
 /// Another agent works on the same state.
 pub const LOCKED: u8 = 6;
 
+/// Doctor found a problem.
+pub const PROBLEM: u8 = 7;
+
 /// Why the program ends, and with which code.
 #[derive(Debug)]
 pub struct Failure {

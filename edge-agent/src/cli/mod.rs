@@ -2,9 +2,11 @@
 
 mod args;
 mod exit;
+mod license;
 mod output;
 mod status;
 
+use crate::doctor::{self, Level};
 use crate::shell::activate::{ActivateError, activate};
 use crate::shell::agent::AgentError;
 use crate::shell::boot;
@@ -12,11 +14,12 @@ use crate::shell::config::Config;
 use crate::shell::control::{ActivationOutcome, ControlError};
 use crate::shell::lock::LockError;
 use crate::shell::run::{RunError, run};
-use args::{ActivateArgs, Args, Verb};
+use args::{ActivateArgs, Args, DoctorArgs, Verb};
 use clap::Parser;
 use exit::Failure;
 use output::Output;
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -43,13 +46,15 @@ fn start_log() {
 }
 
 fn dispatch(args: &Args) -> Result<(), Failure> {
-    let config = Config::load(&args.config).map_err(|error| Failure::new(exit::USAGE, error))?;
     let output = Output::new(args.json);
+    let config = || Config::load(&args.config).map_err(|error| Failure::new(exit::USAGE, error));
     match &args.verb {
-        Verb::Run => block_on(run_until_stopped(&config, output)),
-        Verb::BootCheck => boot_check(&config, output),
-        Verb::Activate(wanted) => block_on(redeem(&config, wanted, output)),
-        Verb::Status => status::show(&config, output),
+        Verb::Run => block_on(run_until_stopped(&config()?, output)),
+        Verb::BootCheck => boot_check(&config()?, output),
+        Verb::Activate(wanted) => block_on(redeem(&config()?, wanted, output)),
+        Verb::Status => status::show(&config()?, output),
+        Verb::Doctor(wanted) => block_on(examine(&args.config, wanted, output)),
+        Verb::License(wanted) => license::show(wanted, output),
     }
 }
 
@@ -94,6 +99,15 @@ async fn redeem(config: &Config, wanted: &ActivateArgs, output: Output) -> Resul
     match outcome {
         ActivationOutcome::Granted { .. } => Ok(()),
         ActivationOutcome::Refused { reason } => Err(Failure::new(exit::REFUSED, reason)),
+    }
+}
+
+async fn examine(config_file: &Path, wanted: &DoctorArgs, output: Output) -> Result<(), Failure> {
+    let report = doctor::examine(config_file, wanted.newest_cluster.as_deref()).await;
+    output.answer(&report, || report.to_string());
+    match report.count(Level::Problem) {
+        0 => Ok(()),
+        problems => Err(Failure::new(exit::PROBLEM, format!("doctor: {problems} problems; see above"))),
     }
 }
 

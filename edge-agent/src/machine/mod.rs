@@ -48,7 +48,7 @@ pub use effects::{
 pub use license::HandedLicense;
 pub use now::Now;
 pub use saved::{SavedError, StateSummary};
-pub use settings::Settings;
+pub use settings::{CLOCK_SLACK_MILLIS, Settings};
 
 use self::core::{Core, World};
 use self::hello::{Hello, Purpose};
@@ -57,6 +57,7 @@ use self::phase::Phase;
 use self::saved::Saved;
 use events::ids::{BootId, DeviceId};
 use events::keyring::ClusterPublic;
+use events::vocabulary::shared::Legitimacy;
 use rand_core::CryptoRng;
 use std::sync::Arc;
 
@@ -177,6 +178,17 @@ impl Machine {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.core.standing()
+    }
+
+    /// What the cluster thinks of this terminal, as its last sealed answer said.
+    #[must_use]
+    pub fn legitimacy(&self) -> Legitimacy {
+        self.core.saved.legitimacy
+    }
+
+    #[must_use]
+    pub fn boot_check(&self) -> &BootCheck {
+        &self.core.check
     }
 
     /// Whether a heartbeat was sent for which no verdict verified yet.

@@ -6,10 +6,15 @@ use super::clock::Clock;
 use super::config::Config;
 use super::entropy::Entropy;
 use super::flash::FolderFlash;
+use super::home::{self, Home};
 use super::lock::{InstanceLock, LockError};
 use super::state_file::{StateFile, StateFileError};
-use crate::machine::{AgentEvent, BootCheck, Command, Machine};
+use crate::hooks::TerminalStanding;
+use crate::machine::{AgentEvent, BootCheck, Command, HandedLicense, Machine};
+use events::ids::AppName;
 use events::keyring::ClusterPublic;
+use events::license::LicenseRefusal;
+use events::license::proof::NONCE_BYTES;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +52,13 @@ impl Agent {
         let check = boot::check(config)?;
         boot::publish(&check, &config.state_dir).map_err(dir_error)?;
         let address = Address { device: check.device(), lot: check.lot };
+        if let Home::Moved { born, here } = home::settle(&config.state_dir).map_err(dir_error)? {
+            tracing::warn!(
+                born,
+                here,
+                "this state was copied here; see STATE_COPIED of `muster-agent doctor`"
+            );
+        }
         let (state, found) = StateFile::open(flash)?;
         for file in found.damaged {
             tracing::warn!(file, "a copy of the state is damaged; the other one is used");
@@ -98,6 +110,26 @@ impl Agent {
             self.bus.publish(transmit).await;
         }
         Ok(std::iter::from_fn(|| self.machine.poll_event()).collect())
+    }
+
+    /// What the terminal may do now, and why.
+    #[must_use]
+    pub fn standing(&self) -> TerminalStanding {
+        TerminalStanding {
+            standing: self.machine.standing(),
+            device: self.machine.boot_check().device(),
+            legitimacy: self.machine.legitimacy(),
+            reason: self.machine.boot_check().reason,
+        }
+    }
+
+    /// The license token for an app that was found to be the one it says.
+    pub fn hand_out_license(
+        &self,
+        app: &AppName,
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<HandedLicense, LicenseRefusal> {
+        self.machine.hand_out_license(app, nonce, self.clock.now())
     }
 
     /// A stop in good order.

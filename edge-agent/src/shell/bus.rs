@@ -57,7 +57,10 @@ impl Bus {
         let url = config.nats.url.clone();
         let refused = |why: String| BusError::Connect { url: url.clone(), why };
         let connected = Arc::new(Notify::new());
-        let options = connect_options(&config.nats)?.event_callback(notify_connected(connected.clone()));
+        let options = connect_options(&config.nats)?
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .event_callback(notify_connected(connected.clone()));
         let client = options.connect(&config.nats.url).await;
         let client = client.map_err(|error| refused(error.to_string()))?;
         let token = format!("{:016x}", Entropy.next_u64());
@@ -147,11 +150,10 @@ fn notify_connected(connected: Arc<Notify>) -> impl Fn(Event) -> Notified + Send
     }
 }
 
-fn connect_options(nats: &NatsConfig) -> Result<ConnectOptions, BusError> {
+/// Who connects, and how: the same for the agent and for `doctor`.
+pub(crate) fn connect_options(nats: &NatsConfig) -> Result<ConnectOptions, BusError> {
     let mut options = ConnectOptions::new()
         .name("muster-agent")
-        .retry_on_initial_connect()
-        .max_reconnects(None)
         .reconnect_delay_callback(reconnect_delay)
         .connection_timeout(Duration::from_secs(10));
     if let (Some(user), Some(password)) = (&nats.user, password(nats)?) {

@@ -2,6 +2,12 @@
 //!
 //! Relative paths are relative to the file's own folder.
 
+mod hooks;
+mod license;
+
+pub use hooks::{HookCommand, HooksConfig};
+pub use license::{LICENSE_SOCKET, LicenseConfig};
+
 use crate::machine::Settings;
 use events::envelope::SuiteSet;
 use events::ids::{RegionName, SourceName};
@@ -9,6 +15,7 @@ use events::vocabulary::shared::{ComponentKind, Suite};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +54,12 @@ pub struct Config {
     /// Send a W3C `traceparent` header with each request.
     #[serde(default)]
     pub traces: bool,
+    /// Where the terminal's own programs read what the terminal may do (JSON, mode 0644). Not written if absent.
+    pub standing_file: Option<PathBuf>,
+    #[serde(default)]
+    pub license: LicenseConfig,
+    #[serde(default)]
+    pub hooks: HooksConfig,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +108,13 @@ pub enum ProfileName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct Millis(u64);
+
+impl Millis {
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
 
 impl TryFrom<u64> for Millis {
     type Error = String;
@@ -163,7 +183,8 @@ impl Config {
     fn anchor_paths(&mut self, folder: &Path) {
         let paths = [&mut self.state_dir, &mut self.cluster_file, &mut self.lot_firmware_file]
             .into_iter()
-            .chain([&mut self.otp.record])
+            .chain([&mut self.otp.record, &mut self.license.socket])
+            .chain(&mut self.standing_file)
             .chain(&mut self.otp.fuse_secret)
             .chain(&mut self.nats.password_file)
             .chain(&mut self.nats.ca_file)
@@ -181,6 +202,7 @@ impl Config {
         Settings {
             firmware: self.firmware,
             offered: SuiteSet::of(&self.suites),
+            license_keys: self.license.keys.clone(),
             reply_timeout: or(self.timing.reply_timeout_ms, defaults.reply_timeout),
             backoff_first: or(self.timing.backoff_first_ms, defaults.backoff_first),
             backoff_max: or(self.timing.backoff_max_ms, defaults.backoff_max),

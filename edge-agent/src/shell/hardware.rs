@@ -22,18 +22,20 @@ pub enum HardwareError {
 
 /// The raw record as it lies in OTP; `None` if it cannot be read, which the boot check reports as missing.
 pub fn read_record(config: &Config) -> Option<Vec<u8>> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(&config.otp.record)?;
-        file.seek(SeekFrom::Start(config.otp.offset))?;
-        let mut bytes = Vec::with_capacity(SLOT_BYTES);
-        file.take(SLOT_BYTES as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read()
+    try_read_record(config)
         .inspect_err(|error| {
             tracing::error!(file = %config.otp.record.display(), %error, "cannot read the OTP record");
         })
         .ok()
+}
+
+/// The same, with what went wrong.
+pub fn try_read_record(config: &Config) -> io::Result<Vec<u8>> {
+    let mut file = File::open(&config.otp.record)?;
+    file.seek(SeekFrom::Start(config.otp.offset))?;
+    let mut bytes = Vec::with_capacity(SLOT_BYTES);
+    file.take(SLOT_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The secret in the fuses, for the `seed` profile.
@@ -62,7 +64,7 @@ pub fn read_components(config: &Config) -> Vec<Component> {
 }
 
 /// Device tree strings end in NUL, sysfs attributes in a line feed; [`Component`] trims both.
-fn read_component(kind: ComponentKind, file: &Path) -> io::Result<Component> {
+pub fn read_component(kind: ComponentKind, file: &Path) -> io::Result<Component> {
     let mut value = Vec::new();
     // A few bytes more than allowed, so that what is too long is refused and not cut.
     File::open(file)?.take(COMPONENT_VALUE_BYTES_MAX as u64 + 16).read_to_end(&mut value)?;

@@ -10,6 +10,7 @@
 
 pub mod activate;
 pub mod agent;
+pub mod announcer;
 pub mod boot;
 pub mod bus;
 pub mod clock;
@@ -18,7 +19,10 @@ pub mod control;
 pub mod entropy;
 pub mod flash;
 pub mod hardware;
+pub mod home;
 pub mod lock;
+pub mod replace;
 pub mod run;
 pub mod state_file;
+pub mod supervisor;
 pub mod traceparent;

@@ -1,8 +1,11 @@
 //! `muster-agent run`: boots once and serves until it is told to stop.
 
 use super::agent::{Agent, AgentError};
+use super::announcer::Announcer;
 use super::config::Config;
 use super::control::{ActivationOutcome, ControlError, ControlSocket, HandedCode};
+use super::supervisor::Supervisor;
+use crate::license::socket::{Asked, LicenseSocket, LicenseSocketError};
 use crate::machine::{AgentEvent, Command, SessionOrigin};
 use events::license::ActivationCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +17,8 @@ pub enum RunError {
     Agent(#[from] AgentError),
     #[error(transparent)]
     Control(#[from] ControlError),
+    #[error(transparent)]
+    License(#[from] LicenseSocketError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }
@@ -24,15 +29,25 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut agent = Agent::boot(config).await?;
     let mut control = ControlSocket::listen(&config.state_dir)?;
+    let mut licenses = LicenseSocket::listen(&config.license)?;
+    let mut announcer = Announcer::open(config);
+    let mut supervisor = Supervisor::from_environment();
     let mut waiting = None;
     let mut told = agent.start().await?;
+    supervisor.ready();
     loop {
         for event in told.drain(..) {
             report(&event);
             answer_waiting(&event, &mut waiting);
+            announcer.event(&event);
         }
+        announcer.standing(agent.standing());
         tokio::select! {
             woken = agent.wait() => woken?,
+            () = supervisor.due() => supervisor.alive(),
+            Some(asked) = next_question(&mut licenses) => {
+                let _gone = asked.answer.send(agent.hand_out_license(&asked.app, asked.nonce));
+            }
             Some(handed) = control.next() => {
                 if let Some(command) = accept(handed, &mut waiting) {
                     told = agent.command(command).await?;
@@ -43,7 +58,15 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
         }
         told.extend(agent.settle().await?);
     }
+    supervisor.stopping();
     Ok(agent.stop().await?)
+}
+
+async fn next_question(licenses: &mut Option<LicenseSocket>) -> Option<Asked> {
+    match licenses {
+        Some(licenses) => licenses.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 type Waiting = Option<oneshot::Sender<ActivationOutcome>>;

@@ -53,13 +53,38 @@ impl Terminal {
         fs::write(self.path(name), text).unwrap();
     }
 
+    /// Adds tables to the end of the config.
+    pub fn configure(&self, toml: &str) {
+        let config = fs::read_to_string(self.path("agent.toml")).unwrap();
+        self.write("agent.toml", &format!("{config}\n{toml}"));
+    }
+
+    /// Adds fields that are in no table.
+    pub fn configure_top(&self, toml: &str) {
+        let config = fs::read_to_string(self.path("agent.toml")).unwrap();
+        self.write("agent.toml", &format!("{toml}\n{config}"));
+    }
+
+    /// Activates, and ends again.
+    pub async fn activate(&self, bus: &Bus) {
+        let code = bus.cluster.lock().unwrap().issue_code().to_string();
+        let activated = self.command(&["activate", "--code", &code]).await;
+        assert_eq!(activated.status.code(), Some(0), "{activated:?}");
+    }
+
     /// One command, to its end.
     pub async fn command(&self, arguments: &[&str]) -> Output {
         agent(self.folder.path()).args(arguments).output().await.unwrap()
     }
 
     pub fn run(&self) -> Running {
-        let mut child = agent(self.folder.path()).arg("run").stdout(Stdio::piped()).spawn().unwrap();
+        self.run_with(&[])
+    }
+
+    pub fn run_with(&self, environment: &[(&str, &str)]) -> Running {
+        let mut command = agent(self.folder.path());
+        command.envs(environment.iter().copied());
+        let mut child = command.arg("run").stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Running { child, lines }
     }

@@ -36,6 +36,12 @@ fn nats_server() -> PathBuf {
 }
 
 impl Bus {
+    /// From here on nobody is reached.
+    pub fn stop_server(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
     pub async fn start(seed: u64) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Command::new(nats_server())

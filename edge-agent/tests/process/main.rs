@@ -9,7 +9,11 @@
 
 mod agent;
 mod bus;
+mod doctor;
+mod hooks;
+mod license;
 mod refusals;
 mod story;
+mod supervisor;
 #[path = "../machine/support/mod.rs"]
 mod support;
