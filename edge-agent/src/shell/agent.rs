@@ -5,7 +5,7 @@ use super::bus::{Address, Bus, BusError};
 use super::clock::Clock;
 use super::config::Config;
 use super::entropy::Entropy;
-use super::flash::FolderFlash;
+use super::flash::{Flash, FolderFlash};
 use super::home::{self, Home};
 use super::lock::{InstanceLock, LockError};
 use super::state_file::{StateFile, StateFileError};
@@ -36,7 +36,7 @@ pub enum AgentError {
 
 pub struct Agent {
     machine: Machine,
-    state: StateFile<FolderFlash>,
+    state: StateFile<Box<dyn Flash + Send>>,
     bus: Bus,
     clock: Clock,
     /// Held as long as the agent lives.
@@ -48,6 +48,13 @@ impl Agent {
     pub async fn boot(config: &Config) -> Result<Self, AgentError> {
         let dir_error = |source| AgentError::StateDir { folder: config.state_dir.clone(), source };
         let flash = FolderFlash::open(&config.state_dir).map_err(dir_error)?;
+        Agent::boot_on(config, Box::new(flash)).await
+    }
+
+    /// The same on another flash than the folder itself, for a port, or for a test that cuts the power. The folder
+    /// must be there: lock and result of the boot check lie in it.
+    pub async fn boot_on(config: &Config, flash: Box<dyn Flash + Send>) -> Result<Self, AgentError> {
+        let dir_error = |source| AgentError::StateDir { folder: config.state_dir.clone(), source };
         let lock = InstanceLock::acquire(&config.state_dir)?;
         let check = boot::check(config)?;
         boot::publish(&check, &config.state_dir).map_err(dir_error)?;

@@ -19,6 +19,28 @@ pub trait Flash {
     fn sync_names(&mut self) -> io::Result<()>;
 }
 
+impl Flash for Box<dyn Flash + Send> {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        (**self).read(name)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        (**self).write(name, bytes)
+    }
+
+    fn sync_file(&mut self, name: &str) -> io::Result<()> {
+        (**self).sync_file(name)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        (**self).sync_names()
+    }
+}
+
 /// A real folder, mode 0700; its files are 0600, since they hold session secrets.
 pub struct FolderFlash {
     folder: PathBuf,

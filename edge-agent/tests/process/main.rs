@@ -12,6 +12,7 @@ mod bus;
 mod doctor;
 mod hooks;
 mod license;
+mod power_cuts;
 mod refusals;
 mod story;
 mod supervisor;
