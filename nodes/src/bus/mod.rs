@@ -9,6 +9,8 @@
 
 pub mod memory;
 pub mod nats;
+mod relay;
+mod sanitize;
 pub mod subject;
 
 pub use async_nats::Subject;

@@ -1,12 +1,14 @@
-//! The bus on NATS, through the vendor's client: it reconnects by itself and subscribes again.
+//! The bus on NATS, through the vendor's client: it reconnects by itself and subscribes again. Between it and the
+//! servers stands a relay that makes readable what terminals wrote ([`super::relay`]).
 //!
 //! Invariant: nothing is sent and no queue group is joined on a server whose version has known authorization
 //! bypasses; this is checked at the first connection and at every one after it.
 
+use super::relay::Relay;
 use super::{Bus, BusError, BusHealth, Message, Outgoing, Subscription};
 use crate::config::{NatsConfig, NatsLogin};
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerInfo, Subscriber};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerInfo, Subscriber};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use std::pin::Pin;
@@ -19,8 +21,8 @@ use tokio::task::AbortHandle;
 const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 7);
 const SERVER_VERSION_MIN_TEXT: &str = "2.12.7";
 
-/// Messages of one subscription that wait in memory; the client drops what comes above.
-const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
+/// Messages of one subscription that wait in memory, each a little above 2 KiB at most; the client drops what comes above.
+const SUBSCRIPTION_MESSAGES_MAX: usize = 16_384;
 /// Commands that wait for the connection; a publisher waits above.
 const COMMANDS_MAX: usize = 16_384;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +41,7 @@ pub struct NatsBus {
     client: Client,
     health: watch::Receiver<BusHealth>,
     watcher: AbortHandle,
+    _relay: Relay,
 }
 
 impl NatsBus {
@@ -46,15 +49,20 @@ impl NatsBus {
     /// meanwhile; one that refuses the login, or is too old, is an error.
     pub async fn connect(options: &NatsOptions) -> Result<NatsBus, BusError> {
         let (events, received) = mpsc::channel(64);
-        let connect =
-            |retry: bool| client_options(options, events.clone(), retry).connect(&options.config.urls[..]);
+        let servers =
+            options.config.urls.iter().map(|url| url.parse::<ServerAddr>()).collect::<Result<Vec<_>, _>>();
+        let servers = servers.map_err(|error| unusable(options, &error))?;
+        let login = servers.iter().find(|server| server.has_user_pass()).cloned();
+        let relay = Relay::listen(servers).await.map_err(|error| unusable(options, &error))?;
+        let client_options = |retry| client_options(options, login.as_ref(), events.clone(), retry);
+        let connect = |retry: bool| client_options(retry).connect(relay.url());
         let client = match connect(false).await {
             Ok(client) => client,
             Err(e) if may_come_later(e.kind()) => {
                 tracing::warn!(servers = ?options.config.urls, error = %e, "NATS is not reachable yet");
-                connect(true).await.map_err(|e| refused(options, &e))?
+                connect(true).await.map_err(|e| unusable(options, &e))?
             }
-            Err(e) => return Err(refused(options, &e)),
+            Err(e) => return Err(unusable(options, &e)),
         };
         let first = match client.try_server_info() {
             Some(info) => check_version(&info).map(|()| BusHealth::Connected)?,
@@ -62,7 +70,7 @@ impl NatsBus {
         };
         let (report, health) = watch::channel(first);
         let watcher = tokio::spawn(watch_connection(client.clone(), received, report)).abort_handle();
-        Ok(NatsBus { client, health, watcher })
+        Ok(NatsBus { client, health, watcher, _relay: relay })
     }
 
     fn check_usable(&self) -> Result<(), BusError> {
@@ -148,7 +156,12 @@ fn from_nats(message: async_nats::Message) -> Message {
     }
 }
 
-fn client_options(options: &NatsOptions, events: mpsc::Sender<Event>, retry: bool) -> ConnectOptions {
+fn client_options(
+    options: &NatsOptions,
+    login_of_url: Option<&ServerAddr>,
+    events: mpsc::Sender<Event>,
+    retry: bool,
+) -> ConnectOptions {
     let report = move |event| {
         let events = events.clone();
         async move {
@@ -165,7 +178,10 @@ fn client_options(options: &NatsOptions, events: mpsc::Sender<Event>, retry: boo
         .event_callback(report);
     let client = if retry { client.retry_on_initial_connect() } else { client };
     match &options.config.login {
-        NatsLogin::Anonymous => client,
+        NatsLogin::Anonymous => match login_of_url.and_then(|url| Some((url.username()?, url.password()?))) {
+            Some((user, password)) => client.user_and_password(user.to_owned(), password.to_owned()),
+            None => client,
+        },
         NatsLogin::Password { user, password } => {
             client.user_and_password(user.clone(), password.expose().to_owned())
         }
@@ -192,7 +208,7 @@ const fn may_come_later(kind: ConnectErrorKind) -> bool {
     }
 }
 
-fn refused(options: &NatsOptions, error: &async_nats::ConnectError) -> BusError {
+fn unusable(options: &NatsOptions, error: &impl std::fmt::Display) -> BusError {
     BusError::Connect { servers: options.config.urls.join(", "), why: error.to_string() }
 }
 

@@ -9,7 +9,7 @@ use events::envelope::Ticket;
 use events::envelope::ticket::encode_hello;
 use futures::StreamExt;
 use nodes::bus::{Bus, BusError, BusHealth, NatsBus, NatsOptions};
-use nodes::config::{NatsConfig, NatsLogin};
+use nodes::config::{NatsConfig, NatsLogin, Secret};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,10 +29,16 @@ struct Server {
     binary: PathBuf,
     address: SocketAddr,
     child: Child,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
     async fn start() -> Option<Server> {
+        Server::start_with("").await
+    }
+
+    /// With this configuration.
+    async fn start_with(config: &str) -> Option<Server> {
         let Some(binary) = find_server() else {
             eprintln!("SKIPPED: no nats-server; name one with MUSTER_NATS_SERVER");
             return None;
@@ -40,8 +46,10 @@ impl Server {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let child = spawn(&binary, address);
-        let server = Server { binary, address, child };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("nats.conf"), config).unwrap();
+        let child = spawn(&binary, address, folder.path());
+        let server = Server { binary, address, child, folder };
         server.until_ready().await;
         Some(server)
     }
@@ -49,13 +57,13 @@ impl Server {
     async fn restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = spawn(&self.binary, self.address);
+        self.child = spawn(&self.binary, self.address, self.folder.path());
         self.until_ready().await;
     }
 
     async fn until_ready(&self) {
         let ready = async {
-            while async_nats::connect(self.address.to_string()).await.is_err() {
+            while TcpStream::connect(self.address).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -78,10 +86,12 @@ fn find_server() -> Option<PathBuf> {
     named.into_iter().chain([fetched]).chain(on_path).find(|candidate| candidate.is_file())
 }
 
-fn spawn(binary: &Path, address: SocketAddr) -> Child {
+fn spawn(binary: &Path, address: SocketAddr, folder: &Path) -> Child {
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let quiet = Command::new(binary)
         .args(["--addr", &host, "--port", &port])
+        .arg("--config")
+        .arg(folder.join("nats.conf"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -142,7 +152,7 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
     server.child.wait().unwrap();
     let bus = NatsBus::connect(&options(server.address)).await.unwrap();
     assert_eq!(*bus.health().borrow(), BusHealth::Disconnected);
-    server.child = spawn(&server.binary, server.address);
+    server.child = spawn(&server.binary, server.address, server.folder.path());
     until_health(&bus, BusHealth::Connected).await;
 }
 
@@ -189,24 +199,80 @@ async fn a_node_that_cannot_commit_leaves_the_group_to_the_others() {
     assert!(nodes[1].0.counters().tickets >= 10);
 }
 
-/// The client library takes bytes that are no UTF-8 for a broken connection. The server passes them on.
+/// A terminal's user, confined to its own subjects as deployments confine it.
+const CONFINED: &str = r#"
+authorization {
+  users: [
+    { user: node, password: node }
+    { user: honest, password: honest, permissions: { publish: "muster.v1.eu.up.home-1.>", subscribe: ">" } }
+    { user: hostile, password: hostile, permissions: { publish: "muster.v1.eu.up.hostile.>", subscribe: "nothing" } }
+  ]
+}
+"#;
+
+/// One way each to break a client's connection, all of which the server passes on.
+fn what_a_hostile_terminal_writes(device: &str) -> Vec<Vec<u8>> {
+    let up = |device: &[u8], kind: &str| {
+        [b"muster.v1.eu.up.hostile.", device, format!(".{kind} _INBOX_x.1 ").as_bytes()].concat()
+    };
+    let with_headers = |headers: &[u8]| {
+        let lengths = format!("{} {}\r\n", headers.len(), headers.len() + 2);
+        [b"HPUB ", &up(device.as_bytes(), "hello")[..], lengths.as_bytes(), headers, b"hi\r\n"].concat()
+    };
+    let replying = |reply: &[u8]| {
+        [b"PUB muster.v1.eu.up.hostile.", device.as_bytes(), b".hello ", reply, b" 2\r\nhi\r\n"].concat()
+    };
+    vec![
+        [b"PUB ", &up(b"\xff\xfe", "hello")[..], b"2\r\nhi\r\n"].concat(),
+        replying(b"_INBOX_\xff\xfe"),
+        replying("_INBOX_x\u{a0}\u{2003}y".as_bytes()),
+        with_headers(b"NATS/1.0\r\n\xff: a\r\n\r\n"),
+        with_headers(b"NATS/1.0 twelve\r\n\r\n"),
+        with_headers(b"NATS/1.0\r\nno colon\r\n\r\n"),
+        with_headers("NATS/1.0\r\n\u{e9}\u{a0}: a\r\n\r\n".as_bytes()),
+        with_headers(b"HTTP/1.1\r\nx: y\r\n\r\n"),
+    ]
+}
+
+/// The client library gives a connection up that brings bytes which are no text, with all that waits in it. The server
+/// passes them on, whatever it confines their sender to.
 #[tokio::test]
-async fn bytes_that_are_no_text_cost_a_reconnect_and_nothing_else() {
-    let Some(server) = Server::start().await else { return };
+async fn nothing_that_a_terminal_writes_costs_a_node_its_connection_and_all_is_charged_to_its_source() {
+    let Some(server) = Server::start_with(CONFINED).await else { return };
     let mut world = World::new().await;
     let terminal = world.burn();
-    let bus = Arc::new(NatsBus::connect(&options(server.address)).await.unwrap());
+    let login = |name: &str| NatsLogin::Password { user: name.into(), password: Secret::new(name.into()) };
+    let config = NatsConfig { urls: vec![format!("nats://{}", server.address)], login: login("node") };
+    let bus = NatsBus::connect(&NatsOptions { config, name: "muster-test".into() }).await.unwrap();
+    let bus = Arc::new(bus);
+    let mut health = bus.health();
+    until_health(&bus, BusHealth::Connected).await;
+    health.mark_unchanged();
     let fold = world.nodes[0].fold.clone();
-    let (_ingress, _serving) = world.start_ingress(bus, fold, limits());
-    let client = async_nats::connect(server.address.to_string()).await.unwrap();
-    hello(&client, &terminal).await;
+    let (ingress, _serving) = world.start_ingress(bus.clone(), fold, limits());
+    let honest = async_nats::ConnectOptions::with_user_and_password("honest".into(), "honest".into());
+    let honest = honest.connect(server.address.to_string()).await.unwrap();
+    hello(&honest, &terminal).await;
     let mut hostile = TcpStream::connect(server.address).await.unwrap();
-    hostile.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\nPING\r\n").await.unwrap();
-    let subject = b"PUB muster.v1.eu.up.x.\xff\xfe.hello 2\r\nhi\r\n";
-    let header = b"HPUB muster.v1.eu.up.x.y.hello 18 20\r\nNATS/1.0\r\n\xff: a\r\n\r\nhi\r\n";
+    let connect = br#"CONNECT {"verbose":false,"headers":true,"user":"hostile","pass":"hostile"}"#;
+    hostile.write_all(&[&connect[..], b"\r\nPING\r\n"].concat()).await.unwrap();
+    let hostile_messages = what_a_hostile_terminal_writes(&terminal.name());
+    let count = hostile_messages.len() as u64;
     for _ in 0..3 {
-        hostile.write_all(subject).await.unwrap();
-        hostile.write_all(header).await.unwrap();
-        hello(&client, &terminal).await;
+        for message in &hostile_messages {
+            hostile.write_all(message).await.unwrap();
+        }
+        let oversized = format!("PUB muster.v1.eu.up.hostile.{}.hello 900000\r\n", terminal.id);
+        let oversized = [oversized.as_bytes(), &vec![b'x'; 900_000], b"\r\n"].concat();
+        hostile.write_all(&oversized).await.unwrap();
+        hello(&honest, &terminal).await;
     }
+    let charged = |fold: &projector::Projector| {
+        let source = fold.source(&"hostile".parse().unwrap());
+        source.map_or(0, |source| source.refused.values().sum::<u64>())
+    };
+    world.until(0, |fold| charged(fold) >= 3 * (count + 1)).await;
+    assert!(!health.has_changed().unwrap(), "the connection was never lost");
+    assert_eq!(*health.borrow(), BusHealth::Connected);
+    assert_eq!(ingress.counters().received, ingress.counters().tickets + 3 * (count + 1));
 }

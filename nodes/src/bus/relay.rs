@@ -1,0 +1,205 @@
+//! Between the client library and the NATS servers: one listener on this host's loopback, whose connections go on to a
+//! server, with everything that the server delivers made readable on the way ([`super::sanitize`]).
+//!
+//! ```text
+//!   client library ◀── 127.0.0.1 ──▶ relay ◀── TCP or TLS ──▶ nats-server
+//!                        ◀── deliveries, sanitised ──┘
+//! ```
+//!
+//! Whoever reaches the listener reaches what the server shows to everybody: the login is the client's own business.
+
+use super::sanitize::Sanitizer;
+use async_nats::ServerAddr;
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+const DIAL_WITHIN: Duration = Duration::from_secs(2);
+/// What the server still has to say once the client has left.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
+const READ_BYTES: usize = 64 * 1024;
+/// Servers that servers named.
+const DISCOVERED_MAX: usize = 64;
+
+/// A listener that relays. Dropping it takes no more connections; those that are there end by themselves.
+pub struct Relay {
+    address: SocketAddr,
+    accepting: AbortHandle,
+}
+
+/// Where the servers are, the next to try first.
+struct Servers {
+    known: Mutex<Vec<ServerAddr>>,
+    configured: usize,
+}
+
+/// What a connection to a server is, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Relay {
+    pub async fn listen(servers: Vec<ServerAddr>) -> io::Result<Relay> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let configured = servers.len();
+        let servers = Arc::new(Servers { known: Mutex::new(servers), configured });
+        let accepting = tokio::spawn(accept(listener, servers)).abort_handle();
+        Ok(Relay { address, accepting })
+    }
+
+    /// Where the client library connects to.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, servers: Arc<Servers>) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => drop(tokio::spawn(relay(client, Arc::clone(&servers)))),
+            Err(error) => {
+                tracing::warn!(%error, "the relay to NATS cannot take a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn relay(client: TcpStream, servers: Arc<Servers>) {
+    for _ in 0..servers.count() {
+        let Some(server) = servers.next() else { return };
+        match timeout(DIAL_WITHIN, dial(&server)).await {
+            Ok(Ok((stream, greeting))) => {
+                if let Err(error) = carry(client, stream, greeting, &servers).await {
+                    tracing::debug!(%error, server = server.host(), "a connection to NATS ended");
+                }
+                return;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, server = server.host(), "cannot use a NATS server"),
+            Err(_) => tracing::debug!(server = server.host(), "a NATS server does not answer"),
+        }
+        servers.rotate();
+    }
+}
+
+/// A connection, and what the server said first. It says in the clear whether it wants encryption.
+async fn dial(server: &ServerAddr) -> io::Result<(Box<dyn Stream>, BytesMut)> {
+    let mut stream = TcpStream::connect((server.host(), server.port())).await?;
+    stream.set_nodelay(true)?;
+    let mut greeting = BytesMut::with_capacity(READ_BYTES);
+    while !greeting.ends_with(b"\r\n") {
+        if greeting.len() > READ_BYTES || stream.read_buf(&mut greeting).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not greet as NATS does"));
+        }
+    }
+    if !server.tls_required() && !wants_tls(&greeting) {
+        return Ok((Box::new(stream), greeting));
+    }
+    let name = ServerName::try_from(server.host().to_owned()).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(tls()?).connect(name, stream).await?;
+    Ok((Box::new(stream), greeting))
+}
+
+fn wants_tls(greeting: &[u8]) -> bool {
+    let info: Option<serde_json::Value> =
+        greeting.strip_prefix(b"INFO ").and_then(|info| serde_json::from_slice(info).ok());
+    info.is_some_and(|info| info.get("tls_required").and_then(|wanted| wanted.as_bool()).unwrap_or(false))
+}
+
+/// What this host trusts.
+fn tls() -> io::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Until either side ends.
+async fn carry(
+    mut client: TcpStream,
+    server: Box<dyn Stream>,
+    greeting: BytesMut,
+    servers: &Servers,
+) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = split(server);
+    let mut deliveries = std::pin::pin!(deliver(greeting, &mut from_server, &mut to_client, servers));
+    let said = async {
+        copy(&mut from_client, &mut to_server).await?;
+        to_server.shutdown().await
+    };
+    tokio::select! {
+        ended = &mut deliveries => ended,
+        said = said => {
+            // A connection that is closed with bytes unread loses what was written last.
+            let _ = timeout(FAREWELL_WITHIN, deliveries).await;
+            said
+        }
+    }
+}
+
+async fn deliver(
+    mut read: BytesMut,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    servers: &Servers,
+) -> io::Result<()> {
+    let (mut sanitizer, mut clean) = (Sanitizer::default(), BytesMut::new());
+    loop {
+        sanitizer.sanitize(&mut read, &mut clean)?;
+        servers.learn(sanitizer.take_discovered());
+        to.write_all(&clean).await?;
+        clean.clear();
+        read.reserve(READ_BYTES);
+        if from.read_buf(&mut read).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+impl Servers {
+    fn count(&self) -> usize {
+        self.known.lock().len()
+    }
+
+    fn next(&self) -> Option<ServerAddr> {
+        self.known.lock().first().cloned()
+    }
+
+    /// The first one failed.
+    fn rotate(&self) {
+        let mut known = self.known.lock();
+        if !known.is_empty() {
+            known.rotate_left(1);
+        }
+    }
+
+    fn learn(&self, urls: Vec<String>) {
+        let mut known = self.known.lock();
+        for server in urls.iter().filter_map(|url| url.parse::<ServerAddr>().ok()) {
+            if known.len() < self.configured + DISCOVERED_MAX && !known.contains(&server) {
+                known.push(server);
+            }
+        }
+    }
+}
