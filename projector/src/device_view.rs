@@ -12,6 +12,7 @@ use events::ids::{DeviceId, Epoch, Generation, LicenseId, LotId, RecordDigest, S
 use events::time::Timestamp;
 use events::vocabulary::provisioning::ComponentDigest;
 use events::vocabulary::shared::{Legitimacy, Suite, Wrapped};
+use sha2::{Digest, Sha256};
 
 /// One device, borrowed from the state.
 #[derive(Clone, Copy)]
@@ -128,6 +129,14 @@ impl<'a> DeviceView<'a> {
     #[must_use]
     pub fn resumed_before(&self, from_epoch: Epoch, client_nonce: &[u8; 16]) -> Option<Box<Grant>> {
         let link = self.record.session.resumed_before(from_epoch, client_nonce)?;
+        self.state.grant(self.slot, link)
+    }
+
+    /// What was granted for the activation of this transcript before, as it is answered; none if it is new, or if what
+    /// was granted is dead.
+    #[must_use]
+    pub fn activated_before(&self, transcript: &[u8]) -> Option<Box<Grant>> {
+        let link = self.record.session.activated_before(&Sha256::digest(transcript).into())?;
         self.state.grant(self.slot, link)
     }
 

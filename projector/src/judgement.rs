@@ -2,15 +2,20 @@
 //! because state may have moved.
 
 use crate::state::State;
+use crate::state::device::Record;
 use crate::state::license::Fate;
 use crate::state::row::{Heard, Row, marks};
 use crate::state::session::{Session, Standing, Superseded};
 use crate::state::window::Place;
+use crate::view::FlagSubject;
 use events::ids::{CodeDigest, Epoch, Generation, Slot};
 use events::limits::{EPOCH_CLAIM_JUMP_MAX, REKEY_REST_MILLIS};
 use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
-use events::vocabulary::shared::{Legitimacy, OperationKind};
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+
+/// Log indices with which the case of a clone is shown: more of the same adds nothing to it, and is not logged.
+pub const CLONE_EVIDENCE_ENOUGH: usize = 4;
 
 /// What the header of an authentic heartbeat means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +59,39 @@ impl State {
             None => Judgement::UnknownEpoch,
             Some(_) if heard.sequence == 0 => Judgement::Stale,
             Some(Standing::Pending(_)) => Judgement::Irregular,
-            Some(Standing::Current(_)) => judge_current(self.generation, row, session, heard),
-            Some(Standing::Superseded(old)) => judge_superseded(self.generation, old, session, heard),
+            Some(Standing::Current(_)) => {
+                self.unless_shown(record, judge_current(self.generation, row, session, heard), || {
+                    match row.window.place(heard.sequence, heard.digest) {
+                        Place::New => Judgement::Irregular,
+                        Place::Repeated | Place::Answered | Place::Contradicted | Place::TooOld => {
+                            Judgement::Stale
+                        }
+                    }
+                })
+            }
+            Some(Standing::Superseded(old)) => {
+                let judged = judge_superseded(self.generation, old, session, heard);
+                self.unless_shown(record, judged, || Judgement::Stale)
+            }
+        }
+    }
+
+    /// Evidence of a clone is evidence as long as the case lacks some; then it is what it is `otherwise`. Who holds a
+    /// key may contradict himself without end.
+    fn unless_shown(
+        &self,
+        record: &Record,
+        judged: Judgement,
+        otherwise: impl FnOnce() -> Judgement,
+    ) -> Judgement {
+        if judged != Judgement::CloneEvidence {
+            return judged;
+        }
+        let flag = self.open_flag(FlagKind::Clone, &FlagSubject::Device(record.birth.device));
+        if flag.is_some_and(|flag| flag.evidence.len() >= CLONE_EVIDENCE_ENOUGH) {
+            otherwise()
+        } else {
+            judged
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::step::Step;
 use crate::outcome::{Grant, Outcome};
+use crate::state::device::Held;
 use crate::state::row::marks;
 use crate::state::session::{Fork, Link, Origin, Standing};
 use crate::state::story::Happening;
@@ -95,7 +96,10 @@ impl Step<'_> {
     }
 
     fn resume(&mut self, slot: Slot, event: SessionResumed, resumption: &Resumption) -> Outcome {
-        let lease = self.lease(slot).map_or(0, |lease| lease.lease);
+        // Who goes back to what was superseded may have lost what came with its successors.
+        let went_back = resumption.branch == event.epoch;
+        let wanted = went_back || self.lease_is_wanted(slot);
+        let lease = if wanted { self.lease(slot).map_or(0, |lease| lease.lease) } else { 0 };
         let source = self.source(&event.source);
         let happening = Happening::Resumed { from: event.from_epoch, epoch: event.epoch };
         let link = Link {
@@ -153,6 +157,9 @@ impl Step<'_> {
         let Some(link) = &record.session.current else { return };
         if boot_before != Some(link.boot) {
             record.numbers = Window::default();
+        }
+        if link.lease > 0 {
+            record.held = Held { license: record.license, lease: link.lease, given: link.granted_at };
         }
         row.window = Window::default();
         row.epoch = epoch;

@@ -3,6 +3,7 @@
 use crate::effects::{Effect, Notice};
 use crate::outcome::{HeartbeatOutcome, HeartbeatStatus, LicenseGrant};
 use crate::state::State;
+use crate::state::device::Held;
 use crate::state::index::Index;
 use crate::state::license::license_id;
 use crate::state::row::marks;
@@ -48,6 +49,10 @@ impl<'a> Step<'a> {
         let Some(row) = self.state.rows.get_mut(slot) else { return };
         let from = std::mem::replace(&mut row.legitimacy, to);
         if from != to {
+            if let Some(record) = self.state.records.get_mut(slot) {
+                // Restricted, it may have thrown its token away.
+                record.held = Held::default();
+            }
             Index::recount(&mut self.state.index.legitimacy, Some(from), to);
             self.tell(slot, Happening::Legitimacy { from, to });
         }
@@ -85,6 +90,10 @@ impl<'a> Step<'a> {
         if let Some(row) = self.state.rows.get_mut(slot) {
             row.set(marks::LICENSED, to == LicenseState::Active);
         }
+        if let Some(record) = self.state.records.get_mut(slot) {
+            // Told to, a device throws its token away.
+            record.held = Held::default();
+        }
         let Some(license) = self.state.codes.get(code).map(|code| license_id(&code.digest)) else { return };
         let what = match to {
             LicenseState::Active => Happening::LicenseResumed { license },
@@ -112,6 +121,20 @@ impl<'a> Step<'a> {
             row.lease_due = due;
         }
         Some(grant)
+    }
+
+    /// Whether a resume is to bring a license token, which costs a signature. Not while the device surely holds the last
+    /// lease and half of its time is left: a verdict names the next one long before, and a device that lacks it resumes.
+    pub(crate) fn lease_is_wanted(&self, slot: Slot) -> bool {
+        let Some(record) = self.state.records.get(slot) else { return false };
+        let Some(license) = record.license.and_then(|at| self.state.licenses.get(at)) else { return false };
+        let batch = self.state.codes.get(license.code).and_then(|c| self.state.code_batches.get(c.batch));
+        let Some(batch) = batch else { return false };
+        let half_millis = u64::from(batch.plan.lease_seconds) * 1000 / 2;
+        let held = record.held;
+        held.license != record.license
+            || held.lease != license.leases
+            || self.now >= held.given.plus_millis(half_millis)
     }
 
     /// The answer to a heartbeat of a known device: how it was judged, and what the device must know.

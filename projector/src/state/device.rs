@@ -25,6 +25,7 @@ pub(crate) struct Record {
     pub numbers: super::window::Window,
     /// Index of the license that the device owns.
     pub license: Option<u32>,
+    pub held: Held,
     /// Not settled, ascending by id.
     pub directives: Vec<Directed>,
     /// When the last re-key was granted, and in which generation; zero if there was none.
@@ -39,6 +40,15 @@ pub(crate) struct Record {
     /// Until then automation leaves the device alone: a person reinstated it.
     pub hands_off_until: Timestamp,
     pub story: Story,
+}
+
+/// The last lease whose token surely reached the device: it spoke under an epoch that was granted with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// Index of the license; none if nothing is surely held.
+    pub license: Option<u32>,
+    pub lease: u32,
+    pub given: Timestamp,
 }
 
 /// A directive on its way to its device.
@@ -108,6 +118,7 @@ impl Record {
             transcripts: Vec::new(),
             numbers: super::window::Window::default(),
             license: None,
+            held: Held::default(),
             directives: Vec::new(),
             rekeyed_at: Timestamp::ZERO,
             rekeyed_in: 0,

@@ -240,6 +240,66 @@ fn rule_20_a_lease_is_renewed_by_verdicts_long_before_it_ends_and_counts_up() {
     assert_eq!(leases, [2, 3, 4, 5, 6, 7, 8, 9], "an eighth of 72 hours is nine hours");
 }
 
+/// What a resume brings, and the terminal that took it in; it does not speak under its epoch yet.
+fn resumed(world: &mut World, terminal: &mut Terminal) -> (Option<u32>, Terminal) {
+    let event = terminal.resumption(world);
+    let Outcome::Resumed(grant) = world.tell(event) else { panic!("the resume is granted") };
+    let mut resumed = terminal.clone();
+    resumed.enter(&grant);
+    (grant.license.map(|license| license.lease), resumed)
+}
+
+#[test]
+fn a_device_that_holds_its_lease_resumes_without_another_until_half_of_it_is_over() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    for _ in 0..5 {
+        let (lease, resumed) = resumed(&mut world, &mut terminal);
+        assert_eq!(lease, None, "a storm of resumes costs no signature");
+        terminal = resumed;
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+    }
+    world.wait(36 * HOUR);
+    assert_eq!(resumed(&mut world, &mut terminal).0, Some(2));
+}
+
+#[test]
+fn a_lease_whose_answer_was_lost_is_given_again_until_the_device_speaks_under_it() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.wait(36 * HOUR);
+    assert_eq!(resumed(&mut world, &mut terminal).0, Some(2), "its answer is lost");
+    assert_eq!(resumed(&mut world, &mut terminal).0, Some(3), "lost again");
+    let (lease, mut holder) = resumed(&mut world, &mut terminal);
+    assert_eq!(lease, Some(4));
+    assert_eq!(holder.beat(&mut world), COMMITTED);
+    assert_eq!(resumed(&mut world, &mut holder).0, None, "it surely holds the fourth");
+}
+
+#[test]
+fn a_lease_that_a_verdict_named_comes_with_the_next_resume_and_with_every_one_until_it_arrived() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.wait(10 * HOUR);
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    assert_eq!(world.fold.licenses().next().unwrap().leases, 2, "the verdict named it");
+    assert_eq!(resumed(&mut world, &mut terminal).0, Some(3), "its answer is lost");
+    let (lease, mut holder) = resumed(&mut world, &mut terminal);
+    assert_eq!(lease, Some(4));
+    assert_eq!(holder.beat(&mut world), COMMITTED);
+    assert_eq!(resumed(&mut world, &mut holder).0, None);
+}
+
+#[test]
+fn who_goes_back_to_an_older_epoch_may_have_lost_its_token_and_gets_one() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let (_, mut newer) = resumed(&mut world, &mut terminal);
+    assert_eq!(newer.beat(&mut world), COMMITTED);
+    let mut lied_to_by_flash = Terminal { entropy: 77_000, ..terminal };
+    assert_eq!(resumed(&mut world, &mut lied_to_by_flash).0, Some(2));
+}
+
 #[test]
 fn a_license_ends_with_its_term_and_another_code_may_follow() {
     let mut world = World::new();

@@ -110,17 +110,28 @@ fn two_nodes_admit_the_same_sequence_with_two_contents_and_the_second_row_is_ask
 }
 
 #[test]
-fn more_evidence_counts_on_the_open_flag_and_lists_at_most_sixteen_entries() {
+fn a_case_that_is_shown_needs_no_more_evidence_until_somebody_closes_it() {
     let mut world = World::new();
     let mut honest = Terminal::alive(&mut world, 1);
-    for _ in 0..30 {
+    let mut contradict = |world: &mut World| {
         let mut copy = honest.clone();
-        assert_eq!(honest.beat(&mut world), COMMITTED);
+        assert_eq!(honest.beat(world), COMMITTED);
         copy.entropy += 1;
-        assert_eq!(copy.beat(&mut world), EVIDENCE);
+        copy.beat(world)
+    };
+    let enough = projector::CLONE_EVIDENCE_ENOUGH;
+    for _ in 0..enough {
+        assert_eq!(contradict(&mut world), EVIDENCE);
+    }
+    for _ in 0..30 {
+        assert_eq!(
+            contradict(&mut world),
+            Heartbeat::Refused(projector::Judgement::Stale),
+            "nothing is logged"
+        );
     }
     let flag = world.the_flag(FlagKind::Clone, &FlagSubject::Device(honest.id));
-    assert_eq!((flag.count, flag.evidence.len()), (30, 16));
+    assert_eq!((flag.count, flag.evidence.len()), (enough as u64, enough));
     let raised = |effect: &&Effect| matches!(effect, Effect::Notice(Notice::FlagRaised(_)));
     assert_eq!(world.effects.iter().filter(raised).count(), 1, "people hear of it once");
 }
