@@ -80,6 +80,12 @@ impl<'a> ReceivedActivation<'a> {
         &self.ticket
     }
 
+    /// What an activation is known by (protocol.md rule 17): neither signature nor ticket nor mac belong to it.
+    #[must_use]
+    pub fn transcript(&self) -> &'a [u8] {
+        &self.message[..self.message.len() - RENEWABLE_BYTES - Signature::BYTES]
+    }
+
     /// `now` is the log's time at this node.
     pub fn check_ticket(
         self,

@@ -6,7 +6,7 @@
 //! - When all places are in use, newcomers share one bucket: they are slowed, not let through and not locked out.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 
 /// How fast a bucket fills and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,36 @@ impl SlotBuckets {
     }
 }
 
+/// Buckets of pairs of a device and a source that speaks for it: a source that repeats a device's messages spends its
+/// own tokens and not the device's.
+///
+/// Invariant: memory is [`PairBuckets::PLACES`] × 8 bytes from the start, whatever comes. Pairs share a place by a secret
+/// hash, so that nobody can choose whom he shares one with: who keeps *n* pairs drained slows another one with a chance
+/// of *n* / `PLACES`, and has to go on with authentic messages of *n* pairs to do so.
+#[derive(Debug)]
+pub struct PairBuckets {
+    rate: Rate,
+    hasher: RandomState,
+    places: Box<[Bucket]>,
+}
+
+impl PairBuckets {
+    /// One MiB of them.
+    pub const PLACES: usize = 131_072;
+
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        let places = vec![Bucket::default(); Self::PLACES].into_boxed_slice();
+        PairBuckets { rate, hasher: RandomState::new(), places }
+    }
+
+    /// Takes a token of the pair; costs no allocation.
+    pub fn take(&mut self, slot: u32, source: &str, now: u64) -> bool {
+        let at = self.hasher.hash_one((slot, source)) as usize % self.places.len();
+        self.places[at].take(self.rate, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +174,18 @@ mod tests {
         while buckets.take(7, RATE, 0) {}
         assert!(buckets.take(8, RATE, 0));
         assert!(buckets.take(3, RATE, 0));
+    }
+
+    #[test]
+    fn a_source_spends_its_own_tokens_and_a_crowd_of_pairs_takes_no_more_memory() {
+        let mut pairs = PairBuckets::new(RATE);
+        assert_eq!((0..100).filter(|_| pairs.take(7, "thief", 0)).count(), 3);
+        // With a chance of 1 in 131072 the two share a place; the others tell.
+        assert!((7..12).filter(|&slot| pairs.take(slot, "home", 0)).count() >= 4);
+        for slot in 0..300_000 {
+            pairs.take(slot, "crowd", 0);
+        }
+        assert_eq!(std::mem::size_of_val(&*pairs.places), 1024 * 1024);
     }
 
     proptest! {

@@ -19,6 +19,8 @@ pub struct Counters {
     pub(super) retries: Counter,
     pub(super) parked: Counter,
     pub(super) unanswered: Counter,
+    pub(super) unwrapped: Counter,
+    pub(super) derived: Counter,
     refused: [Counter; RejectionReason::ALL.len()],
 }
 
@@ -56,6 +58,10 @@ pub struct IngressCounters {
     pub parked: u64,
     /// Whether they were committed is unknown, so nothing was said.
     pub unanswered: u64,
+    /// Secrets of devices and lots that were unwrapped, decoys included.
+    pub unwrapped: u64,
+    /// Session keys that were derived, decoys included.
+    pub derived: u64,
     /// By reason; reasons that never occurred are left out.
     pub refused: BTreeMap<&'static str, u64>,
     /// Batches proposed.
@@ -85,6 +91,8 @@ impl Counters {
             retries: self.retries.get(),
             parked: self.parked.get(),
             unanswered: self.unanswered.get(),
+            unwrapped: self.unwrapped.get(),
+            derived: self.derived.get(),
             refused: refused
                 .map(|(reason, count)| (reason.as_str(), count.get()))
                 .filter(|(_, count)| *count > 0)

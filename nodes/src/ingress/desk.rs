@@ -1,21 +1,25 @@
 //! What every part of ingress stands on: the fold, the keys, the clock, the log's queue, and the book of refusals.
 
 use super::Patience;
+use super::answered::Answered;
 use super::batcher::Batcher;
 use super::counters::{Counters, IngressCounters};
 use super::pool::Pool;
-use super::queue::Favour;
-use super::received::Refused;
+use super::queue::{Favour, MessageTag};
+use super::received::{Received, Refused};
 use super::recent::RecentDigests;
 use super::rejections::RejectionCounts;
+use super::resume::ResumeWaiter;
 use super::settle::{Answers, EventWaiter};
+use super::tamper::TamperBook;
+use super::under_way::UnderWay;
 use crate::bus::Outgoing;
 use crate::clock::Clock;
 use crate::egress::Outbox;
 use crate::egress::refusal::refusal;
 use crate::entropy::{Entropy, EntropyRng};
 use crate::shared_projector::SharedProjector;
-use events::ids::{DeviceId, LogIndex, NodeId, SourceName};
+use events::ids::{DeviceId, Epoch, LogIndex, NodeId, Sequence, Slot, SourceName};
 use events::keyring::{Keyring, Purpose};
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{Suite, Wrapped};
@@ -42,6 +46,17 @@ pub(super) struct Desk {
     pub rejections: Mutex<RejectionCounts>,
     /// Activations whose refusal was charged already.
     pub refused_transcripts: Mutex<RecentDigests>,
+    /// What the last answers that cost P-384 were.
+    pub answered: Mutex<Answered>,
+    /// Activations by transcript, from the P-384 queue to the answer.
+    pub activations_under_way: UnderWay<[u8; 32], Received>,
+    /// Resumes by slot, epoch and the client's nonce.
+    pub resumes_under_way: UnderWay<(Slot, Epoch, [u8; 16]), ResumeWaiter>,
+    /// Heartbeats on their way as events, one of each sequence; under sequence 0 evidence of a clone, one piece of each
+    /// device: so that the log hears of one before the next is judged.
+    pub heartbeats_under_way: UnderWay<(Slot, Sequence), ()>,
+    /// What was reported of tampering, under whatever key.
+    pub tamper: Mutex<TamperBook>,
     /// Stands in for the secret of a device or epoch that does not exist, so that refusing costs the same.
     pub decoy: Wrapped,
 }
@@ -111,11 +126,12 @@ impl Desk {
         self.rejections.lock().close(self.node, self.clock.now())
     }
 
-    /// Proposes what this node found by itself. If the queue is full it is lost: what led to it is counted anyway.
-    pub fn propose_for_nobody(&self, event: &Event) {
+    /// Proposes what this node found by itself in the message of this tag. If the queue is full it is lost: what led to
+    /// it is counted anyway.
+    pub fn propose_for_nobody(&self, event: &Event, tag: Option<MessageTag>) {
         let placed = self
             .batcher
-            .fill(self.applied(), |queue| queue.event(event, Favour::Common, None, EventWaiter::Nobody));
+            .fill(self.applied(), |queue| queue.event(event, Favour::Common, tag, EventWaiter::Nobody));
         if placed.is_err() {
             tracing::warn!(event = event.name(), "the queue is full; an event of this node is lost");
         }
@@ -133,6 +149,7 @@ impl Desk {
     where
         S: for<'a> TryFrom<&'a [u8]>,
     {
+        self.counters.unwrapped.add(1);
         match self.keyring.unwrap(purpose, subject, epoch, wrapped) {
             Ok(secret) => S::try_from(&secret).ok(),
             Err(error) => {
@@ -147,6 +164,7 @@ impl Desk {
     where
         S: for<'a> TryFrom<&'a [u8]>,
     {
+        self.counters.unwrapped.add(1);
         let secret = self.keyring.unwrap(Purpose::PreSharedKey, DECOY_SUBJECT, 0, &self.decoy);
         let secret = secret.unwrap_or_else(|_| Zeroizing::new(vec![0; DECOY_BYTES]));
         S::try_from(secret.get(..length)?).ok()

@@ -10,14 +10,15 @@
 //! Invariants: the fold is locked twice a burst at most, and never while something is opened; nothing is counted
 //! against a device but what its own tag proves; unknown devices and bad tags cost and say the same (rule 16).
 
-use super::buckets::{Rate, SlotBuckets};
+use super::buckets::{PairBuckets, Rate, SlotBuckets};
 use super::desk::Desk;
 use super::opened::Opened;
 use super::parked::Until;
 use super::queue::{Favour, Queue, Refused as NoPlace, RowPlace};
 use super::received::Received;
-use super::sessions::{Session, Sessions};
+use super::sessions::{Found, Session, Sessions};
 use super::settle::EventWaiter;
+use super::under_way::Joined;
 use super::{Admitted, Patience};
 use crate::egress::nonces::Nonces;
 use crate::egress::verdict::directive;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 /// A device may beat twice as often as it was told, and make up for this many beats at once.
 const BEATS_BURST: u32 = 32;
-/// Answers to retries and stale beats of one device: they cost a seal and no log.
+/// Answers to retries and stale beats of one device from one source: they cost a seal and no log.
 const RETRIES: Rate = Rate { burst: 16, every_millis: 500 };
 
 /// The way of heartbeats; one owner, no locks of its own.
@@ -40,9 +41,9 @@ pub(super) struct Heartbeats {
     desk: Arc<Desk>,
     sessions: Sessions,
     beats: SlotBuckets,
-    retries: SlotBuckets,
+    retries: PairBuckets,
     nonces: Nonces,
-    /// What an unknown device's heartbeat is opened with.
+    /// Opens what has no session, because its secret does not unwrap.
     decoy: SessionKeys,
 }
 
@@ -51,6 +52,8 @@ struct Headed {
     received: Received,
     header: Header,
     session: Option<Arc<Session>>,
+    /// A tag verified under it before.
+    proven: bool,
 }
 
 /// What opening gave. Neither is boxed: forged heartbeats must not cost an allocation each.
@@ -84,6 +87,8 @@ enum Decision {
 #[derive(Clone, Copy)]
 struct Place {
     routine: bool,
+    /// It proves that two hold one secret.
+    evidence: bool,
     favour: Favour,
     rate: Rate,
 }
@@ -96,7 +101,7 @@ impl Heartbeats {
             nonces: Nonces::new(Arc::clone(&desk.entropy)),
             sessions: Sessions::new(sessions_max),
             beats: SlotBuckets::default(),
-            retries: SlotBuckets::default(),
+            retries: PairBuckets::new(RETRIES),
             decoy: decoy.session_keys(nobody, 0, Suite::Aes256Gcm),
             desk,
         }
@@ -110,13 +115,17 @@ impl Heartbeats {
             // The subject's device equals the header's (protocol.md rule 13).
             match header.filter(|header| Some(header.device) == received.device()) {
                 Some(header) => {
-                    let session = self.sessions.find(header.device, header.epoch);
-                    headed.push(Headed { received, header, session });
+                    let (session, proven) = match self.sessions.find(header.device, header.epoch) {
+                        Some(Found::Proven(session)) => (Some(session), true),
+                        Some(Found::Unproven(session)) => (Some(session), false),
+                        None => (None, false),
+                    };
+                    headed.push(Headed { received, header, session, proven });
                 }
                 None => self.refuse(received, RejectionReason::Malformed, admitted),
             }
         }
-        self.find_missing_sessions(&mut headed);
+        self.find_sessions(&mut headed);
         let mut opened = Vec::with_capacity(headed.len());
         for headed in headed {
             match self.open(headed) {
@@ -129,43 +138,57 @@ impl Heartbeats {
         }
     }
 
-    /// Makes the sessions that are not kept, from what the fold knows.
-    fn find_missing_sessions(&mut self, headed: &mut [Headed]) {
-        let mut missing: Vec<&mut Headed> =
-            headed.iter_mut().filter(|headed| headed.session.is_none()).collect();
-        if missing.is_empty() {
+    /// Makes the sessions that are not kept, from what the fold knows. What is not known costs as much (rule 16).
+    fn find_sessions(&mut self, headed: &mut [Headed]) {
+        let mut unproven: Vec<&mut Headed> = headed.iter_mut().filter(|headed| !headed.proven).collect();
+        if unproven.is_empty() {
             return;
         }
         let found: Vec<Option<(Slot, Suite, Wrapped)>> = self.desk.projector.read(|fold| {
             let find = |headed: &&mut Headed| wrapped_session(fold, &headed.header);
-            missing.iter().map(find).collect()
+            unproven.iter().map(find).collect()
         });
-        for (headed, found) in missing.iter_mut().zip(found) {
-            let Some((slot, suite, wrapped)) = found else { continue };
-            let (device, epoch) = (headed.header.device, headed.header.epoch);
-            let subject = device.as_bytes();
-            let secret: Option<ResumptionSecret> =
-                self.desk.unwrap_secret(Purpose::Resumption, subject, epoch, &wrapped);
-            let Some(secret) = secret else { continue };
-            let keys = secret.session_keys(device, epoch, suite);
-            let session = Arc::new(Session { slot, device, epoch, keys });
-            self.sessions.keep_unproven(Arc::clone(&session));
-            headed.session = Some(session);
+        for (headed, found) in unproven.iter_mut().zip(found) {
+            let outdated = |session: &Arc<Session>| session.exists != found.is_some();
+            if headed.session.as_ref().is_none_or(outdated) {
+                headed.session = self.make_session(&headed.header, found);
+            }
         }
     }
 
-    /// Opens under the session's key, or under a decoy, so that an unknown device and a bad tag cost the same.
+    fn make_session(
+        &mut self,
+        header: &Header,
+        found: Option<(Slot, Suite, Wrapped)>,
+    ) -> Option<Arc<Session>> {
+        let (device, epoch) = (header.device, header.epoch);
+        let exists = found.is_some();
+        let (slot, suite, secret): (Slot, Suite, Option<ResumptionSecret>) = match found {
+            Some((slot, suite, wrapped)) => {
+                let secret = self.desk.unwrap_secret(Purpose::Resumption, device.as_bytes(), epoch, &wrapped);
+                (slot, suite, secret)
+            }
+            None => (Slot::MAX, Suite::Aes256Gcm, self.desk.unwrap_decoy(ResumptionSecret::BYTES)),
+        };
+        self.desk.counters.derived.add(1);
+        let keys = secret?.session_keys(device, epoch, suite);
+        let session = Arc::new(Session { slot, device, epoch, keys, exists });
+        self.sessions.keep_unproven(Arc::clone(&session));
+        Some(session)
+    }
+
+    /// Opens under the session's key, which is a decoy's for an unknown device.
     fn open(&mut self, headed: Headed) -> Opening {
-        let Headed { received, header, session } = headed;
+        let Headed { received, header, session, proven: _ } = headed;
         let span = received.trace.as_ref().map(|trace| trace.admission());
         let _entered = span.as_ref().map(tracing::Span::enter);
         let keys = session.as_ref().map_or(&self.decoy, |session| &session.keys);
         let reason = match (keys.open_heartbeat(&received.payload), session) {
-            (Ok((header, body)), Some(session)) => {
+            (Ok((header, body)), Some(session)) if session.exists => {
                 self.sessions.prove(&session);
                 return Opening::Opened(Opened::new(session, &header, body, received));
             }
-            (Ok(_), None) => RejectionReason::NotAuthentic,
+            (Ok(_), Some(_) | None) => RejectionReason::NotAuthentic,
             (Err(error), _) => error.reason(),
         };
         Opening::Unopened(Unopened { received, reason, seen: header.seen })
@@ -227,14 +250,15 @@ impl Heartbeats {
         &mut self,
         queue: &mut Queue<Opened, EventWaiter>,
         mut heartbeat: Opened,
-        Place { routine, favour, rate }: Place,
+        Place { routine, evidence, favour, rate }: Place,
         now: u64,
         admitted: &mut Admitted,
     ) {
         let slot = heartbeat.session.slot;
         let mut token = || self.beats.take(slot, rate, now);
         heartbeat.wait_for_the_log();
-        let heartbeat = match routine {
+        let mut contradicts = evidence;
+        let mut heartbeat = match routine {
             true => match queue.row(heartbeat.row(), favour, token, heartbeat) {
                 RowPlace::Placed => return self.desk.counters.heartbeats_routine.add(1),
                 RowPlace::Joined => return self.desk.counters.retries.add(1),
@@ -249,12 +273,21 @@ impl Heartbeats {
                 RowPlace::Contradicts(heartbeat) if !self.beats.take(slot, rate, now) => {
                     return self.too_fast(heartbeat, admitted);
                 }
-                RowPlace::Contradicts(heartbeat) => heartbeat,
+                RowPlace::Contradicts(heartbeat) => {
+                    contradicts = true;
+                    heartbeat
+                }
             },
             false if queue.is_under_way(&heartbeat.tag()) => return,
             false if !token() => return self.too_fast(heartbeat, admitted),
             false => heartbeat,
         };
+        let sequence = if contradicts { 0 } else { heartbeat.heard.sequence };
+        match self.desk.heartbeats_under_way.join((slot, sequence), ()) {
+            Joined::First(first, ()) => heartbeat.under_way = Some(first),
+            // Not the same bytes, which were told above: who holds the key contradicts himself.
+            Joined::Companion | Joined::Full(()) => return self.too_fast(heartbeat, admitted),
+        }
         let (event, tag) = (Event::from(heartbeat.event()), heartbeat.tag());
         match queue.event(&event, favour, Some(tag), EventWaiter::Heartbeat(Box::new(heartbeat))) {
             Ok(()) => self.desk.counters.heartbeats_irregular.add(1),
@@ -273,7 +306,7 @@ impl Heartbeats {
     }
 
     fn answer_again(&mut self, heartbeat: Opened, verdict: &VerdictBody, now: u64, admitted: &mut Admitted) {
-        if !self.retries.take(heartbeat.session.slot, RETRIES, now) {
+        if !self.retries.take(heartbeat.session.slot, heartbeat.received.source(), now) {
             // Anybody may repeat these bytes: the source is charged, not the device.
             return self.refuse(heartbeat.received, RejectionReason::RateExceeded, admitted);
         }
@@ -301,14 +334,16 @@ fn decide(fold: &Projector, heartbeat: &Opened, patience: impl Fn(u64) -> Patien
         },
         judgement => judgement,
     };
-    let propose = |routine| {
+    let propose = |routine, evidence| {
         let favour = if device.license().is_some() { Favour::Favoured } else { Favour::Common };
         let every_millis = u64::from(device.interval_millis()) / 2;
-        Decision::Propose(Place { routine, favour, rate: Rate { burst: BEATS_BURST, every_millis } })
+        let rate = Rate { burst: BEATS_BURST, every_millis };
+        Decision::Propose(Place { routine, evidence, favour, rate })
     };
     match judgement {
-        Judgement::Routine => propose(says_nothing_new(&device, heartbeat)),
-        Judgement::Irregular | Judgement::CloneEvidence => propose(false),
+        Judgement::Routine => propose(says_nothing_new(&device, heartbeat), false),
+        Judgement::Irregular => propose(false, false),
+        Judgement::CloneEvidence => propose(false, true),
         Judgement::Retry => Decision::Answer(from_state(fold, &device, HeartbeatStatus::Retried)),
         Judgement::Stale => Decision::Answer(from_state(fold, &device, HeartbeatStatus::EpochStale)),
         Judgement::Replay => Decision::Replay,

@@ -2,6 +2,7 @@
 //! it needs no locks of its own.
 
 use super::activation::Activations;
+use super::buckets::{PairBuckets, Rate};
 use super::desk::Desk;
 use super::heartbeat::Heartbeats;
 use super::hello::Hellos;
@@ -25,6 +26,9 @@ const REJOIN_AFTER: Duration = Duration::from_secs(1);
 /// What was delivered before this node left the group is taken within this.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// Messages of one source that are traced; others are admitted all the same.
+const TRACES: Rate = Rate { burst: 256, every_millis: 100 };
+
 pub(super) struct Intake {
     desk: Arc<Desk>,
     membership: Membership,
@@ -35,6 +39,7 @@ pub(super) struct Intake {
     resumes: Resumes,
     heartbeats: Heartbeats,
     tamper_reports: TamperReports,
+    traces: PairBuckets,
 }
 
 /// What tells the loop to do something else than to admit.
@@ -66,6 +71,7 @@ impl Intake {
             resumes: Resumes::new(Arc::clone(&desk)),
             heartbeats: Heartbeats::new(Arc::clone(&desk), limits.sessions_kept),
             tamper_reports: TamperReports::new(Arc::clone(&desk)),
+            traces: PairBuckets::new(TRACES),
             desk,
         }
     }
@@ -128,7 +134,8 @@ impl Intake {
         let mut admitted = Admitted::default();
         let mut received = Vec::with_capacity(messages.len());
         for message in messages.drain(..) {
-            match Received::read(message, now) {
+            let traced = |source: &str| self.traces.take(0, source, now);
+            match Received::read(message, now, traced) {
                 Ok(message) => received.push(message),
                 Err(refused) => admitted.answers.extend(self.desk.refuse(refused)),
             }

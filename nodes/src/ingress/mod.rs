@@ -18,12 +18,14 @@
 //! | `sessions`, `opened` | session keys that are ready, heartbeats that are opened |
 //! | `buckets`, `parked`, `pool` | who speaks too fast, who waits for this node, where P-384 runs |
 //! | `rejections`, `window` | what an attack leaves in the log |
+//! | `under_way`, `answered` | who waits for the same work, and what it gave, so that it is done once |
 //! | `queue`, `batcher`, `settle` | natural batching, and answers from outcomes |
 //! | `desk`, `counters`, `trace` | what all of them share |
 //!
 //! Invariant: no bytes from outside make a node panic, grow its log beyond summaries, or its memory beyond bounds.
 
 mod activation;
+mod answered;
 pub mod batcher;
 pub mod buckets;
 mod counters;
@@ -47,6 +49,7 @@ mod tamper;
 #[doc(hidden)]
 pub mod testing;
 mod trace;
+mod under_way;
 mod window;
 
 pub use batcher::Propose;
@@ -58,6 +61,7 @@ use crate::config::Limits;
 use crate::egress::Outbox;
 use crate::entropy::Entropy;
 use crate::shared_projector::SharedProjector;
+use answered::Answered;
 use batcher::{Batcher, LogAccess};
 use counters::Counters;
 use desk::Desk;
@@ -75,9 +79,11 @@ use rejections::RejectionCounts;
 use settle::Answers;
 use std::sync::Arc;
 use std::time::Duration;
+use tamper::TamperBook;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use under_way::UnderWay;
 
 /// Refused activations that this node remembers, so that each counts as one guess.
 const TRANSCRIPTS_KEPT: usize = 8_192;
@@ -173,6 +179,11 @@ impl Ingress {
             decoy: desk::make_decoy(&deps.keyring, &*deps.entropy),
             keyring: deps.keyring,
             rejections: Mutex::new(RejectionCounts::new(deps.clock.now())),
+            answered: Mutex::new(Answered::new()),
+            activations_under_way: UnderWay::new(),
+            resumes_under_way: UnderWay::new(),
+            heartbeats_under_way: UnderWay::new(),
+            tamper: Mutex::new(TamperBook::new()),
             refused_transcripts: Mutex::new(RecentDigests::new(TRANSCRIPTS_KEPT)),
             clock: Arc::clone(&deps.clock),
             entropy: Arc::clone(&deps.entropy),

@@ -3,9 +3,11 @@
 use super::queue::MessageTag;
 use super::received::Received;
 use super::sessions::Session;
+use super::under_way::First;
 use crate::bus::Outgoing;
 use events::batch::HeartbeatRow;
 use events::envelope::{Header, RequestDigest, VerdictBody};
+use events::ids::{Sequence, Slot};
 use events::vocabulary::HeartbeatObserved;
 use events::vocabulary::heartbeat::HeartbeatBody;
 use projector::Heard;
@@ -17,6 +19,8 @@ pub struct Opened {
     pub heard: Heard,
     pub body: HeartbeatBody,
     pub received: Received,
+    /// Lives as long as this is on its way into the log as an event.
+    pub under_way: Option<First<(Slot, Sequence), ()>>,
     request: RequestDigest,
 }
 
@@ -31,7 +35,7 @@ impl Opened {
             acked: header.acked,
             seen: header.seen,
         };
-        Opened { session, heard, body, received, request }
+        Opened { session, heard, body, received, under_way: None, request }
     }
 
     /// Its row, if it is judged routine: that implies `acked` within 255 below the sequence.

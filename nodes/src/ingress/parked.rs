@@ -133,7 +133,8 @@ mod tests {
     fn a_message(source: &str, arrived_millis: u64) -> Received {
         let device = DeviceId::from_bytes([7; 16]);
         let subject = format!("muster.v1.eu.up.{source}.{device}.heartbeat");
-        Received::read(Message::new(subject, format!("_INBOX_{device}.1"), vec![]), arrived_millis).unwrap()
+        Received::read(Message::new(subject, format!("_INBOX_{device}.1"), vec![]), arrived_millis, |_| true)
+            .unwrap()
     }
 
     /// A node that applied this index, all of which was committed at that moment.

@@ -34,7 +34,12 @@ pub struct Refused {
 }
 
 impl Received {
-    pub fn read(message: Message, arrived_millis: u64) -> Result<Self, Refused> {
+    /// `traced` says whether this source may have one more of its messages traced.
+    pub fn read(
+        message: Message,
+        arrived_millis: u64,
+        traced: impl FnOnce(&str) -> bool,
+    ) -> Result<Self, Refused> {
         let Ok(subject) = UpSubject::parse(message.subject.as_str()) else {
             let source = source_of(message.subject.as_str());
             return Err(Refused { reason: RejectionReason::Malformed, source, inbox: None });
@@ -46,11 +51,13 @@ impl Received {
         if message.payload.len() > MESSAGE_BYTES_MAX {
             return Err(refuse(RejectionReason::Oversized, Some(inbox)));
         }
+        // A span of nobody's costs more than the message it tells of, and anybody may write a trace header.
+        let trace = message.trace.as_deref().filter(|_| traced(&message.subject[subject.source_range()]));
         Ok(Received {
             kind: subject.kind,
             sender: subject.sender,
             inbox,
-            trace: Trace::begin(message.trace.as_deref(), subject.kind, &subject.sender),
+            trace: Trace::begin(trace, subject.kind, &subject.sender),
             arrived_millis,
             source: subject.source_range(),
             payload: message.payload,
@@ -91,7 +98,7 @@ mod tests {
     use super::*;
 
     fn read(subject: &str, reply: &str, payload: Vec<u8>) -> Result<Received, Refused> {
-        Received::read(Message::new(subject.to_owned(), reply.to_owned(), payload), 0)
+        Received::read(Message::new(subject.to_owned(), reply.to_owned(), payload), 0, |_| true)
     }
 
     #[test]

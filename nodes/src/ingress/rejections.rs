@@ -16,8 +16,13 @@ use events::vocabulary::RejectionSummary;
 use events::vocabulary::rejection::{RejectionCount, RejectionReason};
 use std::collections::BTreeMap;
 
-/// Distinct (source, reason, device) counted in one window; the largest of them find a place in the summary.
+/// Distinct (source, reason) counted in one window; the largest of them find a place in the summary.
 const PLACES_MAX: usize = 4 * REJECTION_ENTRIES_MAX;
+/// As many again that name a device besides, because its own tag or signature verified. Garbage costs nothing, from as
+/// many sources as there are: it must not hide who guesses codes.
+const PROVEN_PLACES_MAX: usize = 4 * REJECTION_ENTRIES_MAX;
+/// Of a summary's entries, those that proven ones have before all others.
+const PROVEN_ENTRIES_MAX: usize = REJECTION_ENTRIES_MAX / 2;
 /// Of these, places of one source; what it does beyond is counted without the device.
 const PLACES_PER_SOURCE_MAX: usize = 12;
 
@@ -33,13 +38,15 @@ struct Charge {
 pub struct RejectionCounts {
     opened: Timestamp,
     counts: BTreeMap<Charge, u32>,
+    /// Of these, how many name a device.
+    proven: usize,
     overflow: u64,
 }
 
 impl RejectionCounts {
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        RejectionCounts { opened: now, counts: BTreeMap::new(), overflow: 0 }
+        RejectionCounts { opened: now, counts: BTreeMap::new(), proven: 0, overflow: 0 }
     }
 
     /// Charges one refusal to `source`; to `device` too only where its own tag or signature was verified.
@@ -57,10 +64,17 @@ impl RejectionCounts {
         let from = std::mem::replace(&mut self.opened, now);
         let mut overflow = std::mem::take(&mut self.overflow);
         let counts = std::mem::take(&mut self.counts);
-        let mut entries: Vec<RejectionCount> = counts.into_iter().map(into_entry).collect();
+        self.proven = 0;
         // The largest first; equal ones stay in the order of their charge.
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.count));
+        let by_count = |entry: &RejectionCount| std::cmp::Reverse(entry.count);
+        let (mut entries, mut others): (Vec<_>, Vec<_>) =
+            counts.into_iter().map(into_entry).partition(|entry| entry.device.is_some());
+        entries.sort_by_key(by_count);
+        others.extend(entries.split_off(entries.len().min(PROVEN_ENTRIES_MAX)));
+        others.sort_by_key(by_count);
+        entries.extend(others);
         let rest = entries.split_off(entries.len().min(REJECTION_ENTRIES_MAX));
+        entries.sort_by_key(by_count);
         overflow = rest.iter().fold(overflow, |sum, entry| sum.saturating_add(u64::from(entry.count)));
         if entries.is_empty() && overflow == 0 {
             return None;
@@ -83,6 +97,7 @@ impl RejectionCounts {
             return;
         }
         if self.has_place(&charge) {
+            self.proven += usize::from(charge.device.is_some());
             self.counts.insert(charge, count);
         } else if charge.device.is_some() {
             self.add(Charge { device: None, ..charge }, count);
@@ -93,10 +108,12 @@ impl RejectionCounts {
 
     /// The entries without a device are at most one per reason and always find a place of their source's.
     fn has_place(&self, charge: &Charge) -> bool {
-        if self.counts.len() >= PLACES_MAX {
-            return false;
+        match charge.device {
+            None => self.counts.len() - self.proven < PLACES_MAX,
+            Some(_) => {
+                self.proven < PROVEN_PLACES_MAX && self.places_of(&charge.source) < PLACES_PER_SOURCE_MAX
+            }
         }
-        charge.device.is_none() || self.places_of(&charge.source) < PLACES_PER_SOURCE_MAX
     }
 
     fn places_of(&self, source: &SourceName) -> usize {
@@ -190,6 +207,20 @@ mod tests {
         assert_eq!((summary.from, summary.entries[0].count), (at(0), 2));
     }
 
+    #[test]
+    fn garbage_from_a_thousand_sources_does_not_hide_who_guesses_codes() {
+        let mut counts = RejectionCounts::new(at(0));
+        for number in 0..1_000 {
+            (0..9)
+                .for_each(|_| counts.count(source(&format!("s-{number}")), RejectionReason::Malformed, None));
+        }
+        counts.count(source("guesser"), RejectionReason::CodeRefused, Some(device(7)));
+        let summary = counts.close(1, at(1)).unwrap();
+        assert!(summary.entries.iter().any(|e| e.source == source("guesser") && e.device == Some(device(7))));
+        assert_eq!(summary.entries.len(), REJECTION_ENTRIES_MAX);
+        assert_eq!(total(&summary), 9_001);
+    }
+
     proptest! {
         #[test]
         fn every_refusal_is_counted_once_and_memory_is_bounded(
@@ -199,7 +230,7 @@ mod tests {
             for (name, reason, named) in &refusals {
                 let reason = RejectionReason::ALL[*reason];
                 counts.count(source(&format!("s-{name}")), reason, named.map(device));
-                prop_assert!(counts.counts.len() <= PLACES_MAX);
+                prop_assert!(counts.counts.len() <= PLACES_MAX + PROVEN_PLACES_MAX);
             }
             let counted = counts.close(1, at(1)).as_ref().map_or(0, total);
             prop_assert_eq!(counted, refusals.len() as u64);

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   message ─▶ ticket ─▶ open under the secret of `from_epoch` ─▶ bucket ─▶ next secret, wrap ─▶ batch
-//!   answer ◀── seal under the same secret ◀── grant: what apply kept, whoever proposed it ◀──────┘
+//!                                     │ under way, or granted before                              │
+//!   answer ◀── seal under the same secret ◀── grant: what apply kept, whoever proposed it ◀───────┘
 //! ```
 //!
 //! Invariants: every node answers from what apply kept, never from what it proposed (protocol.md rule 5), and the same
-//! resume again is not logged again; unknown
-//! device, unknown epoch and bad tag cost and say the same, and wait the same (rules 9 and 16).
+//! resume again is neither logged nor signed for again; unknown device, unknown epoch and bad tag cost and say the same,
+//! and wait the same (rules 9 and 16).
 
 use super::activation::ATTEMPTS_MAX;
-use super::buckets::{Buckets, Rate};
+use super::answered::Said;
+use super::buckets::{Buckets, PairBuckets, Rate};
 use super::desk::{Desk, SUITES_ALLOWED};
 use super::grant::grant_body;
 use super::parked::Until;
@@ -18,8 +20,10 @@ use super::pool::Work;
 use super::queue::{Favour, Refused as NoPlace};
 use super::received::Received;
 use super::settle::{EventWaiter, Moment};
+use super::under_way::{First, Joined};
 use super::{Admitted, Patience};
 use crate::bus::Outgoing;
+use bytes::Bytes;
 use events::envelope::resume::{ReceivedResume, VerifiedResume};
 use events::envelope::session::EpochBinding;
 use events::envelope::{Answer, EnvelopeError, ResumptionSecret, after_resume, seal_resume_answer};
@@ -39,12 +43,11 @@ const RATE: Rate = Rate { burst: 12, every_millis: 5_000 };
 /// The same resume again: anybody may repeat it while its ticket counts.
 const REPEATED_RATE: Rate = Rate { burst: 8, every_millis: 5_000 };
 const DEVICES_MAX: usize = 262_144;
-const REPEATERS_MAX: usize = 16_384;
 
 pub(super) struct Resumes {
     desk: Arc<Desk>,
     buckets: Buckets<DeviceId>,
-    repeated: Buckets<DeviceId>,
+    repeated: PairBuckets,
 }
 
 /// What must be known of the fold to open a resume.
@@ -64,12 +67,13 @@ pub(super) struct ResumeWaiter {
     slot: Slot,
     suite: Suite,
     attempts: u32,
+    /// Who came with the same while it was under way, if this is the first.
+    first: Option<First<(Slot, Epoch, [u8; 16]), ResumeWaiter>>,
 }
 
 impl Resumes {
     pub fn new(desk: Arc<Desk>) -> Self {
-        let repeated = Buckets::new(REPEATED_RATE, REPEATERS_MAX);
-        Resumes { desk, buckets: Buckets::new(RATE, DEVICES_MAX), repeated }
+        Resumes { desk, buckets: Buckets::new(RATE, DEVICES_MAX), repeated: PairBuckets::new(REPEATED_RATE) }
     }
 
     /// `expired` says that the message has waited long enough for this node to catch up.
@@ -118,14 +122,28 @@ impl Resumes {
         admitted: &mut Admitted,
     ) {
         let device = verified.head.device;
-        let tag = received.payload.last_chunk().copied().unwrap_or_default();
+        let key = (slot, verified.head.from_epoch, verified.head.client_nonce);
+        let suite = verified.head.offered.choose(SUITES_ALLOWED);
+        let chosen = suite.unwrap_or(SUITES_ALLOWED[0]);
+        let waiter =
+            ResumeWaiter { received, verified, secret, slot, suite: chosen, attempts: 0, first: None };
+        if self.desk.resumes_under_way.contains(&key) && !self.may_repeat(&waiter) {
+            return self.refuse(waiter.received, RejectionReason::RateExceeded, admitted);
+        }
+        let mut waiter = match self.desk.resumes_under_way.join(key, waiter) {
+            Joined::First(first, waiter) => ResumeWaiter { first: Some(first), ..waiter },
+            Joined::Companion => return,
+            Joined::Full(waiter) => {
+                return self.refuse(waiter.received, RejectionReason::RateExceeded, admitted);
+            }
+        };
+        // Committed, but not applied here: what was granted is not known yet.
+        let tag = waiter.received.payload.last_chunk().copied().unwrap_or_default();
         if self.desk.batcher.fill(self.desk.applied(), |queue| queue.is_under_way(&tag)) {
             return;
         }
-        let suite = verified.head.offered.choose(SUITES_ALLOWED);
-        let chosen = suite.unwrap_or(SUITES_ALLOWED[0]);
-        let waiter = ResumeWaiter { received, verified, secret, slot, suite: chosen, attempts: 0 };
         if let Some((stamp, grant)) = waiter.kept(&self.desk) {
+            waiter.first = None;
             return admitted.answers.extend(self.repeat(waiter, stamp, grant));
         }
         if !self.buckets.take(device, self.desk.now_millis()) {
@@ -139,11 +157,24 @@ impl Resumes {
     }
 
     /// Answers from what apply kept. The source is charged for too many: anybody may repeat a message.
-    fn repeat(&mut self, waiter: ResumeWaiter, stamp: Timestamp, grant: Box<Grant>) -> Option<Outgoing> {
-        if !self.repeated.take(grant.device, self.desk.now_millis()) {
-            return self.desk.refuse(waiter.received.refused(RejectionReason::RateExceeded));
+    fn repeat(&mut self, waiter: ResumeWaiter, stamp: Timestamp, grant: Box<Grant>) -> Vec<Outgoing> {
+        if !self.may_repeat(&waiter) {
+            let refused = waiter.received.refused(RejectionReason::RateExceeded);
+            return self.desk.refuse(refused).into_iter().collect();
         }
-        waiter.answer(&self.desk, stamp, grant)
+        let answered = self.desk.answered.lock().find(&waiter.received.payload);
+        match answered {
+            Some((Said::Granted(epoch), sealed)) if epoch == grant.epoch && grant.license.is_some() => {
+                self.desk.counters.resumes.add(1);
+                vec![Outgoing::to(waiter.received.inbox, sealed)]
+            }
+            Some(_) | None => answer(vec![waiter], &self.desk, stamp, grant),
+        }
+    }
+
+    /// What repeats costs its source a token, and the device none.
+    fn may_repeat(&mut self, waiter: &ResumeWaiter) -> bool {
+        self.repeated.take(waiter.slot, waiter.received.source(), self.desk.now_millis())
     }
 
     /// Not authentic for all that this node knows; it may not know the epoch yet (protocol.md rule 9).
@@ -192,10 +223,6 @@ impl ResumeWaiter {
         &self.received
     }
 
-    pub fn into_received(self) -> Received {
-        self.received
-    }
-
     /// What was granted for this very message before, and the log's time.
     fn kept(&self, desk: &Desk) -> Option<(Timestamp, Box<Grant>)> {
         let head = &self.verified.head;
@@ -206,7 +233,7 @@ impl ResumeWaiter {
     }
 
     /// Proposes the next epoch: the one that this node expects, or the one that apply named.
-    fn propose(mut self, desk: &Arc<Desk>, expected: Option<Epoch>) -> Option<Outgoing> {
+    fn propose(mut self, desk: &Arc<Desk>, expected: Option<Epoch>) -> Vec<Outgoing> {
         if let Some(trace) = &mut self.received.trace {
             trace.propose();
         }
@@ -214,7 +241,7 @@ impl ResumeWaiter {
             .projector
             .read(|fold| (fold.applied(), fold.device(self.slot).map(|device| device.next_epoch())));
         let Some(epoch) = expected.or(known) else {
-            return desk.refuse(self.received.refused(RejectionReason::Unavailable));
+            return self.unavailable(desk);
         };
         let event = Event::from(self.event(desk, epoch));
         // The first proposal of a raced message still stands in the queue's memory.
@@ -222,7 +249,7 @@ impl ResumeWaiter {
         self.attempts += 1;
         let waiter = EventWaiter::Resume(Box::new(self));
         match desk.batcher.fill(applied, |queue| queue.event(&event, Favour::Common, tag, waiter)) {
-            Ok(()) | Err(NoPlace::UnderWay(_)) => None,
+            Ok(()) | Err(NoPlace::UnderWay(_)) => Vec::new(),
             Err(NoPlace::Full(waiter) | NoPlace::Malformed(waiter, _)) => {
                 waiter.refuse(desk, RejectionReason::Unavailable)
             }
@@ -254,60 +281,86 @@ impl ResumeWaiter {
         }
     }
 
-    /// Answers with what apply made of it.
-    pub fn settle(self, desk: &Arc<Desk>, moment: Moment, outcome: Outcome) -> Option<Outgoing> {
+    /// Answers with what apply made of it, companions too.
+    pub fn settle(mut self, desk: &Arc<Desk>, moment: Moment, outcome: Outcome) -> Vec<Outgoing> {
         match outcome {
-            Outcome::Resumed(grant) => self.answer(desk, moment.stamp, grant),
+            Outcome::Resumed(grant) => {
+                let mut waiters = self.companions();
+                waiters.insert(0, self);
+                answer(waiters, desk, moment.stamp, grant)
+            }
             Outcome::Raced { expected } if self.attempts < ATTEMPTS_MAX => self.propose(desk, Some(expected)),
             Outcome::Refused(reason) => self.refuse(desk, reason),
-            _ => desk.refuse(self.received.refused(RejectionReason::Unavailable)),
+            _ => self.unavailable(desk),
         }
     }
 
-    /// A license token is P-384 work, and so made on those threads; when they are busy the device gets its session
-    /// without one, and asks for the token when a verdict names the next lease.
-    fn answer(self, desk: &Arc<Desk>, stamp: Timestamp, grant: Box<Grant>) -> Option<Outgoing> {
-        desk.counters.resumes.add(1);
-        if grant.license.is_none() {
-            return Some(self.seal_grant(desk, stamp, &grant, None));
-        }
-        let Ok(place) = desk.pool.reserve(Work::Answer) else {
-            return Some(self.seal_grant(desk, stamp, &grant, None));
+    fn companions(&mut self) -> Vec<ResumeWaiter> {
+        self.first.take().map(First::companions).unwrap_or_default()
+    }
+
+    /// Refuses outside of the seal, all who wait.
+    pub fn unavailable(mut self, desk: &Desk) -> Vec<Outgoing> {
+        let companions = self.companions();
+        let all = std::iter::once(self).chain(companions);
+        all.filter_map(|waiter| desk.refuse(waiter.received.refused(RejectionReason::Unavailable))).collect()
+    }
+
+    /// Refuses inside the seal, all who wait. Anybody may repeat the message, so the source is charged, not the device.
+    fn refuse(mut self, desk: &Desk, reason: RejectionReason) -> Vec<Outgoing> {
+        let index = desk.applied();
+        let companions = self.companions();
+        let refuse = |waiter: ResumeWaiter| {
+            desk.charge(waiter.received.source_name(), reason, None);
+            let (request, sealed) = waiter.seal(desk, index, &Answer::Refused(reason));
+            Outgoing::to(request.inbox, sealed)
         };
-        let desk = Arc::clone(desk);
-        place.submit(move || {
-            let key = desk.projector.read(|fold| fold.device(self.slot).map(|d| d.public_key().to_vec()));
-            let key = key.and_then(|key| PublicKey::from_bytes(&key).ok());
-            let answer = self.seal_grant(&desk, stamp, &grant, key.as_ref());
-            desk.outbox.send_blocking(answer);
-        });
-        None
+        std::iter::once(self).chain(companions).map(refuse).collect()
     }
 
-    fn seal_grant(
-        mut self,
-        desk: &Desk,
-        stamp: Timestamp,
-        grant: &Grant,
-        key: Option<&PublicKey>,
-    ) -> Outgoing {
+    /// The request, and what answers it.
+    fn seal(mut self, desk: &Desk, index: LogIndex, answer: &Answer) -> (Received, Bytes) {
         let span = self.received.trace.as_mut().map(|trace| trace.verdict());
         let _entered = span.as_ref().map(tracing::Span::enter);
-        let answer = Answer::Granted(grant_body(desk, stamp, grant, key));
-        self.seal(desk, grant.granted, &answer)
-    }
-
-    /// Refuses inside the seal. Anybody may repeat the message, so the source is charged, not the device.
-    fn refuse(self, desk: &Desk, reason: RejectionReason) -> Option<Outgoing> {
-        desk.charge(self.received.source_name(), reason, None);
-        let index = desk.applied();
-        Some(self.seal(desk, index, &Answer::Refused(reason)))
-    }
-
-    fn seal(self, desk: &Desk, index: LogIndex, answer: &Answer) -> Outgoing {
         let head = &self.verified.head;
         let request = &self.received.payload;
         let sealed = seal_resume_answer(&self.secret, head, request, index, desk.random(), answer);
-        Outgoing::to(self.received.inbox, sealed)
+        (self.received, sealed.into())
     }
+}
+
+/// A license token is P-384 work, and so made on those threads, once for all who wait. When they are busy nobody is
+/// answered with a grant: the fold takes a lease for held once its epoch is spoken under, so that none may lack its token.
+/// The same message again finds the grant.
+fn answer(
+    waiters: Vec<ResumeWaiter>,
+    desk: &Arc<Desk>,
+    stamp: Timestamp,
+    grant: Box<Grant>,
+) -> Vec<Outgoing> {
+    if grant.license.is_none() {
+        desk.counters.resumes.add(waiters.len());
+        let answer = Answer::Granted(grant_body(desk, stamp, &grant, None));
+        let seal = |waiter: ResumeWaiter| {
+            let (request, sealed) = waiter.seal(desk, grant.granted, &answer);
+            Outgoing::to(request.inbox, sealed)
+        };
+        return waiters.into_iter().map(seal).collect();
+    }
+    let Ok(place) = desk.pool.reserve(Work::Answer) else {
+        return waiters.into_iter().flat_map(|waiter| waiter.unavailable(desk)).collect();
+    };
+    desk.counters.resumes.add(waiters.len());
+    let desk = Arc::clone(desk);
+    place.submit(move || {
+        let key = desk.projector.read(|fold| fold.device(grant.slot).map(|d| d.public_key().to_vec()));
+        let key = key.and_then(|key| PublicKey::from_bytes(&key).ok());
+        let answer = Answer::Granted(grant_body(&desk, stamp, &grant, key.as_ref()));
+        for waiter in waiters {
+            let (request, sealed) = waiter.seal(&desk, grant.granted, &answer);
+            desk.answered.lock().keep(&request.payload, Said::Granted(grant.epoch), sealed.clone());
+            desk.outbox.send_blocking(Outgoing::to(request.inbox, sealed));
+        }
+    });
+    Vec::new()
 }

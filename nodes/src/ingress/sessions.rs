@@ -1,5 +1,8 @@
 //! Ready-made session keys, so that a heartbeat costs no key set-up.
 //!
+//! A device or epoch that does not exist has one as well, which opens nothing: so that whoever asks again pays as little
+//! as for one that does (protocol.md rule 16). It may come to exist, so that what nobody spoke under is looked up again.
+//!
 //! Invariants: memory is bounded; a session enters the kept ones only once a tag verified under it, so that guessing
 //! cannot push out those who speak; a slot is a device's for ever and an epoch's secret never changes, so that what
 //! is kept never grows stale.
@@ -19,6 +22,14 @@ pub struct Session {
     pub device: DeviceId,
     pub epoch: Epoch,
     pub keys: SessionKeys,
+    /// False for a decoy, whose slot says nothing.
+    pub exists: bool,
+}
+
+/// A session that is kept.
+pub enum Found {
+    Proven(Arc<Session>),
+    Unproven(Arc<Session>),
 }
 
 pub struct Sessions {
@@ -32,9 +43,10 @@ impl Sessions {
         Sessions { proven: TwoAges::new(proven_max), unproven: TwoAges::new(UNPROVEN_MAX) }
     }
 
-    pub fn find(&mut self, device: DeviceId, epoch: Epoch) -> Option<Arc<Session>> {
+    pub fn find(&mut self, device: DeviceId, epoch: Epoch) -> Option<Found> {
         let key = (device, epoch);
-        self.proven.find(key).or_else(|| self.unproven.find(key))
+        let proven = self.proven.find(key).map(Found::Proven);
+        proven.or_else(|| self.unproven.find(key).map(Found::Unproven))
     }
 
     /// Keeps a session that nobody spoke under yet.
@@ -96,7 +108,7 @@ mod tests {
         bytes[..4].copy_from_slice(&number.to_le_bytes());
         let device = DeviceId::from_bytes(bytes);
         let keys = ResumptionSecret::from_bytes([1; 48]).session_keys(device, 1, Suite::Aes256Gcm);
-        Arc::new(Session { slot: number, device, epoch: 1, keys })
+        Arc::new(Session { slot: number, device, epoch: 1, keys, exists: true })
     }
 
     fn kept(sessions: &mut Sessions, number: u32) -> bool {

@@ -116,7 +116,7 @@ impl Answers {
             ProposeError::Unknown { .. } => self.desk.counters.unanswered.add(waiters.count()),
             ProposeError::NotLeader | ProposeError::Unavailable { .. } | ProposeError::Malformed { .. } => {
                 let refuse = |waiter: EventWaiter| waiter.refuse(&self.desk, RejectionReason::Unavailable);
-                self.desk.outbox.send(waiters.filter_map(refuse).collect()).await;
+                self.desk.outbox.send(waiters.flat_map(refuse).collect()).await;
             }
         }
         match error {
@@ -216,18 +216,19 @@ impl<'a> Sealing<'a> {
 
 impl EventWaiter {
     /// Refuses whoever waits; puts a summary back into the book.
-    pub fn refuse(self, desk: &Desk, reason: RejectionReason) -> Option<Outgoing> {
-        match self {
+    pub fn refuse(self, desk: &Desk, reason: RejectionReason) -> Vec<Outgoing> {
+        let received = match self {
             EventWaiter::Summary(summary) => {
                 desk.rejections.lock().restore(*summary);
-                None
+                return Vec::new();
             }
-            EventWaiter::Nobody => None,
-            EventWaiter::Heartbeat(waiter) => desk.refuse(waiter.received.refused(reason)),
-            EventWaiter::Activation(waiter) => desk.refuse(waiter.into_received().refused(reason)),
-            EventWaiter::Resume(waiter) => desk.refuse(waiter.into_received().refused(reason)),
-            EventWaiter::Tamper(received) => desk.refuse(received.refused(reason)),
-        }
+            EventWaiter::Nobody => return Vec::new(),
+            EventWaiter::Activation(waiter) => return waiter.unavailable(desk),
+            EventWaiter::Resume(waiter) => return waiter.unavailable(desk),
+            EventWaiter::Heartbeat(waiter) => waiter.received,
+            EventWaiter::Tamper(received) => *received,
+        };
+        desk.refuse(received.refused(reason)).into_iter().collect()
     }
 
     fn received(&self) -> Option<&Received> {

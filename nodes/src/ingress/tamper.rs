@@ -32,17 +32,36 @@ const RECORDS_MAX: usize = 16_384;
 
 pub(super) struct TamperReports {
     desk: Arc<Desk>,
+}
+
+/// What bounds the reports of this node, whether a lot's firmware or a device's own key vouches for them.
+pub(super) struct TamperBook {
     sources: Buckets<SourceName>,
     records: Buckets<(LotId, RecordDigest, TamperReason)>,
 }
 
-impl TamperReports {
-    pub fn new(desk: Arc<Desk>) -> Self {
-        TamperReports {
-            desk,
+impl TamperBook {
+    pub fn new() -> Self {
+        TamperBook {
             sources: Buckets::new(SOURCE_RATE, SOURCES_MAX),
             records: Buckets::new(RECORD_RATE, RECORDS_MAX),
         }
+    }
+
+    /// Whether the log may hear more of this source.
+    pub fn hear_source(&mut self, source: SourceName, now: u64) -> bool {
+        self.sources.take(source, now)
+    }
+
+    /// Whether the log may hear this of a record once more.
+    pub fn hear_record(&mut self, lot: LotId, record: RecordDigest, reason: TamperReason, now: u64) -> bool {
+        self.records.take((lot, record, reason), now)
+    }
+}
+
+impl TamperReports {
+    pub fn new(desk: Arc<Desk>) -> Self {
+        TamperReports { desk }
     }
 
     pub fn admit(&mut self, received: Received, admitted: &mut Admitted) {
@@ -54,13 +73,14 @@ impl TamperReports {
             return admitted.answers.extend(refuse(received, RejectionReason::Malformed));
         }
         let now = self.desk.now_millis();
-        if !self.sources.take(received.source_name(), now) {
+        if !self.desk.tamper.lock().hear_source(received.source_name(), now) {
             return admitted.answers.extend(refuse(received, RejectionReason::RateExceeded));
         }
+        let hear = |report: &TamperReport| {
+            self.desk.tamper.lock().hear_record(lot, report.record, report.reason, now)
+        };
         match self.verify(&received, lot) {
-            Some(report) if self.records.take((lot, report.record, report.reason), now) => {
-                self.propose(received, &report, admitted);
-            }
+            Some(report) if hear(&report) => self.propose(received, &report, admitted),
             Some(_) => admitted.answers.push(acknowledge(received)),
             None => admitted.answers.extend(refuse(received, RejectionReason::NotAuthentic)),
         }

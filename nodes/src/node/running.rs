@@ -159,6 +159,8 @@ fn named(counters: &IngressCounters) -> BTreeMap<String, u64> {
         retries,
         parked,
         unanswered,
+        unwrapped,
+        derived,
         refused,
         batches,
         p384,
@@ -175,6 +177,8 @@ fn named(counters: &IngressCounters) -> BTreeMap<String, u64> {
         ("retries", retries),
         ("parked", parked),
         ("unanswered", unanswered),
+        ("unwrapped", unwrapped),
+        ("derived", derived),
         ("batches", batches),
         ("p384", p384),
     ];

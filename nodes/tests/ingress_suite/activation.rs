@@ -65,6 +65,100 @@ async fn the_same_activation_again_gets_the_same_epoch() {
 }
 
 #[tokio::test]
+async fn an_activation_that_was_answered_costs_no_p384_no_entry_and_no_token_of_its_device_when_it_comes_again()
+ {
+    let mut world = World::new().await;
+    world.add_twin().await;
+    let terminal = world.burn();
+    let code = world.sell_code();
+    let ticket = terminal.hello(&world).await;
+    let prepared = terminal.seal_activation(&world, &ticket, &terminal.activation_body(Some(code)));
+    let (index, answer) = terminal.ask_activation(&world, &prepared).await;
+    let Answer::Granted(grant) = answer else { panic!("{answer:?}") };
+    let (p384, entries) = (world.nodes[0].ingress.counters().p384, activations(&world));
+    let mut refused = 0;
+    for _ in 0..30 {
+        let message = prepared.message.clone();
+        let answer = world.ask(UpKind::Activation, "thief", &terminal.name(), message).await;
+        refused += u64::from(answer.len() == events::envelope::Refusal::BYTES);
+    }
+    assert_eq!(refused, 30 - 8, "the thief spends its own tokens");
+    world.until_refused("thief", RejectionReason::RateExceeded, refused).await;
+    assert_eq!(world.nodes[0].ingress.counters().p384, p384);
+    // Another node has to open it once; it answers from what apply kept.
+    for _ in 0..3 {
+        let message = prepared.message.clone();
+        let name = terminal.name();
+        let answer = world.ask_node(1, UpKind::Activation, &terminal.source, &name, message).await;
+        let opened =
+            events::envelope::open_activation_answer(&prepared.exporter, &prepared.message, &answer).unwrap();
+        let Answer::Granted(again) = opened.1 else { panic!("{opened:?}") };
+        assert_eq!((again.epoch, again.server_nonce), (grant.epoch, grant.server_nonce));
+    }
+    assert_eq!(world.nodes[1].ingress.counters().p384, 1);
+    assert_eq!(activations(&world), entries);
+    let mut live = terminal.after_activation(&prepared, index, &grant);
+    terminal.beat(&world, &mut live).await;
+    let ticket = terminal.hello(&world).await;
+    let rekey = terminal.seal_activation(&world, &ticket, &terminal.activation_body(None));
+    let (_, answer) = terminal.ask_activation(&world, &rekey).await;
+    assert!(matches!(answer, Answer::Granted(_)), "the terminal's own tokens are there: {answer:?}");
+}
+
+#[tokio::test]
+async fn the_same_activation_while_it_is_under_way_is_opened_once_and_answered_to_all_whatever_their_ticket()
+{
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let code = world.sell_code();
+    let ticket = terminal.hello(&world).await;
+    let prepared = terminal.seal_activation(&world, &ticket, &terminal.activation_body(Some(code)));
+    let renewed = terminal.hello(&world).await;
+    let pre_shared = terminal.seed.pre_shared_key();
+    let under_new_ticket = prepared.with_ticket(&pre_shared, terminal.id, &renewed).unwrap();
+    world.log.hold(true);
+    let messages = [&prepared.message, &prepared.message, &under_new_ticket.message];
+    let send = |m: &Vec<u8>| world.send(0, UpKind::Activation, &terminal.source, &terminal.name(), m.clone());
+    let mut inboxes = messages.map(send);
+    world.admitted(0).await;
+    world.log.hold(false);
+    for (message, inbox) in messages.into_iter().zip(&mut inboxes) {
+        let sealed = answered(inbox).await;
+        let answer = events::envelope::open_activation_answer(&prepared.exporter, message, &sealed).unwrap();
+        assert!(matches!(answer.1, Answer::Granted(_)), "{answer:?}");
+    }
+    assert_eq!(world.nodes[0].ingress.counters().p384, 2, "one to open, one to sign");
+    assert_eq!(activations(&world), 1);
+}
+
+/// Whoever owns a terminal can sign that its hardware is another as often as its bucket lets him, for ever.
+#[tokio::test]
+async fn signed_reports_of_other_hardware_are_bounded_and_accuse_the_record_of_who_signs() {
+    let mut world = World::new().await;
+    let (terminal, victim) = (world.burn(), world.burn());
+    let mut foreign = digests(&terminal.seed, terminal.unit, "another emmc");
+    foreign[2].digest = [0; 8];
+    for random in 0..12 {
+        let ticket = terminal.hello(&world).await;
+        let body = ActivationBody {
+            components: foreign.clone(),
+            record: victim.record,
+            random: [random; 32],
+            ..terminal.activation_body(None)
+        };
+        let prepared = terminal.seal_activation(&world, &ticket, &body);
+        let (_, answer) = terminal.ask_activation(&world, &prepared).await;
+        assert_eq!(answer, Answer::Refused(RejectionReason::NotAuthentic));
+    }
+    world.until_refused(&terminal.source, RejectionReason::NotAuthentic, 12).await;
+    let accused = world.events().into_iter().filter_map(|event| match event {
+        Event::TamperReported(report) => Some(report.record),
+        _ => None,
+    });
+    assert_eq!(accused.collect::<Vec<_>>(), [terminal.record; 4]);
+}
+
+#[tokio::test]
 async fn rule_16_every_refused_code_is_refused_in_the_same_words_and_counted() {
     let mut world = World::new().await;
     let (owner, guesser) = (world.burn(), world.burn());

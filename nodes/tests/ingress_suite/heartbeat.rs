@@ -110,22 +110,104 @@ async fn the_same_sequence_with_other_content_is_proposed_as_evidence() {
     assert!(world.nodes[0].fold.read(|fold| fold.flags().any(|flag| flag.kind == FlagKind::Clone)));
 }
 
+/// With one node it is this number; each further node may have one more under way.
 #[tokio::test]
-async fn who_holds_a_key_and_contradicts_himself_cannot_grow_the_log_without_end() {
+async fn who_holds_a_key_and_contradicts_himself_at_full_speed_adds_four_events_to_an_open_case() {
     let mut world = World::new().await;
     let terminal = world.burn();
     let mut live = terminal.activate(&mut world).await;
     terminal.beat(&world, &mut live).await;
     let before = world.events().len() + world.rows();
     live.sequence += 1;
-    for number in 0..200 {
+    let mut inboxes = Vec::new();
+    for number in 0..300 {
         let body = HeartbeatBody { number, firmware: 7, ..HeartbeatBody::default() };
         let message = terminal.seal_body(&live, &body);
-        world.ask(UpKind::Heartbeat, "holder", &terminal.name(), message).await;
+        let source = format!("holder-{}", number % 50);
+        inboxes.push(world.send(0, UpKind::Heartbeat, &source, &terminal.name(), message));
+        if number % 20 == 19 {
+            world.admitted(0).await;
+        }
     }
-    let observed = |event: &Event| !matches!(event, Event::RejectionSummary(_));
-    let grown = world.events().iter().filter(|event| observed(event)).count() + world.rows() - before;
-    assert!(grown <= 64, "{grown} entries for 200 contradictions");
+    for inbox in &mut inboxes {
+        answered(inbox).await;
+    }
+    let flagged = |flag: &projector::view::FlagView| flag.kind == FlagKind::Clone && flag.cleared.is_none();
+    assert!(world.nodes[0].fold.read(|fold| fold.flags().any(flagged)));
+    let counts = |event: &Event| !matches!(event, Event::RejectionSummary(_));
+    let grown = world.events().iter().filter(|event| counts(event)).count() + world.rows() - before;
+    assert_eq!(projector::CLONE_EVIDENCE_ENOUGH, 4);
+    assert!(grown <= 1 + 4, "{grown} entries: the heartbeat itself, and the evidence against it");
+}
+
+#[tokio::test]
+async fn who_repeats_a_terminals_bytes_spends_its_own_answers_and_not_the_terminals() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let message = terminal.seal_heartbeat(&mut live);
+    terminal.send_heartbeat(&world, 0, &message).await;
+    let mut refused = 0;
+    for _ in 0..60 {
+        let answer = world.ask(UpKind::Heartbeat, "thief", &terminal.name(), message.clone()).await;
+        refused += usize::from(answer.len() == events::envelope::Refusal::BYTES);
+    }
+    assert!(refused > 0, "the thief has spent its own");
+    let answer = terminal.send_heartbeat(&world, 0, &message).await;
+    let verdict = terminal.accept(&mut live, &message, &answer);
+    assert_eq!(verdict.status, HeartbeatStatus::Retried, "the terminal's answer was lost");
+}
+
+/// Not the time, which is too coarse to tell, but what is done.
+#[tokio::test]
+async fn rule_16_an_unknown_device_an_unknown_epoch_and_a_bad_tag_cost_the_same_operations() {
+    let mut world = World::new().await;
+    let (known, unknown) = (world.burn(), world.burn_unknown());
+    let live = known.activate(&mut world).await;
+    let of_known = known.seal_heartbeat(&mut live.clone());
+    let mut bad_tag = of_known.clone();
+    *bad_tag.last_mut().unwrap() ^= 1;
+    let mut of_unknown = of_known.clone();
+    of_unknown[4..20].copy_from_slice(unknown.id.as_bytes());
+    let mut other_epoch = live.clone();
+    other_epoch.epoch = 77;
+    let of_no_epoch = known.seal_heartbeat(&mut other_epoch);
+    let cost = |world: &World| {
+        let counters = world.nodes[0].ingress.counters();
+        (counters.unwrapped, counters.derived)
+    };
+    let mut costs = Vec::new();
+    for (name, message) in
+        [(known.name(), bad_tag), (unknown.name(), of_unknown), (known.name(), of_no_epoch)]
+    {
+        let mut once_and_again = Vec::new();
+        for _ in 0..2 {
+            let before = cost(&world);
+            let answer = world.ask(UpKind::Heartbeat, "prober", &name, message.clone()).await;
+            assert_eq!(reason(&answer), RejectionReason::NotAuthentic);
+            let after = cost(&world);
+            once_and_again.push((after.0 - before.0, after.1 - before.1));
+        }
+        costs.push(once_and_again);
+    }
+    assert_eq!(costs[0], [(1, 1), (0, 0)], "made once, and kept");
+    assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
+}
+
+#[tokio::test]
+async fn who_asks_for_an_epoch_before_it_exists_locks_nobody_out_of_it() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let other = world.burn();
+    let mut guess = other.seal_heartbeat(&mut other.activate(&mut world).await);
+    guess[4..20].copy_from_slice(terminal.id.as_bytes());
+    let answer = world.ask(UpKind::Heartbeat, "prober", &terminal.name(), guess).await;
+    assert_eq!(reason(&answer), RejectionReason::NotAuthentic);
+    let mut live = terminal.activate(&mut world).await;
+    assert_eq!(live.epoch, 1);
+    let verdict = terminal.beat(&world, &mut live).await;
+    assert_eq!(verdict.status, HeartbeatStatus::Committed);
 }
 
 #[tokio::test]

@@ -63,15 +63,18 @@ async fn a_lost_answer_is_given_again_and_not_logged_again() {
     let terminal = world.burn();
     let mut live = terminal.activate(&mut world).await;
     terminal.beat(&world, &mut live).await;
+    half_a_lease_passes(&mut world);
     let ticket = terminal.hello(&world).await;
     let (head, message) = terminal.seal_resume(&live, &ticket, 9);
     let (_, first) = terminal.ask_resume(&world, 0, &live, &head, &message).await;
+    let p384 = world.nodes[0].ingress.counters().p384;
     let (index, second) = terminal.ask_resume(&world, 0, &live, &head, &message).await;
     let (Answer::Granted(first), Answer::Granted(second)) = (first, second) else {
         panic!("both are granted")
     };
     assert_eq!((first.epoch, first.server_nonce), (second.epoch, second.server_nonce));
     assert!(second.license_token.is_some(), "the token was lost with the answer");
+    assert_eq!(world.nodes[0].ingress.counters().p384, p384, "it was not signed again");
     assert_eq!(resumes(&world), 1);
     let mut next = terminal.after_resume(&live, &head, index, &second);
     terminal.beat(&world, &mut next).await;
@@ -93,6 +96,8 @@ async fn repeating_a_captured_resume_is_charged_to_the_source_and_locks_nobody_o
     assert_eq!(resumes(&world), 1);
     world.until_refused("thief", RejectionReason::RateExceeded, refused).await;
     assert_eq!(refused, 30 - 1 - 8, "the first, eight repetitions, and no more");
+    let own = world.ask(UpKind::Resume, &terminal.source, &terminal.name(), captured.clone()).await;
+    assert_ne!(own.len(), events::envelope::Refusal::BYTES, "the terminal itself is answered all the same");
     let mut next = terminal.resume(&world, &live, 2).await;
     terminal.beat(&world, &mut next).await;
 }
@@ -155,4 +160,65 @@ async fn rule_4_a_late_resume_with_an_old_ticket_is_refused_inside_the_seal_and_
         fold.device(fold.slot_of(&terminal.id).unwrap()).unwrap().legitimacy()
     });
     assert_eq!(legitimacy, Legitimacy::Legitimate);
+}
+
+/// The lease of [`World::sell_code`] is an hour.
+fn half_a_lease_passes(world: &mut World) {
+    world.log.advance(1_800_000);
+    world.commit(&[events::vocabulary::Tick {}.into()]);
+}
+
+#[tokio::test]
+async fn the_same_resume_while_it_is_under_way_is_proposed_once_and_answered_to_all() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let ticket = terminal.hello(&world).await;
+    let (head, message) = terminal.seal_resume(&live, &ticket, 9);
+    world.log.hold(true);
+    let send = |source: &str| world.send(0, UpKind::Resume, source, &terminal.name(), message.clone());
+    let mut inboxes = [send("thief"), send(&terminal.source), send(&terminal.source)];
+    world.admitted(0).await;
+    world.log.hold(false);
+    for inbox in &mut inboxes {
+        let sealed = answered(inbox).await;
+        let answer = events::envelope::open_resume_answer(&live.secret, &head, &message, &sealed).unwrap();
+        assert!(matches!(answer.1, Answer::Granted(_)), "{answer:?}");
+    }
+    assert_eq!(resumes(&world), 1);
+}
+
+#[tokio::test]
+async fn a_storm_of_resumes_costs_no_p384_and_a_token_that_is_due_comes_until_it_arrived() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let p384 = world.nodes[0].ingress.counters().p384;
+    for nonce in 0..5 {
+        live = terminal.resume(&world, &live, nonce).await;
+        terminal.beat(&world, &mut live).await;
+    }
+    assert_eq!(world.nodes[0].ingress.counters().p384, p384, "each of them holds its token");
+    half_a_lease_passes(&mut world);
+    let mut leases = Vec::new();
+    for nonce in 10..13 {
+        // Each answer but the last is lost: the terminal resumes from the same epoch with another nonce.
+        let ticket = terminal.hello(&world).await;
+        let (head, message) = terminal.seal_resume(&live, &ticket, nonce);
+        let (index, answer) = terminal.ask_resume(&world, 0, &live, &head, &message).await;
+        let Answer::Granted(grant) = answer else { panic!("{answer:?}") };
+        assert!(grant.license_token.is_some(), "resume {nonce}");
+        leases.push(grant.lease);
+        if nonce == 12 {
+            live = terminal.after_resume(&live, &head, index, &grant);
+        }
+    }
+    assert_eq!(leases, [2, 3, 4]);
+    terminal.beat(&world, &mut live).await;
+    let p384 = world.nodes[0].ingress.counters().p384;
+    let mut next = terminal.resume(&world, &live, 20).await;
+    terminal.beat(&world, &mut next).await;
+    assert_eq!(world.nodes[0].ingress.counters().p384, p384, "it arrived");
 }

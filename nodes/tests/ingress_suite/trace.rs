@@ -55,3 +55,23 @@ async fn a_heartbeat_is_traced_from_its_sender_to_its_verdict() {
         assert_eq!(named[child].parent_span_id, named["message"].span_context.span_id(), "{child}");
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_trace_headers_does_not_become_a_flood_of_spans() {
+    let kept = Kept::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let _traced = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let world = World::new().await;
+    let device = events::ids::DeviceId::from_bytes([9; 16]);
+    for number in 0..3_000u32 {
+        let subject = format!("muster.v1.eu.up.flood.{device}.heartbeat");
+        let message = Message::new(subject, format!("_INBOX_{device}.1"), number.to_le_bytes().to_vec());
+        world.nodes[0].bus.send(Message { trace: Some(SENT.into()), ..message });
+    }
+    world.admitted(0).await;
+    world.until_counted(0, |counters| counters.received >= 3_000).await;
+    world.admitted(0).await;
+    let spans = kept.0.lock().unwrap().iter().filter(|span| span.name == "message").count();
+    assert!((256..1_000).contains(&spans), "{spans} spans of 3000 messages");
+}

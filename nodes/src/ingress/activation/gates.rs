@@ -1,12 +1,16 @@
-//! The gates before P-384: ticket, mac, bucket per device, in this order (protocol.md rule 15).
+//! The gates before P-384: ticket, mac, whether it was answered or is under way, bucket per device, in this order
+//! (protocol.md rule 15).
 //!
-//! Invariant: an unknown device costs and says what a bad mac does (rule 16).
+//! Invariants: an unknown device costs and says what a bad mac does (rule 16); the very same message again costs its
+//! source a token, and neither P-384 nor a token of the device.
 
 use crate::bus::Outgoing;
-use crate::ingress::buckets::{Buckets, Rate};
+use crate::ingress::answered::Said;
+use crate::ingress::buckets::{Buckets, PairBuckets, Rate};
 use crate::ingress::desk::Desk;
 use crate::ingress::parked::Until;
 use crate::ingress::received::Received;
+use crate::ingress::under_way::{First, Joined};
 use crate::ingress::{Admitted, Patience};
 use events::envelope::ReceivedActivation;
 use events::identity::key::PreSharedKey;
@@ -16,18 +20,23 @@ use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::Wrapped;
 use projector::Projector;
+use projector::outcome::Grant;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// Authentic activations of one device: a customer who mistypes, a terminal that asks again.
 const RATE: Rate = Rate { burst: 12, every_millis: 10_000 };
 const DEVICES_MAX: usize = 65_536;
+/// The same activation again: anybody may repeat it while its ticket counts.
+const REPEATED_RATE: Rate = Rate { burst: 8, every_millis: 5_000 };
 
 pub struct Gates {
     desk: Arc<Desk>,
     buckets: Buckets<DeviceId>,
+    repeated: PairBuckets,
 }
 
-/// Passed all three.
+/// Passed all of them.
 pub struct Gated {
     pub received: Received,
     pub slot: Slot,
@@ -37,6 +46,8 @@ pub struct Gated {
     /// What the ticket was checked against.
     pub generation: Generation,
     pub stamp: Timestamp,
+    /// Those with the same transcript that come meanwhile.
+    pub first: First<[u8; 32], Received>,
 }
 
 /// What the gates must know of the fold.
@@ -63,7 +74,7 @@ enum Failure {
 
 impl Gates {
     pub fn new(desk: Arc<Desk>) -> Self {
-        Gates { desk, buckets: Buckets::new(RATE, DEVICES_MAX) }
+        Gates { desk, buckets: Buckets::new(RATE, DEVICES_MAX), repeated: PairBuckets::new(REPEATED_RATE) }
     }
 
     /// `expired` says that the message has waited long enough for this node to catch up.
@@ -80,17 +91,62 @@ impl Gates {
                 return None;
             }
         };
-        if self.is_under_way(&received) {
+        let View { generation, stamp, .. } = view;
+        let Known { slot, public_key, .. } = known;
+        let (received, first) = self.once(received, slot, device, admitted)?;
+        Some(Gated { received, slot, pre_shared, public_key, generation, stamp, first })
+    }
+
+    /// Lets through what has to be opened: answers what was answered, and lets wait what is under way.
+    fn once(
+        &mut self,
+        received: Received,
+        slot: Slot,
+        device: DeviceId,
+        admitted: &mut Admitted,
+    ) -> Option<(Received, First<[u8; 32], Received>)> {
+        let transcript = ReceivedActivation::parse(&received.payload).ok()?.transcript().to_vec();
+        let key: [u8; 32] = Sha256::digest(&transcript).into();
+        let under_way = self.desk.activations_under_way.contains(&key);
+        let kept = self.desk.projector.read(|fold| fold.device(slot)?.activated_before(&transcript));
+        let answered = self.desk.answered.lock().find(&received.payload);
+        let answered =
+            answered.filter(|(said, _)| self.still_holds(said, slot, kept.as_deref(), &transcript));
+        let now = self.desk.now_millis();
+        // Anybody may repeat what was granted, or what he saw: the source is charged, not the device.
+        let repeats = under_way || kept.is_some() || answered.is_some();
+        if repeats && !self.repeated.take(slot, received.source(), now) {
+            return self.refuse(received, RejectionReason::RateExceeded, admitted);
+        }
+        if let Some((_, sealed)) = answered {
+            admitted.answers.push(Outgoing::to(received.inbox, sealed));
             return None;
         }
-        if !self.buckets.take(device, self.desk.now_millis()) {
+        let (first, received) = match self.desk.activations_under_way.join(key, received) {
+            Joined::First(first, received) => (first, received),
+            Joined::Companion => return None,
+            Joined::Full(received) => return self.refuse(received, RejectionReason::RateExceeded, admitted),
+        };
+        if self.is_committed(&received) {
+            return None;
+        }
+        if !repeats && !self.buckets.take(device, now) {
             let refused = received.refused(RejectionReason::RateExceeded);
             admitted.answers.extend(self.desk.refuse_device(refused, device));
             return None;
         }
-        let View { generation, stamp, .. } = view;
-        let Known { slot, public_key, .. } = known;
-        Some(Gated { received, slot, pre_shared, public_key, generation, stamp })
+        Some((received, first))
+    }
+
+    /// Whether the log still says what an answer said.
+    fn still_holds(&self, said: &Said, slot: Slot, kept: Option<&Grant>, transcript: &[u8]) -> bool {
+        match said {
+            Said::Granted(epoch) => kept.is_some_and(|grant| grant.epoch == *epoch),
+            Said::Refused(code, judged) => {
+                let judge = |fold: &Projector| fold.judge_activation(slot, code.as_ref(), transcript);
+                kept.is_none() && self.desk.projector.read(judge) == *judged
+            }
+        }
     }
 
     fn check(&self, received: &Received, device: DeviceId, view: &View) -> Result<PreSharedKey, Failure> {
@@ -134,8 +190,8 @@ impl Gates {
         self.refuse::<()>(received, reason, admitted);
     }
 
-    /// The very same message waits for the log already.
-    fn is_under_way(&self, received: &Received) -> bool {
+    /// The very same message is in the log, and not applied here yet.
+    fn is_committed(&self, received: &Received) -> bool {
         let tag = received.payload.last_chunk().copied().unwrap_or_default();
         self.desk.batcher.fill(self.desk.applied(), |queue| queue.is_under_way(&tag))
     }
@@ -151,6 +207,14 @@ impl Gates {
 fn device_of(received: &Received) -> Option<DeviceId> {
     let device = ReceivedActivation::parse(&received.payload).ok()?.header().device;
     (Some(device) == received.device()).then_some(device)
+}
+
+impl Gated {
+    /// Refuses outside of the seal, all who wait.
+    pub fn unavailable(self, desk: &Desk) -> Vec<Outgoing> {
+        let all = std::iter::once(self.received).chain(self.first.companions());
+        all.filter_map(|received| desk.refuse(received.refused(RejectionReason::Unavailable))).collect()
+    }
 }
 
 impl View {

@@ -5,6 +5,7 @@ use super::gates::Gated;
 use crate::bus::Outgoing;
 use crate::ingress::desk::{Desk, SUITES_ALLOWED};
 use crate::ingress::received::Received;
+use crate::ingress::under_way::First;
 use events::envelope::{EnvelopeError, ReceivedActivation, VerifiedActivation};
 use events::identity::fingerprint::{Comparison, ComponentPolicy, compare};
 use events::identity::key::PublicKey;
@@ -19,15 +20,14 @@ use std::sync::Arc;
 pub fn run(desk: &Arc<Desk>, gated: Gated) {
     let span = gated.received.trace.as_ref().map(|trace| trace.admission());
     let entered = span.as_ref().map(tracing::Span::enter);
-    let answer = match open(desk, &gated) {
+    let answers = match open(desk, &gated) {
         Ok((verified, public_key)) => {
-            let received = gated.received;
             drop(entered);
-            judge(desk, received, verified, public_key, gated.slot)
+            judge(desk, gated.received, gated.first, verified, public_key, gated.slot)
         }
-        Err(error) => desk.refuse(gated.received.refused(error.reason())),
+        Err(error) => desk.refuse(gated.received.refused(error.reason())).into_iter().collect(),
     };
-    if let Some(answer) = answer {
+    for answer in answers {
         desk.outbox.send_blocking(answer);
     }
 }
@@ -44,10 +44,11 @@ fn open(desk: &Desk, gated: &Gated) -> Result<(VerifiedActivation, PublicKey), E
 fn judge(
     desk: &Arc<Desk>,
     received: Received,
+    first: First<[u8; 32], Received>,
     verified: VerifiedActivation,
     public_key: PublicKey,
     slot: Slot,
-) -> Option<Outgoing> {
+) -> Vec<Outgoing> {
     let code = verified.body.code.as_ref().map(|code| desk.keyring.code_digest(code));
     let (allowed, comparison) = desk.projector.read(|fold| {
         let allowed = fold.judge_activation(slot, code.as_ref(), &verified.transcript);
@@ -64,7 +65,11 @@ fn judge(
         slot,
         code,
         attempts: 0,
+        first,
     };
+    if let Some((moment, grant)) = waiter.kept(desk) {
+        return waiter.seal_grant(desk, moment, &grant);
+    }
     if !hardware_holds {
         report(desk, &waiter);
         return waiter.refuse(desk, RejectionReason::NotAuthentic);
@@ -89,19 +94,25 @@ fn compare_hardware(fold: &Projector, slot: Slot, verified: &VerifiedActivation)
     Comparison { passes: compared.passes && device.record() == verified.body.record, ..compared }
 }
 
-/// The device signed that its hardware is another: `tamper` hears of it. If the queue is full the refusal is counted
-/// all the same.
+/// The device signed that its hardware is another: `tamper` hears of it, within the bounds of all such reports, since
+/// whoever owns a terminal can sign without end. If the queue is full the refusal is counted all the same.
 fn report(desk: &Desk, waiter: &ActivationWaiter) {
-    let Some(lot) = desk.projector.read(|fold| fold.device(waiter.slot).map(|device| device.lot())) else {
+    let born = |fold: &Projector| fold.device(waiter.slot).map(|device| (device.lot(), device.record()));
+    // The record that the factory burned into the one who signs: what he claims may be another's.
+    let Some((lot, record)) = desk.projector.read(born) else { return };
+    let (reason, now) = (TamperReason::ComponentMismatch, desk.now_millis());
+    let mut book = desk.tamper.lock();
+    if !book.hear_record(lot, record, reason, now) || !book.hear_source(waiter.received.source_name(), now) {
         return;
-    };
+    }
+    drop(book);
     let bits = |bits: u16, kind: &ComponentKind| bits | 1u16.checked_shl(*kind as u32).unwrap_or(0);
     let event = Event::from(TamperReported {
         lot,
-        record: waiter.verified.body.record,
-        reason: TamperReason::ComponentMismatch,
+        record,
+        reason,
         mismatched: waiter.mismatched.iter().fold(0, bits),
         source: waiter.received.source_name(),
     });
-    desk.propose_for_nobody(&event);
+    desk.propose_for_nobody(&event, waiter.received.payload.last_chunk().copied());
 }
