@@ -19,6 +19,7 @@ pub mod dev;
 pub mod exit;
 pub mod files;
 pub mod fleet;
+pub mod nats;
 pub mod offline;
 pub mod output;
 pub mod tls;

@@ -230,3 +230,15 @@ fn nothing_is_left_for_later() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The protocol's law has this many rules (events/PROTOCOL.md); each has a test that bears its number.
+const PROTOCOL_RULES: u32 = 25;
+
+#[test]
+fn every_rule_of_the_protocol_has_a_test_named_after_it() {
+    let sources = files().into_iter().filter(|path| path.extension() == Some("rs".as_ref()));
+    let all: String = sources.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let untested: Vec<_> =
+        (1..=PROTOCOL_RULES).filter(|rule| !all.contains(&format!("fn rule_{rule}_"))).collect();
+    assert!(untested.is_empty(), "rules without a test named rule_<number>_…: {untested:?}");
+}

@@ -15,7 +15,7 @@ use crate::shell::control::{ActivationOutcome, ControlError};
 use crate::shell::lock::LockError;
 use crate::shell::run::{RunError, run};
 use args::{ActivateArgs, Args, DoctorArgs, Verb};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use exit::Failure;
 use output::Output;
 use std::io::Read;
@@ -23,6 +23,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use zeroize::Zeroizing;
+
+/// The command line as data, for man pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
+}
 
 /// Parses the command line, does it, and returns the documented exit code.
 #[must_use]

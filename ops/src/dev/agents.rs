@@ -167,9 +167,7 @@ impl AgentHome {
 impl RunningAgent {
     /// Everything that it said so far on standard output.
     pub fn said(&self) -> Result<Vec<Said>> {
-        let text = crate::files::read_text(&self.events)?;
-        // The last line may be half written.
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        Ok(read_said(&crate::files::read_text(&self.events)?))
     }
 
     /// Waits until it has said what is wanted.
@@ -191,13 +189,7 @@ impl RunningAgent {
 
     /// Heartbeats for which a verdict verified that says that they are in the log.
     pub fn acknowledged(&self, device: DeviceId) -> Result<BTreeSet<HeartbeatName>> {
-        let name = |said| match said {
-            Said::Acknowledged { epoch, sequence, status, .. } if is_in_log(status) => {
-                Some((device, epoch, sequence))
-            }
-            _ => None,
-        };
-        Ok(self.said()?.into_iter().filter_map(name).collect())
+        Ok(acknowledged(self.said()?, device))
     }
 
     pub fn still_running(&mut self) -> Result<()> {
@@ -213,6 +205,24 @@ impl RunningAgent {
             bail!("{} ended with {status}; see {}", self.child.name(), self.child.log())
         }
     }
+}
+
+/// What an agent said on standard output; the last line may be half written.
+#[must_use]
+pub fn read_said(text: &str) -> Vec<Said> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Of what the agent of `device` said, the heartbeats for which a verdict verified that says that they are in the log.
+#[must_use]
+pub fn acknowledged(said: Vec<Said>, device: DeviceId) -> BTreeSet<HeartbeatName> {
+    let name = |said| match said {
+        Said::Acknowledged { epoch, sequence, status, .. } if is_in_log(status) => {
+            Some((device, epoch, sequence))
+        }
+        _ => None,
+    };
+    said.into_iter().filter_map(name).collect()
 }
 
 /// Whether a verdict of this status says that the heartbeat is on the disks of a majority.

@@ -10,7 +10,7 @@ use events::vocabulary::Event;
 use nodes::api::shapes::Status;
 use projector::{HeartbeatOutcome, HeartbeatStatus, Outcome, Projector, StateDigest};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One node's log, read from its files and folded again.
 pub struct LogEvidence {
@@ -39,11 +39,17 @@ pub struct Evidence {
 /// Lets the nodes settle, then reads every node's status and log.
 pub async fn gather(cluster: &DevCluster) -> Result<Evidence> {
     let statuses = cluster.settle().await?;
+    let data = cluster.ids().map(|node| Ok((node, cluster.data_directory(node)?)));
+    read(statuses, data.collect::<Result<_>>()?, &cluster.files.keyring).await
+}
+
+/// Reads the nodes' logs, whose data directories these are, up to where all of `statuses` have applied.
+pub async fn read(statuses: Vec<Status>, data: Vec<(NodeId, PathBuf)>, keyring: &Path) -> Result<Evidence> {
     let end = statuses.iter().map(|status| status.applied).min().context("no node answered")?;
     let fixed = fixed_in_common(&statuses, end);
     let mut reading = Vec::new();
-    for node in cluster.ids() {
-        let (data, keyring) = (cluster.data_directory(node)?, cluster.files.keyring.clone());
+    for (node, data) in data {
+        let keyring = keyring.to_owned();
         let fixed_index = fixed.as_ref().map(|(index, _)| *index);
         let read = move || read_log(node, data, keyring, fixed_index, end);
         reading.push(tokio::task::spawn_blocking(read));

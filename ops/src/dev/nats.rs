@@ -1,38 +1,16 @@
-//! The nats-server of the development cluster: which binary, what it allows, and when it is ready.
-//!
-//! Each source is a static user that may publish below its own subjects only and listen in its own inboxes only:
-//! NATS messages carry no sender, so this confinement *is* the sender. Allow-lists only, no deny rules. The nodes
-//! may publish answers to what they received (`allow_responses`) and nothing else.
+//! The nats-server of the development cluster: which binary, and when it is ready.
 
 use super::children::{Child, spawn};
+use crate::nats::config_text;
+pub use crate::nats::{Permissions, User};
 use anyhow::{Context, Result, bail};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Older servers have known authorization bypasses.
 const OLDEST: (u32, u32, u32) = (2, 12, 7);
-/// A subject that nobody hears: an allow-list must not be empty, or it would allow everything.
-const NOWHERE: &str = "muster.nowhere";
 const READY_WITHIN: Duration = Duration::from_secs(15);
-
-/// A static user of the server.
-pub struct User {
-    pub name: String,
-    pub password: String,
-    pub may: Permissions,
-}
-
-/// What a user may do.
-pub enum Permissions {
-    /// Every node: listens to all that comes up in any region, answers what it received.
-    Nodes,
-    /// One connection of one source: publishes as that source, listens below `inbox` only.
-    Source { source: String, inbox: String },
-    /// An attacker who reads the wire: hears everything that comes up, says nothing.
-    Tap,
-}
 
 /// A running server; killed when dropped.
 pub struct NatsServer {
@@ -58,7 +36,7 @@ pub async fn start(
 ) -> Result<NatsServer> {
     std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     let config = dir.join("nats.conf");
-    crate::files::write_secret(&config, config_text(address, region, users).as_bytes())?;
+    crate::files::write_secret(&config, config_text(&address.to_string(), region, users).as_bytes())?;
     let mut command = std::process::Command::new(binary);
     command.arg("--config").arg(&config);
     let mut child = spawn("nats-server", command, &dir.join("nats.log"))?;
@@ -84,35 +62,6 @@ async fn wait_until_ready(address: SocketAddr, user: &User, child: &mut Child) -
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-}
-
-/// The server's configuration: nothing is allowed that is not listed.
-fn config_text(address: SocketAddr, region: &str, users: &[User]) -> String {
-    let mut text = format!(
-        "listen: \"{address}\"\nserver_name: \"muster-dev\"\nmax_payload: 65536\nmax_pending: 67108864\n\
-         authorization {{\n  timeout: 5\n  users = [\n"
-    );
-    for user in users {
-        let permissions = match &user.may {
-            Permissions::Nodes => format!(
-                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.*.up.>\"] }}, \
-                 allow_responses: {{ max: 1, expires: \"30s\" }}"
-            ),
-            Permissions::Source { source, inbox } => format!(
-                "publish: {{ allow: [\"muster.v1.{region}.up.{source}.>\"] }}, subscribe: {{ allow: [\"{inbox}\"] }}"
-            ),
-            Permissions::Tap => format!(
-                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.{region}.up.>\"] }}"
-            ),
-        };
-        let _ = writeln!(
-            text,
-            "    {{ user: \"{}\", password: \"{}\", permissions: {{ {permissions} }} }}",
-            user.name, user.password
-        );
-    }
-    text.push_str("  ]\n}\n");
-    text
 }
 
 /// The binary to run: `MUSTER_NATS_SERVER`, then `.local/nats-server` below `root`, then PATH; new enough or refused.
@@ -161,17 +110,5 @@ mod tests {
         assert_eq!(parse_version("nats-server: v2.15.1\n"), Some((2, 15, 1)));
         assert_eq!(parse_version("nats-server: v2.12.7-RC.1"), Some((2, 12, 7)));
         assert_eq!(parse_version("garbage"), None);
-    }
-
-    #[test]
-    fn a_source_may_publish_as_itself_only() {
-        let users = [User {
-            name: "shop-1".into(),
-            password: "p".into(),
-            may: Permissions::Source { source: "shop-1".into(), inbox: "_INBOX_dev_x.>".into() },
-        }];
-        let text = config_text("127.0.0.1:4222".parse().unwrap(), "home", &users);
-        assert!(text.contains(r#"publish: { allow: ["muster.v1.home.up.shop-1.>"] }"#), "{text}");
-        assert!(text.contains(r#"subscribe: { allow: ["_INBOX_dev_x.>"] }"#), "{text}");
     }
 }

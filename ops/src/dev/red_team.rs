@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use events::ids::{DeviceId, RegionName};
 use events::keyring::ClusterPublic;
 use events::vocabulary::shared::{FlagKind, Legitimacy};
-use nodes::api::shapes::{DeviceDetail, FlagList};
+use nodes::api::shapes::DeviceDetail;
 use projector::view::{FlagSubject, FlagView};
 use provisioning::lot::load_firmware;
 use std::collections::BTreeMap;
@@ -196,8 +196,8 @@ impl RedTeam<'_> {
     }
 
     async fn flag(&self, kind: FlagKind, subject: &FlagSubject) -> Result<Option<FlagView>> {
-        let list: FlagList = self.api.get("/v1/flags?open=true").await?;
-        Ok(list.flags.into_iter().find(|flag| flag.kind == kind && flag.subject == *subject))
+        let flags = crate::cli::flag::all_flags(&self.api, true).await?;
+        Ok(flags.into_iter().find(|flag| flag.kind == kind && flag.subject == *subject))
     }
 
     async fn becomes_restricted(&self, device: DeviceId, give_up: Instant) -> Result<bool> {

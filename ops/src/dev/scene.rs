@@ -10,7 +10,7 @@ use super::{DevPlan, sources};
 use anyhow::{Context as _, Result, bail};
 use events::ids::DeviceId;
 use events::vocabulary::shared::{FlagKind, Legitimacy};
-use nodes::api::shapes::{DevicePage, FlagList};
+use nodes::api::shapes::{Cursor, DevicePage};
 use projector::view::{DeviceSummary, FlagSubject, FlagView, LicenseState};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -116,7 +116,7 @@ async fn conclude(stage: &mut Stage, mut attacks: Attacks, death: &Death, plan: 
 
     let evidence = evidence::gather(&stage.cluster).await?;
     let devices = devices(stage).await?;
-    let flags = stage.cluster.api.get::<FlagList>("/v1/flags?open=true").await?.flags;
+    let flags = crate::cli::flag::all_flags(&stage.cluster.api, true).await?;
 
     let takeover = evidence.first_after_term(death.term);
     let next_verdict = crowd
@@ -155,7 +155,7 @@ async fn devices(stage: &Stage) -> Result<Vec<DeviceSummary>> {
         let page: DevicePage = stage.cluster.api.get(&format!("/v1/devices?limit={PAGE}{from}")).await?;
         devices.extend(page.devices);
         match page.next {
-            Some(next) => from = format!("&after={next}"),
+            Some(Cursor(next)) => from = format!("&after={next}"),
             None => return Ok(devices),
         }
     }

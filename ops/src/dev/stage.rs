@@ -13,6 +13,7 @@ use super::factory::{Burned, BurnedTerminal, burn_lot};
 use super::nats::{self, NatsServer, Permissions, User};
 use super::tap::Tap;
 use super::{DevPlan, ports, sources};
+use crate::api::Api;
 use crate::cli::{code, manifest};
 use crate::context::Context;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -110,8 +111,8 @@ pub async fn set_up(programs: &Programs, plan: &DevPlan, dir: &Path, say: &dyn F
     cluster.launch().await?;
 
     say("importing the manifest and issuing activation codes");
-    import(&cluster, &burned).await?;
-    let codes = issue_codes(&cluster, dir, plan.devices).await?;
+    import(&cluster.api, &burned).await?;
+    let codes = issue_codes(&cluster.api, dir, plan.devices).await?;
 
     say(&format!("starting {AGENTS} agents and a fleet of {}", burned.terminals.len() - AGENTS));
     let agent_plan = AgentPlan {
@@ -206,10 +207,11 @@ fn users(nodes: User, burned: &Burned, cast: &Cast) -> Vec<User> {
     users
 }
 
-async fn import(cluster: &DevCluster, burned: &Burned) -> Result<()> {
+/// Imports what the station exported; every unit or an error.
+pub async fn import(api: &Api, burned: &Burned) -> Result<()> {
     let mut imported = 0;
     for exported in &burned.manifests {
-        let report = manifest::import(&cluster.api, exported, &burned.factory_key).await?;
+        let report = manifest::import(api, exported, &burned.factory_key).await?;
         ensure!(report.refused.is_empty(), "units were refused at import: {:?}", report.refused);
         imported += report.imported + report.duplicate;
     }
@@ -217,7 +219,8 @@ async fn import(cluster: &DevCluster, burned: &Burned) -> Result<()> {
     Ok(())
 }
 
-async fn issue_codes(cluster: &DevCluster, dir: &Path, count: u32) -> Result<Vec<String>> {
+/// Issues so many codes of one batch, keeps them in `dir/codes.csv`, and returns them.
+pub async fn issue_codes(api: &Api, dir: &Path, count: u32) -> Result<Vec<String>> {
     let count = usize::try_from(count).context("too many codes")?;
     let plan = Plan {
         name: "basic".to_owned(),
@@ -227,7 +230,7 @@ async fn issue_codes(cluster: &DevCluster, dir: &Path, count: u32) -> Result<Vec
     };
     let codes = IssuedCodes::issue(&plan.name, count, &mut EntropyRng(&OsEntropy))?;
     codes.write_csv(&dir.join("codes.csv"))?;
-    code::register(&cluster.api, &codes, plan, "corner-shop").await?;
+    code::register(api, &codes, plan, "corner-shop").await?;
     Ok(codes.codes.iter().map(ToString::to_string).collect())
 }
 

@@ -65,6 +65,8 @@ impl Counters {
             | AgentEvent::LegitimacyChanged { .. }
             | AgentEvent::DirectiveIgnored { .. }
             | AgentEvent::LicenseRenewed
+            | AgentEvent::LicenseTokenRefused { .. }
+            | AgentEvent::ClockBehind { .. }
             | AgentEvent::StartedOver { .. } => {}
         }
     }

@@ -127,3 +127,18 @@ fn with_json_a_failure_too_is_one_document() {
     let status: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn every_command_has_a_man_page_and_every_shell_its_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = muster_json(dir.path(), &["manual", "--dir", "manual"]);
+    let man = dir.path().join("manual/man1");
+    for page in ["muster.1", "muster-device-explain.1", "muster-station-burn.1", "muster-agent-run.1"] {
+        let text = std::fs::read_to_string(man.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains(".TH muster"), "{page}");
+    }
+    assert_eq!(std::fs::read_dir(&man).unwrap().count() as u64, said["man_pages"].as_u64().unwrap());
+    for file in ["muster.bash", "_muster", "muster.fish", "muster-agent.bash"] {
+        assert!(dir.path().join("manual/completions").join(file).exists(), "{file}");
+    }
+}

@@ -6,6 +6,7 @@ mod command_line;
 mod development_cluster;
 mod factory_line;
 mod garbage;
+mod guides;
 mod nats_confinement;
 mod other_cluster;
 mod restarts;

@@ -1,0 +1,34 @@
+# The conventional way to build muster's images, for machines that reach a registry:
+#   docker build --target muster .        docker build --target muster-agent .
+# ./ops/image builds the same without pulling anything.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+ENV RUSTFLAGS="-C target-feature=+crt-static"
+RUN cargo build --release --locked --package ops --target "$(rustc -vV | sed -n 's/^host: //p')" \
+ && cargo build --profile agent --locked --package edge-agent --target "$(rustc -vV | sed -n 's/^host: //p')" \
+ && mkdir -p /out/empty && echo 'muster:x:65532:65532::/var/lib/muster:/sbin/nologin' >/out/passwd \
+ && cp target/*/release/muster target/*/agent/muster-agent /out/
+
+FROM scratch AS muster-agent
+COPY --from=build /out/passwd /etc/passwd
+COPY --from=build /out/muster-agent /usr/bin/muster-agent
+COPY --from=build --chown=65532:65532 /out/empty /var/lib/muster-agent
+USER 65532:65532
+WORKDIR /var/lib/muster-agent
+ENV PATH=/usr/bin MUSTER_AGENT_CONFIG=/etc/muster/agent.toml
+ENTRYPOINT ["/usr/bin/muster-agent"]
+CMD ["run"]
+
+FROM scratch AS muster
+COPY --from=build /out/passwd /etc/passwd
+COPY --from=build /out/muster /usr/bin/muster
+COPY --from=build --chown=65532:65532 /out/empty /var/lib/muster
+COPY --from=build --chown=65532:65532 /out/empty /tmp
+USER 65532:65532
+WORKDIR /var/lib/muster
+ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
+EXPOSE 7400 7500
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health"]
+ENTRYPOINT ["/usr/bin/muster"]
+CMD ["node"]

@@ -1,0 +1,15 @@
+# One node of muster, and every operators' command. Built by ./ops/image.
+FROM scratch
+COPY passwd /etc/passwd
+COPY program /usr/bin/muster
+COPY --chown=65532:65532 empty /var/lib/muster
+COPY --chown=65532:65532 empty /tmp
+USER 65532:65532
+WORKDIR /var/lib/muster
+ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
+EXPOSE 7400 7500
+STOPSIGNAL SIGTERM
+# Healthy is what can serve: it leads or follows a leader closely, and hears NATS.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health"]
+ENTRYPOINT ["/usr/bin/muster"]
+CMD ["node"]

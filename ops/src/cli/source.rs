@@ -1,0 +1,174 @@
+//! `muster source`: who may connect to NATS, and as what.
+
+use super::Global;
+use crate::exit::{USAGE, coded};
+use crate::nats::{Inbox, NODES, Registry};
+use crate::output::Table;
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use events::ids::{DeviceId, LotId, RegionName, SourceName};
+use nodes::entropy::OsEntropy;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub(crate) enum SourceCommand {
+    /// Begin a region's list: the nodes' user, and a nats.conf for the server
+    Init(InitArguments),
+    /// Let a source in
+    Add(AddArguments),
+    /// Shut a source out
+    Remove {
+        /// The source
+        source: SourceName,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Who is let in
+    List(Place),
+}
+
+#[derive(Args)]
+pub(crate) struct Place {
+    /// Folder of sources.json, nats.conf and the password files
+    #[arg(long, value_name = "DIR", default_value = "nats", env = "MUSTER_SOURCES")]
+    dir: PathBuf,
+}
+
+/// Begin a region's list of sources. Start the server with `nats-server --config DIR/nats.conf`; the nodes log in as
+/// `nodes` with the password in DIR/nodes.password (`muster cluster init --nats-user nodes --nats-password-file …`).
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct InitArguments {
+    #[command(flatten)]
+    place: Place,
+    /// Region that the server serves
+    #[arg(long, value_name = "NAME", default_value = "home")]
+    region: RegionName,
+    /// Where the server listens
+    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:4222")]
+    listen: String,
+}
+
+/// Let a source in. NATS confines its connection to what this source may say and hear: whoever has the password speaks
+/// as this source and as no other, so give each terminal one of its own. The server takes it after a reload
+/// (`nats-server --signal reload`, or SIGHUP).
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct AddArguments {
+    /// Name of the source
+    source: SourceName,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    who: Who,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Who {
+    /// The one terminal that it speaks for
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceId>,
+    /// A terminal of this lot whose record does not open: it may report tampering
+    #[arg(long, value_name = "LOT")]
+    lot: Option<LotId>,
+    /// Something that speaks for many terminals, as a gateway or `muster fleet --token`
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Said {
+    source: String,
+    password_file: PathBuf,
+    config: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    source: &'a SourceName,
+    hears: &'a Inbox,
+}
+
+pub(crate) fn run(global: &Global, command: SourceCommand) -> Result<()> {
+    match command {
+        SourceCommand::Init(arguments) => init(global, arguments),
+        SourceCommand::Add(arguments) => add(global, arguments),
+        SourceCommand::Remove { source, place } => remove(global, &source, &place.dir),
+        SourceCommand::List(place) => list(global, &place.dir),
+    }
+}
+
+fn init(global: &Global, arguments: InitArguments) -> Result<()> {
+    let dir = &arguments.place.dir;
+    let registry = Registry::create(dir, arguments.region, &arguments.listen, &OsEntropy)?;
+    let password_file = dir.join(format!("{NODES}.password"));
+    let said = Said { source: NODES.to_owned(), password_file, config: registry.config_file() };
+    global.format().print(&said, |said| {
+        format!(
+            "Start the server:\n  nats-server --config {}\nThe nodes are user `{NODES}`, with the password in {}",
+            said.config.display(),
+            said.password_file.display()
+        )
+    })
+}
+
+fn add(global: &Global, arguments: AddArguments) -> Result<()> {
+    let inbox = match arguments.who {
+        Who { device: Some(device), .. } => Inbox::Device(device),
+        Who { lot: Some(lot), .. } => Inbox::Lot(lot),
+        Who { token: Some(token), .. } => Inbox::Token(checked(token)?),
+        _ => return Err(coded(USAGE, "say whom the source speaks for: --device, --lot or --token")),
+    };
+    let mut registry = Registry::load(&arguments.place.dir)?;
+    let password_file = registry.add(&arguments.source, inbox, &OsEntropy)?;
+    let said = Said { source: arguments.source.to_string(), password_file, config: registry.config_file() };
+    global.format().print(&said, |said| {
+        format!(
+            "Reload the server, then the agent connects with\n  source = \"{source}\"\n  [nats]\n  user = \
+             \"{source}\"\n  password_file = \"{}\"",
+            said.password_file.display(),
+            source = said.source,
+        )
+    })
+}
+
+/// A token is one word of a NATS subject; a wildcard in it would hear what is said to others.
+fn checked(token: String) -> Result<String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !token.is_empty() && token.len() <= 32 && token.chars().all(good) {
+        Ok(token)
+    } else {
+        Err(coded(USAGE, "--token: expected 1 to 32 letters, digits, `-` or `_`"))
+    }
+}
+
+fn remove(global: &Global, source: &SourceName, dir: &Path) -> Result<()> {
+    let removed = Registry::load(dir)?.remove(source)?;
+    global.format().print(&serde_json::json!({ "source": source, "removed": removed }), |_| {
+        if removed {
+            format!("{source} is removed. Reload the server: its connections end then")
+        } else {
+            format!("there is no source {source}; nothing changed")
+        }
+    })
+}
+
+fn list(global: &Global, dir: &Path) -> Result<()> {
+    let registry = Registry::load(dir)?;
+    let listed: Vec<_> =
+        registry.sources().map(|(source, entry)| Listed { source, hears: &entry.inbox }).collect();
+    global.format().print(&listed, |listed| {
+        let mut table = Table::with_head(&["source", "speaks for"]);
+        for source in listed {
+            let hears = match source.hears {
+                Inbox::Device(device) => device.to_string(),
+                Inbox::Lot(lot) => format!("{lot} (tamper reports only)"),
+                Inbox::Token(token) => format!("many, by token {token}"),
+            };
+            table.row([source.source.to_string(), hears]);
+        }
+        table.to_string()
+    })
+}

@@ -1,0 +1,70 @@
+//! The server's configuration file.
+
+use std::fmt::Write as _;
+
+/// A subject that nobody hears: an allow-list must not be empty, or it would allow everything.
+const NOWHERE: &str = "muster.nowhere";
+
+/// A static user of the server.
+pub struct User {
+    pub name: String,
+    pub password: String,
+    pub may: Permissions,
+}
+
+/// What a user may do.
+pub enum Permissions {
+    /// Every node: listens to all that comes up in any region, answers what it received.
+    Nodes,
+    /// One connection of one source: publishes as that source, listens below `inbox` only.
+    Source { source: String, inbox: String },
+    /// An attacker who reads the wire: hears everything that comes up, says nothing.
+    Tap,
+}
+
+/// The server's configuration: nothing is allowed that is not listed. `listen` is `host:port`.
+#[must_use]
+pub fn config_text(listen: &str, region: &str, users: &[User]) -> String {
+    let mut text = format!(
+        "listen: \"{listen}\"\nserver_name: \"muster-{region}\"\nmax_payload: 65536\nmax_pending: 67108864\n\
+         authorization {{\n  timeout: 5\n  users = [\n"
+    );
+    for user in users {
+        let permissions = match &user.may {
+            Permissions::Nodes => format!(
+                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.*.up.>\"] }}, \
+                 allow_responses: {{ max: 1, expires: \"30s\" }}"
+            ),
+            Permissions::Source { source, inbox } => format!(
+                "publish: {{ allow: [\"muster.v1.{region}.up.{source}.>\"] }}, subscribe: {{ allow: [\"{inbox}\"] }}"
+            ),
+            Permissions::Tap => format!(
+                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.{region}.up.>\"] }}"
+            ),
+        };
+        let _ = writeln!(
+            text,
+            "    {{ user: \"{}\", password: \"{}\", permissions: {{ {permissions} }} }}",
+            user.name, user.password
+        );
+    }
+    text.push_str("  ]\n}\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_may_publish_as_itself_only() {
+        let users = [User {
+            name: "shop-1".into(),
+            password: "p".into(),
+            may: Permissions::Source { source: "shop-1".into(), inbox: "_INBOX_dev_x.>".into() },
+        }];
+        let text = config_text("127.0.0.1:4222", "home", &users);
+        assert!(text.contains(r#"publish: { allow: ["muster.v1.home.up.shop-1.>"] }"#), "{text}");
+        assert!(text.contains(r#"subscribe: { allow: ["_INBOX_dev_x.>"] }"#), "{text}");
+    }
+}

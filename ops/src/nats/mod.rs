@@ -1,0 +1,12 @@
+//! Who may connect to NATS, and as what. Until a gate decides that at each connection, these are static users in the
+//! server's configuration.
+//!
+//! Each source is a user that may publish below its own subjects only and listen in its own inboxes only: NATS
+//! messages carry no sender, so this confinement *is* the sender. Allow-lists only, no deny rules. The nodes may
+//! publish answers to what they received (`allow_responses`) and nothing else.
+
+mod config;
+mod registry;
+
+pub use config::{Permissions, User, config_text};
+pub use registry::{Inbox, NODES, Registry, SourceEntry};
