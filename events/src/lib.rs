@@ -23,5 +23,7 @@ pub mod license;
 pub mod limits;
 pub mod log;
 mod secret;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod time;
 pub mod vocabulary;

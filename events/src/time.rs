@@ -20,6 +20,7 @@ use rkyv::{Archive, Deserialize, Serialize};
     Hash,
 )]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -16,6 +16,16 @@ impl std::fmt::Display for StateDigest {
     }
 }
 
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for StateDigest {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        events::schema::text("^[0-9a-f]{64}$".to_owned())
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for StateDigest {}
+
 impl std::fmt::Debug for StateDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -65,6 +75,9 @@ fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
         timers,
         batches,
         breaker,
+        moves,
+        requests,
+        rollouts,
         index: _,
     } = state;
     let mut all = Sha256::new();
@@ -79,9 +92,11 @@ fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
         sources.digest()?,
         flags.digest()?,
         operations.digest()?,
+        moves.digest()?,
+        rollouts.digest()?,
     ];
     pages.iter().for_each(|page| all.update(page));
-    let rest = postcard::to_stdvec(&(lots, stations, buckets, timers, batches, breaker))?;
+    let rest = postcard::to_stdvec(&(lots, stations, buckets, timers, batches, breaker, requests))?;
     all.update(rest);
     Ok(all.finalize().into())
 }

@@ -1,6 +1,7 @@
 //! What the shell must do next. The fold only says so: it never orders, sends or asks by itself, so that a replay
 //! has no side effects.
 
+use crate::changes::Change;
 use crate::outcome::{DirectiveView, Outcomes};
 use crate::view::FlagView;
 use events::ids::{DeviceId, LogIndex};
@@ -15,6 +16,8 @@ pub struct Applied {
     pub outcomes: Outcomes,
     /// In the order in which they arose.
     pub effects: Vec<Effect>,
+    /// What those who watch live are told.
+    pub changes: Vec<Change>,
 }
 
 /// One thing for the shell to do. Only the leader proposes; any node may dispatch, since devices obey idempotently.

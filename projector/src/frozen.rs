@@ -52,6 +52,9 @@ fn without_index(state: &State) -> State {
         timers,
         batches,
         breaker,
+        moves,
+        requests,
+        rollouts,
         index: _,
     } = state;
     State {
@@ -76,6 +79,9 @@ fn without_index(state: &State) -> State {
         timers: timers.clone(),
         batches: batches.clone(),
         breaker: breaker.clone(),
+        moves: moves.clone(),
+        requests: requests.clone(),
+        rollouts: rollouts.clone(),
         index: Index::default(),
     }
 }

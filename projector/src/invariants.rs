@@ -31,6 +31,10 @@ pub enum Violation {
     #[error("a station imported more than its quota, or a count differs from what it counts")]
     Factory,
     #[error("code batch {batch}: its counts differ from its codes")]
+    #[error("keys of requests are more than are kept, or out of order")]
+    Requests,
+    #[error("rollout {rollout}: {rule}")]
+    Rollout { rollout: u32, rule: &'static str },
     CodeBatch { batch: u32 },
 }
 
@@ -60,6 +64,9 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
         && state.index.flags.len() == state.flags.len();
     if unique { Ok(()) } else { Err(Violation::NotUnique) }
 }
+    if !state.requests.is_sound() {
+        return Err(Violation::Requests);
+    }
 
 fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
     let session = &record.session;
@@ -132,7 +139,7 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
 fn check_licenses(state: &State) -> Result<(), Violation> {
     for (at, license) in state.licenses.numbered() {
         let code = state.codes.get(license.code);
-        if code.is_none_or(|code| code.fate != Fate::Used(at)) {
+        if code.is_none_or(|code| code.fate != Fate::Used(at) && code.fate != Fate::Replaced(at)) {
             return Err(Violation::License { license: at, rule: "its code created it" });
         }
         let owner = state.records.get(license.slot);
@@ -152,12 +159,18 @@ fn check_licenses(state: &State) -> Result<(), Violation> {
             Fate::Void => *void += 1,
             Fate::Used(license) => {
                 *used += 1;
-                if state.licenses.get(license).is_none_or(|license| license.code != at) {
+                if state.code_in_use(license) != Some(at) {
                     return Err(Violation::Code { code: at, rule: "its license names it" });
                 }
             }
         }
     }
+            Fate::Replaced(license) => {
+                *used += 1;
+                if state.licenses.get(license).is_none() || state.code_in_use(license) == Some(at) {
+                    return Err(Violation::Code { code: at, rule: "another code took its place" });
+                }
+            }
     for ((at, batch), counted) in state.code_batches.numbered().zip(counts) {
         if (batch.issued, batch.used, batch.void) != counted {
             return Err(Violation::CodeBatch { batch: at });

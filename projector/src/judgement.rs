@@ -115,7 +115,8 @@ impl State {
     }
 
     /// Whether a device may activate with this code, or re-key without one. Every refused code gets the same answer
-    /// (protocol.md rule 16).
+    /// (protocol.md rule 16); `NotLicensed` for one that once was its own is told in the same words and not counted
+    /// as a guess.
     pub(crate) fn judge_code(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
         let (Some(row), Some(record)) = (self.rows.get(slot), self.records.get(slot)) else {
             return Err(RejectionReason::NotAuthentic);
@@ -129,13 +130,20 @@ impl State {
             Some(Fate::Unused) if may_redeem(row.legitimacy) && license.is_none_or(|l| l.has_ended()) => {
                 Ok(())
             }
-            Some(Fate::Unused | Fate::Used(_) | Fate::Void) | None => Err(RejectionReason::CodeRefused),
+            // The box before a transfer, and the code before a reissue, are somebody's own: no guess, no reuse.
+            Some(Fate::Used(at) | Fate::Replaced(at)) if self.was_its_own(slot, at) => {
+                Err(RejectionReason::NotLicensed)
+            }
+            Some(Fate::Unused | Fate::Used(_) | Fate::Void | Fate::Replaced(_)) | None => {
+                Err(RejectionReason::CodeRefused)
+            }
         }
     }
 }
 
 /// A device that was written off must not consume what somebody paid for.
-fn may_redeem(legitimacy: Legitimacy) -> bool {
+#[must_use]
+pub(crate) fn may_redeem(legitimacy: Legitimacy) -> bool {
     match legitimacy {
         Legitimacy::Provisioned | Legitimacy::Legitimate | Legitimacy::Suspect | Legitimacy::Restricted => {
             true

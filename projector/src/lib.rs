@@ -15,6 +15,7 @@
 //! iterates in hash order.
 
 mod apply;
+pub mod changes;
 mod decide;
 mod detect;
 mod device_view;
@@ -30,6 +31,7 @@ mod snapshot;
 mod state;
 pub mod view;
 
+pub use changes::Change;
 pub use device_view::{DeviceView, EpochStanding, EpochView};
 pub use digest::StateDigest;
 pub use effects::{Applied, Effect, Notice, WantOperation};

@@ -45,6 +45,8 @@ pub enum Outcome {
     Refused(RejectionReason),
     /// An event of the factory or of an operator is refused; nothing was changed.
     Declined(Decline),
+    /// A request of this key was done before, by this entry; nothing was changed.
+    Repeated { first: LogIndex },
 }
 
 /// Why an event of the factory or of an operator was not applied.
@@ -103,6 +105,26 @@ pub enum Decline {
     BreakerOpen,
     #[error("longer than allowed, or otherwise not well formed")]
     Malformed,
+    #[error("the license is unknown")]
+    UnknownLicense,
+    #[error("the license belongs to another device")]
+    LicenseElsewhere,
+    #[error("the license ended")]
+    LicenseEnded,
+    #[error("the license ends later already")]
+    EndsLater,
+    #[error("the device has another license")]
+    DeviceLicensed,
+    #[error("the rollout is unknown")]
+    UnknownUpdate,
+    #[error("the rollout ended")]
+    UpdateEnded,
+    #[error("a rollout of this id has another offer")]
+    UpdateConflict,
+    #[error("the same or a newer version is under way for one of these lots; abort it first")]
+    UpdateUnderWay,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
 }
 
 /// A session that the log granted; the answer is sealed from this alone.
@@ -141,6 +163,7 @@ pub struct LicenseGrant {
 
 /// What the device is to obey (protocol.md rule 12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DirectiveView {
     pub id: DirectiveId,
     pub kind: OperationKind,

@@ -6,15 +6,15 @@ use crate::projector::Projector;
 use crate::state::State;
 use crate::state::device::Record;
 use crate::state::factory::{Lot, Station};
-use crate::state::license::{Fate, code_of, license_id};
+use crate::state::license::Fate;
 use crate::state::row::Heard;
 use crate::state::source::Source;
 use crate::view::{
-    CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseView, LotView, OperationView, SourceView,
-    StationView, StoryLine,
+    CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseMoveView, LicenseView, LotView,
+    OperationView, RolloutView, SourceView, StationView, StoryLine,
 };
 use events::ids::{
-    CodeDigest, DeviceId, FlagId, LicenseId, LotId, RecordDigest, Slot, SourceName, StationId,
+    CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceName, StationId,
 };
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::FlagKind;
@@ -79,17 +79,17 @@ impl Projector {
         match self.state.code(digest).map(|code| code.fate) {
             None => CodeState::Unknown,
             Some(Fate::Unused) => CodeState::Unused,
-            Some(Fate::Void) => CodeState::Void,
-            Some(Fate::Used(at)) => match self.state.licenses.get(at) {
-                Some(license) => CodeState::Used { license: license_id(digest), slot: license.slot },
-                None => CodeState::Unknown,
+            Some(Fate::Void | Fate::Replaced(_)) => CodeState::Void,
+            Some(Fate::Used(at)) => match (self.state.licenses.get(at), self.state.id_of_license(at)) {
+                (Some(license), Some(id)) => CodeState::Used { license: id, slot: license.slot },
+                _ => CodeState::Unknown,
             },
         }
     }
 
     #[must_use]
     pub fn license(&self, license: &LicenseId) -> Option<LicenseView> {
-        self.state.license_by_code(&code_of(license)).and_then(|at| self.license_view(at))
+        self.state.license_by_id(license).and_then(|at| self.license_view(at))
     }
 
     /// All licenses in the order in which they were created.
@@ -121,6 +121,12 @@ impl Projector {
             required: lot.required.clone(),
             optional: lot.optional.clone(),
             threshold: lot.threshold,
+    /// The license that was created as number `at`, counted from 0.
+    #[must_use]
+    pub fn license_numbered(&self, at: u32) -> Option<LicenseView> {
+        self.license_view(at)
+    }
+
             devices: lot.devices,
         })
     }
@@ -199,7 +205,52 @@ impl Projector {
     #[must_use]
     pub fn story(&self, device: &DeviceId) -> Vec<StoryLine> {
         let record = self.slot_of(device).and_then(|slot| self.state.records.get(slot));
-        record.map(|record| record.story.lines()).unwrap_or_default()
+        let mut lines = record.map(|record| record.story.lines()).unwrap_or_default();
+        lines.iter_mut().for_each(|line| self.explain_move(line));
+        lines
+    }
+
+    /// How many flags were raised, cleared ones included.
+    #[must_use]
+    pub fn flag_count(&self) -> u32 {
+        u32::try_from(self.state.flags.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The flag that was raised as number `at`, counted from 0.
+    #[must_use]
+    pub fn flag_numbered(&self, at: u32) -> Option<&FlagView> {
+        self.state.flags.get(at)
+    }
+
+    /// How many orders were given, settled ones included.
+    #[must_use]
+    pub fn operation_count(&self) -> u32 {
+        u32::try_from(self.state.operations.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The order that was given as number `at`, counted from 0.
+    #[must_use]
+    pub fn operation_numbered(&self, at: u32) -> Option<&OperationView> {
+        self.state.operations.get(at)
+    }
+
+    /// Says who did it and why, where a line tells of something done to a license.
+    fn explain_move(&self, line: &mut StoryLine) {
+        let moves = || self.state.moves.numbered().rev().map(|(_, done)| done);
+        let same = |done: &&LicenseMoveView| {
+            done.index == line.index && line.what.starts_with(&format!("license {} ", done.license))
+        };
+        if line.what.starts_with("license ")
+            && let Some(done) = moves().find(same)
+        {
+            line.what.push_str(&format!(" by {}: {}", done.by, done.reason));
+        }
+    }
+
+    /// The entry that did what this key was used for, if it is among the last.
+    #[must_use]
+    pub fn request(&self, key: &[u8; 16]) -> Option<LogIndex> {
+        self.state.requests.find(key).map(|(_, first)| first)
     }
 
     fn license_view(&self, at: u32) -> Option<LicenseView> {
@@ -207,7 +258,7 @@ impl Projector {
         let code = self.state.codes.get(license.code)?;
         let batch = self.state.code_batches.get(code.batch)?;
         Some(LicenseView {
-            license: license_id(&code.digest),
+            license: id,
             device: self.state.records.get(license.slot)?.birth.device,
             state: license.state,
             plan: batch.plan.clone(),
@@ -230,6 +281,8 @@ fn source_view(source: &Source) -> SourceView {
         refused: source.refused.iter().map(|(reason, &count)| (reason.to_string(), count)).collect(),
     }
 }
+        let id = self.state.id_of_license(at)?;
+        let moves = self.state.index.moves_of.get(&id).into_iter().flatten();
 
 impl State {
     pub(crate) fn open_flag(&self, kind: FlagKind, subject: &FlagSubject) -> Option<&FlagView> {
@@ -241,3 +294,4 @@ impl State {
         at.iter().filter_map(|&at| self.flags.get(at))
     }
 }
+            moves: moves.filter_map(|&at| self.state.moves.get(at)).cloned().collect(),

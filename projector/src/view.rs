@@ -2,8 +2,8 @@
 
 use crate::outcome::DirectiveView;
 use events::ids::{
-    CodeBatchId, DeviceId, Epoch, FlagId, LicenseId, LogIndex, LotId, RecordDigest, Slot, SourceName,
-    StationId,
+    CodeBatchId, CodeDigest, DeviceId, Epoch, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot,
+    SourceName, StationId,
 };
 use events::time::Timestamp;
 use events::vocabulary::license::Plan;
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceSummary {
     pub device: DeviceId,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub slot: Slot,
     pub lot: LotId,
     pub station: StationId,
@@ -47,6 +48,7 @@ pub struct DeviceSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoryLine {
     pub index: LogIndex,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub stamp: Timestamp,
     pub what: String,
 }
@@ -55,6 +57,7 @@ pub struct StoryLine {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlagSubject {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Device(DeviceId),
     Source(SourceName),
     Record(RecordDigest),
@@ -76,6 +79,7 @@ impl std::fmt::Display for FlagSubject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlagView {
     pub id: FlagId,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub kind: FlagKind,
     pub subject: FlagSubject,
     /// The log index at which it was raised.
@@ -92,6 +96,7 @@ pub struct FlagView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cleared {
     pub index: LogIndex,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub stamp: Timestamp,
     pub by: String,
     pub reason: String,
@@ -101,6 +106,7 @@ pub struct Cleared {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationView {
     /// Its directive's id holds the log index of the order.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub directive: DirectiveView,
     pub device: DeviceId,
     pub cause: Cause,
@@ -112,6 +118,7 @@ pub struct OperationView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     pub index: LogIndex,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub stamp: Timestamp,
     pub settlement: Settlement,
 }
@@ -120,6 +127,7 @@ pub struct Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LicenseState {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Active,
     Suspended,
     Expired,
@@ -129,6 +137,7 @@ pub enum LicenseState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LicenseView {
     pub license: LicenseId,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub device: DeviceId,
     pub state: LicenseState,
     pub plan: Plan,
@@ -142,10 +151,113 @@ pub struct LicenseView {
     pub leases: u32,
 }
 
+    /// What people did to it, in order.
+    pub moves: Vec<LicenseMoveView>,
+}
+
+/// Where a rollout of software update stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutStanding {
+    Running,
+    /// Nobody is told anew; who was told goes on.
+    Paused,
+    Ended(RolloutEnding),
+}
+
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutEnding {
+    /// By a person, or because too many terminals failed.
+    Aborted,
+    /// A newer version took its place.
+    Replaced,
+    /// Its offer is void.
+    Expired,
+}
+
+/// When, how and by whom a rollout was ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RolloutEnd {
+    pub index: LogIndex,
+    pub at: Timestamp,
+    pub how: RolloutEnding,
+    pub by: String,
+    pub reason: String,
+}
+
+/// One rollout of software update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RolloutView {
+    pub rollout: RolloutId,
+    pub standing: RolloutStanding,
+    pub scope: UpdateScope,
+    pub firmware: u32,
+    pub floor: u32,
+    pub kind: String,
+    pub size: u64,
+    pub not_after: Timestamp,
+    pub urls: Vec<String>,
+    pub rules: RolloutRules,
+    /// Counted from 1.
+    pub phase: u8,
+    pub phase_began: Timestamp,
+    /// The phase lasted its time, but too few of those that were told run the new version yet.
+    pub awaits_results: bool,
+    /// Devices that were told.
+    pub offered: u32,
+    pub installed: u32,
+    /// Devices that failed, by code of `UpdateFailure`.
+    pub failed: BTreeMap<String, u32>,
+    pub created: LogIndex,
+    pub created_at: Timestamp,
+    /// Who started, paused or resumed it last, and why.
+    pub by: String,
+    pub reason: String,
+    pub end: Option<RolloutEnd>,
+}
+
+/// One thing that a person did to a license.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct LicenseMoveView {
+    pub index: LogIndex,
+    pub stamp: Timestamp,
+    pub license: LicenseId,
+    pub what: LicenseMove,
+    pub by: String,
+    pub reason: String,
+}
+
+/// What a person can do to a license.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LicenseMove {
+    Transferred {
+        from: DeviceId,
+        to: DeviceId,
+    },
+    /// Zero is without end.
+    Renewed {
+        expires: Timestamp,
+    },
+    Suspended,
+    Resumed,
+    /// The keyed digest of the code that opens it from then on.
+    Reissued {
+        code: CodeDigest,
+    },
 /// Where an activation code stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodeState {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Unknown,
     Unused,
     /// Redeemed by the device in this slot.
@@ -160,6 +272,7 @@ pub enum CodeState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeBatchView {
     pub batch: CodeBatchId,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub plan: Plan,
     pub reseller: String,
     pub issued: u32,
@@ -170,6 +283,7 @@ pub struct CodeBatchView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LotView {
     pub lot: LotId,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub sku: String,
     pub required: Vec<ComponentKind>,
     pub optional: Vec<ComponentKind>,
@@ -180,6 +294,7 @@ pub struct LotView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StationView {
     pub station: StationId,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub lot: LotId,
     pub quota: u32,
     pub used: u32,
@@ -191,6 +306,7 @@ pub struct StationView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceView {
     pub source: SourceName,
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub first_heard: Timestamp,
     pub last_heard: Timestamp,
     pub heartbeats: u64,
@@ -202,6 +318,7 @@ pub struct SourceView {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Devices imported.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub burned: u32,
     pub legitimacy: BTreeMap<Legitimacy, u32>,
     pub licenses: BTreeMap<LicenseState, u32>,

@@ -15,6 +15,7 @@ pub mod license;
 pub mod operation;
 pub mod provisioning;
 pub mod rejection;
+pub mod request;
 pub mod session;
 pub mod shared;
 
@@ -22,11 +23,15 @@ pub use activation::DeviceActivated;
 pub use cluster::{ClusterCreated, Tick};
 pub use flag::FlagCleared;
 pub use heartbeat::HeartbeatObserved;
-pub use license::{CodeVoided, CodesIssued};
+pub use license::{
+    CodeVoided, CodesIssued, LicenseReissued, LicenseRenewed, LicenseResumed, LicenseSuspended,
+    LicenseTransferred,
+};
 pub use operation::{OperationOrdered, OperationSettled};
 pub use provisioning::{DeviceProvisioned, LotCreated, StationCertified, StationRevoked};
 pub use rejection::{RejectionSummary, TamperReported};
 pub use session::SessionResumed;
+pub use request::RequestKeyed;
 
 /// Why bytes are no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +109,11 @@ vocabulary! {
     21 => CodeVoided,
     30 => DeviceActivated,
     40 => SessionResumed,
+    22 => LicenseTransferred,
+    23 => LicenseRenewed,
+    24 => LicenseSuspended,
+    25 => LicenseResumed,
+    26 => LicenseReissued,
     50 => HeartbeatObserved,
     60 => RejectionSummary,
     61 => TamperReported,
@@ -112,6 +122,11 @@ vocabulary! {
     81 => OperationSettled,
 }
 
+    90 => UpdateCreated,
+    91 => UpdatePaused,
+    92 => UpdateResumed,
+    93 => UpdateAborted,
+    100 => RequestKeyed,
 fn within_limit(bytes: Vec<u8>) -> Result<Vec<u8>, EventError> {
     let max = crate::limits::EVENT_BYTES_MAX;
     if bytes.len() > max { Err(EventError::TooLarge { got: bytes.len(), max }) } else { Ok(bytes) }

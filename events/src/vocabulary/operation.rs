@@ -19,6 +19,7 @@ use rkyv::{Archive, Deserialize, Serialize};
     PartialOrd,
     Ord,
 )]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Cause {
     Flag(FlagId),
     Operator { name: String, reason: String },

@@ -39,6 +39,7 @@ macro_rules! plain_enum {
             rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize, Clone, Copy,
             Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
         )]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[repr(u8)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant = $number),+ }
 
@@ -151,6 +152,7 @@ plain_enum! {
     PartialOrd,
     Ord,
 )]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DirectiveId {
     pub generation: Generation,
     pub index: LogIndex,

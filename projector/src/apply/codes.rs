@@ -64,7 +64,7 @@ impl Step<'_> {
             return Outcome::Declined(Decline::UnknownCode);
         };
         match code.fate {
-            Fate::Void => Outcome::Duplicate,
+            Fate::Void | Fate::Replaced(_) => Outcome::Duplicate,
             Fate::Used(_) => Outcome::Declined(Decline::CodeUsed),
             Fate::Unused => {
                 code.fate = Fate::Void;

@@ -2,6 +2,7 @@
 
 use super::session::SUSPICION_MILLIS;
 use super::step::Step;
+use crate::changes::Change;
 use crate::effects::Notice;
 use crate::outcome::{Decline, Outcome};
 use crate::state::story::Happening;
@@ -51,6 +52,8 @@ impl Step<'_> {
         let at = self.state.flags.push(flag.clone());
         self.state.index.add_flag(at, flag.id, &flag.subject);
         self.state.index.open_flags.insert((kind, flag.subject.clone()), at);
+        let (id, subject, evidence) = (flag.id, flag.subject.clone(), flag.evidence.clone());
+        self.changed(Change::FlagRaised { flag: id, kind, subject, evidence });
         self.notice(Notice::FlagRaised(flag));
         true
     }
@@ -81,7 +84,8 @@ impl Step<'_> {
                 self.let_suspicion_end(slot);
             }
         }
-        self.state.index.open_flags.remove(&(kind, subject));
+        self.state.index.open_flags.remove(&(kind, subject.clone()));
+        self.changed(Change::FlagCleared { flag: id, kind, subject, by: clip(by) });
     }
 
     /// Nothing is open against the device any more; it stays suspect for a day.

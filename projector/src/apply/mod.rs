@@ -13,8 +13,10 @@ mod codes;
 mod factory;
 mod flag;
 mod heartbeat;
+mod license;
 mod operation;
 mod rejection;
+pub(crate) mod request;
 mod routine;
 mod session;
 pub(crate) mod step;
@@ -28,6 +30,7 @@ use events::batch::{BatchError, access, split_stamp};
 use events::ids::LogIndex;
 use events::vocabulary::Event;
 use step::Step;
+use request::Keyed;
 
 /// Whether `index` is the one that follows.
 pub(crate) fn check_next(state: &State, index: LogIndex) -> Result<(), ApplyError> {
@@ -58,9 +61,10 @@ pub(crate) fn entry(state: &mut State, index: LogIndex, payload: &[u8]) -> Resul
         true => step.event_again(event),
         false => step.event(u16::try_from(ordinal).unwrap_or(u16::MAX), event),
     };
-    let events = events.into_iter().enumerate().map(answer).collect();
+    let events: Vec<Outcome> = events.into_iter().enumerate().map(answer).collect();
+    step.close_request(&events);
     let outcomes = Outcomes { index, stamp: step.now, duplicate, events, heartbeats };
-    Ok(Applied { outcomes, effects: step.effects })
+    Ok(Applied { outcomes, effects: step.effects, changes: step.changes })
 }
 
 impl Step<'_> {
@@ -70,6 +74,9 @@ impl Step<'_> {
             return Outcome::Declined(Decline::NoCluster);
         }
         match event {
+        if let Keyed::Settled(answer) = &self.keyed {
+            return answer.clone();
+        }
             Event::ClusterCreated(event) => self.cluster_created(&event),
             Event::Tick(_) => Outcome::Accepted,
             Event::LotCreated(event) => self.lot_created(event),
@@ -79,6 +86,11 @@ impl Step<'_> {
             Event::CodesIssued(event) => self.codes_issued(event),
             Event::CodeVoided(event) => self.code_voided(&event),
             Event::DeviceActivated(event) => self.device_activated(event),
+            Event::LicenseTransferred(event) => self.license_transferred(&event),
+            Event::LicenseRenewed(event) => self.license_renewed(&event),
+            Event::LicenseSuspended(event) => self.license_suspended(&event),
+            Event::LicenseResumed(event) => self.license_resumed(&event),
+            Event::LicenseReissued(event) => self.license_reissued(&event),
             Event::SessionResumed(event) => self.session_resumed(event),
             Event::HeartbeatObserved(event) => self.heartbeat_observed(&event),
             Event::RejectionSummary(event) => self.rejection_summary(&event),
@@ -87,5 +99,10 @@ impl Step<'_> {
             Event::OperationOrdered(event) => self.operation_ordered(ordinal, event),
             Event::OperationSettled(event) => self.operation_settled(&event),
         }
+            Event::UpdateCreated(event) => self.update_created(ordinal, event),
+            Event::UpdatePaused(event) => self.update_paused(&event),
+            Event::UpdateResumed(event) => self.update_resumed(&event),
+            Event::UpdateAborted(event) => self.update_aborted(&event),
+            Event::RequestKeyed(event) => self.request_keyed(event),
     }
 }

@@ -1,6 +1,7 @@
 //! Operations: ordered by policy or a person through the same door, obeyed by the device, settled.
 
 use super::step::Step;
+use crate::changes::Change;
 use crate::decide;
 use crate::effects::{Effect, Notice};
 use crate::outcome::{Decline, DirectiveView, Outcome};
@@ -107,6 +108,7 @@ impl Step<'_> {
         let at = self.state.operations.push(operation.clone());
         self.state.index.add_operation(at, &operation);
         self.tell(slot, Happening::Ordered { kind: directive.kind, by_person });
+        self.changed(Change::OperationOrdered { device: event.device, directive, by_person });
         at
     }
 
@@ -187,7 +189,7 @@ impl Step<'_> {
     }
 
     /// Directives of these kinds are void: a newer order says the opposite.
-    fn withdraw(&mut self, slot: Slot, kinds: fn(OperationKind) -> bool) {
+    pub(crate) fn withdraw(&mut self, slot: Slot, kinds: fn(OperationKind) -> bool) {
         let Some(record) = self.state.records.get(slot) else { return };
         let void: Vec<_> =
             record.directives.iter().map(|d| d.view).filter(|d| kinds(d.kind)).map(|d| d.id).collect();
@@ -265,8 +267,9 @@ impl Step<'_> {
         }
         let Some(operation) = self.state.operations.get_mut(at) else { return };
         operation.settled = Some(Settled { index: self.index, stamp: self.now, settlement });
-        let kind = operation.directive.kind;
+        let (device, DirectiveView { id: order, kind, .. }) = (operation.device, operation.directive);
         self.tell(slot, Happening::Settled { kind, settlement });
+        self.changed(Change::OperationSettled { device, order, kind, settlement });
     }
 }
 

@@ -1,5 +1,7 @@
 //! One entry being applied: the state, its place in the log, and what it makes the shell do.
 
+use super::request::Keyed;
+use crate::changes::Change;
 use crate::effects::{Effect, Notice};
 use crate::outcome::{HeartbeatOutcome, HeartbeatStatus, LicenseGrant};
 use crate::state::State;
@@ -22,6 +24,9 @@ pub(crate) struct Step<'a> {
     pub index: LogIndex,
     pub now: Timestamp,
     pub effects: Vec<Effect>,
+    pub changes: Vec<Change>,
+    /// What the batch's key says about its events.
+    pub keyed: Keyed,
 }
 
 impl<'a> Step<'a> {
@@ -30,13 +35,17 @@ impl<'a> Step<'a> {
         state.applied = index;
         state.stamp = state.stamp.max(stamp);
         let now = state.stamp;
-        let mut step = Step { state, index, now, effects: Vec::new() };
+        let mut step = Step { state, index, now, effects: Vec::new(), changes: Vec::new(), keyed: Keyed::No };
         step.pass_time();
         step
     }
 
     pub(crate) fn notice(&mut self, notice: Notice) {
         self.effects.push(Effect::Notice(notice));
+    }
+
+    pub(crate) fn changed(&mut self, change: Change) {
+        self.changes.push(change);
     }
 
     pub(crate) fn tell(&mut self, slot: Slot, what: Happening) {
@@ -55,6 +64,9 @@ impl<'a> Step<'a> {
             }
             Index::recount(&mut self.state.index.legitimacy, Some(from), to);
             self.tell(slot, Happening::Legitimacy { from, to });
+            if let Some(device) = self.state.records.get(slot).map(|record| record.birth.device) {
+                self.changed(Change::Legitimacy { device, from, to });
+            }
         }
     }
 
@@ -101,6 +113,9 @@ impl<'a> Step<'a> {
             LicenseState::Expired => Happening::LicenseExpired { license },
         };
         self.tell(slot, what);
+        if let Some(device) = self.state.records.get(slot).map(|record| record.birth.device) {
+            self.changed(Change::License { license, device, from, to });
+        }
     }
 
     /// Gives the next lease of the device's license, if it holds one and passes muster. A lease counts offline and

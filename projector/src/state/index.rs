@@ -1,11 +1,12 @@
 //! What is derived from the state to find things in it: rebuilt when a snapshot is read, never stored or compared.
 
 use super::State;
-use super::license::Fate;
+use super::license::{Fate, code_of, license_id};
+use super::update::Active;
 use crate::outcome::DirectiveView;
-use crate::view::{FlagSubject, LicenseState, OperationView};
+use crate::view::{FlagSubject, LicenseMove, LicenseMoveView, LicenseState, OperationView};
 use events::ids::{
-    CodeBatchId, CodeDigest, DeviceId, FlagId, LogIndex, RecordDigest, Slot, SourceName, StationId,
+    CodeBatchId, CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, RecordDigest, RolloutId, Slot, SourceName, StationId,
 };
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
@@ -29,6 +30,13 @@ pub(crate) struct Index {
     pub ordered_for: BTreeSet<(FlagId, OperationKind)>,
     pub legitimacy: BTreeMap<Legitimacy, u32>,
     pub licenses: BTreeMap<LicenseState, u32>,
+    /// What was done to each license, in order.
+    pub moves_of: BTreeMap<LicenseId, Vec<u32>>,
+    /// Devices that a license went away from.
+    pub owners_before: BTreeSet<(LicenseId, DeviceId)>,
+    pub rollouts: BTreeMap<RolloutId, u32>,
+    /// Those that have not ended.
+    pub active_rollouts: BTreeMap<u32, Active>,
 }
 
 impl Index {
@@ -59,6 +67,15 @@ impl Index {
         for (at, operation) in state.operations.numbered() {
             index.add_operation(at, operation);
         }
+        for (at, what) in state.moves.numbered() {
+            index.add_move(at, what);
+        }
+        for (at, rollout) in state.rollouts.numbered() {
+            index.rollouts.insert(rollout.id(), at);
+            if let Some(offer) = rollout.offer().filter(|_| rollout.is_active()) {
+                index.active_rollouts.insert(at, Active { offer });
+            }
+        }
         index
     }
 
@@ -76,6 +93,18 @@ impl Index {
         if let Cause::Flag(flag) = operation.cause {
             self.ordered_for.insert((flag, kind));
         }
+    }
+
+    pub(crate) fn add_move(&mut self, at: u32, done: &LicenseMoveView) {
+        self.moves_of.entry(done.license).or_default().push(at);
+        if let LicenseMove::Transferred { from, .. } = done.what {
+            self.owners_before.insert((done.license, from));
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn owned_before(&self, license: &LicenseId, device: &DeviceId) -> bool {
+        self.owners_before.contains(&(*license, *device))
     }
 
     /// Moves one thing from a count to another; a count of nothing is not kept.
@@ -98,12 +127,41 @@ impl State {
         self.index.codes.get(digest).and_then(|&at| self.codes.get(at))
     }
 
-    /// Index of the license that a code created.
+    /// Index of a license.
     #[must_use]
-    pub(crate) fn license_by_code(&self, digest: &CodeDigest) -> Option<u32> {
-        match self.code(digest)?.fate {
-            Fate::Used(license) => Some(license),
-            Fate::Unused | Fate::Void => None,
-        }
+    pub(crate) fn license_by_id(&self, license: &LicenseId) -> Option<u32> {
+        let &code = self.index.codes.get(&code_of(license))?;
+        let at = match self.codes.get(code)?.fate {
+            Fate::Used(at) | Fate::Replaced(at) => at,
+            Fate::Unused | Fate::Void => return None,
+        };
+        // A license is named by its first code only.
+        self.licenses.get(at).filter(|license| license.code == code).map(|_| at)
+    }
+
+    /// The name of a license.
+    #[must_use]
+    pub(crate) fn id_of_license(&self, at: u32) -> Option<LicenseId> {
+        self.codes.get(self.licenses.get(at)?.code).map(|code| license_id(&code.digest))
+    }
+
+    /// Index of the code that opens a license now.
+    #[must_use]
+    pub(crate) fn code_in_use(&self, at: u32) -> Option<u32> {
+        let moves = self.index.moves_of.get(&self.id_of_license(at)?);
+        let reissued = moves.into_iter().flatten().rev().filter_map(|&at| self.moves.get(at));
+        let mut reissued = reissued.filter_map(|done| match done.what {
+            LicenseMove::Reissued { code } => self.index.codes.get(&code).copied(),
+            _ => None,
+        });
+        reissued.next().or_else(|| self.licenses.get(at).map(|license| license.code))
+    }
+
+    /// Whether a license is the device's under another code, or was before it was transferred.
+    #[must_use]
+    pub(crate) fn was_its_own(&self, slot: Slot, at: u32) -> bool {
+        let Some(record) = self.records.get(slot) else { return false };
+        let before = |id| self.index.owned_before(&id, &record.birth.device);
+        record.license == Some(at) || self.id_of_license(at).is_some_and(before)
     }
 }

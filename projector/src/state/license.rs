@@ -34,6 +34,8 @@ pub(crate) enum Fate {
     /// Index of the license that it created.
     Used(u32),
     Void,
+    /// Another code opens this license now.
+    Replaced(u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod license;
 pub(crate) mod pages;
+pub(crate) mod requests;
 pub(crate) mod row;
 pub(crate) mod session;
 pub(crate) mod sorted;
@@ -24,7 +25,7 @@ pub(crate) mod window;
 
 use crate::decide::breaker::Breaker;
 use crate::detect::bucket::Buckets;
-use crate::view::{FlagView, OperationView};
+use crate::view::{FlagView, LicenseMoveView, OperationView};
 use batches::Batches;
 use device::Record;
 use events::ids::{ClusterId, Generation, LogIndex, LotId, StationId};
@@ -34,6 +35,7 @@ use index::Index;
 use license::{Code, CodeBatch, License};
 use pages::Pages;
 use row::Row;
+use requests::Requests;
 use serde::{Deserialize, Serialize};
 use source::Source;
 use std::collections::BTreeMap;
@@ -69,5 +71,10 @@ pub(crate) struct State {
     pub breaker: Breaker,
     /// Derived from the above.
     #[serde(skip)]
+    /// What people did to licenses.
+    pub moves: Pages<LicenseMoveView>,
+    pub requests: Requests,
+    /// In the order in which they were created.
+    pub rollouts: Pages<Rollout>,
     pub index: Index,
 }

@@ -1,7 +1,7 @@
 //! A device's story in bounded space: how it began, and what happened last.
 
 use crate::view::StoryLine;
-use events::ids::{Epoch, FlagId, LicenseId, LogIndex, StationId};
+use events::ids::{DeviceId, Epoch, FlagId, LicenseId, LogIndex, StationId};
 use events::time::Timestamp;
 use events::vocabulary::operation::Settlement;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
@@ -33,20 +33,72 @@ struct Line {
 pub(crate) enum Happening {
     Burned { at: Timestamp, station: StationId, unit: u32 },
     Imported,
-    Activated { epoch: Epoch, license: LicenseId },
-    Rekeyed { epoch: Epoch },
-    Resumed { from: Epoch, epoch: Epoch },
-    Forked { from: Epoch, current: Epoch },
-    Confirmed { epoch: Epoch },
-    Legitimacy { from: Legitimacy, to: Legitimacy },
-    LicenseSuspended { license: LicenseId },
-    LicenseResumed { license: LicenseId },
-    LicenseExpired { license: LicenseId },
-    BootCheck { restricted: bool },
-    Flagged { kind: FlagKind, flag: FlagId },
-    FlagCleared { kind: FlagKind, flag: FlagId },
-    Ordered { kind: OperationKind, by_person: bool },
-    Settled { kind: OperationKind, settlement: Settlement },
+    Activated {
+        epoch: Epoch,
+        license: LicenseId,
+    },
+    Rekeyed {
+        epoch: Epoch,
+    },
+    Resumed {
+        from: Epoch,
+        epoch: Epoch,
+    },
+    Forked {
+        from: Epoch,
+        current: Epoch,
+    },
+    Confirmed {
+        epoch: Epoch,
+    },
+    Legitimacy {
+        from: Legitimacy,
+        to: Legitimacy,
+    },
+    LicenseSuspended {
+        license: LicenseId,
+    },
+    LicenseResumed {
+        license: LicenseId,
+    },
+    LicenseExpired {
+        license: LicenseId,
+    },
+    BootCheck {
+        restricted: bool,
+    },
+    Flagged {
+        kind: FlagKind,
+        flag: FlagId,
+    },
+    FlagCleared {
+        kind: FlagKind,
+        flag: FlagId,
+    },
+    Ordered {
+        kind: OperationKind,
+        by_person: bool,
+    },
+    Settled {
+        kind: OperationKind,
+        settlement: Settlement,
+    },
+    LicenseGone {
+        license: LicenseId,
+        to: DeviceId,
+    },
+    LicenseCame {
+        license: LicenseId,
+        from: DeviceId,
+    },
+    /// Zero is without end.
+    LicenseRenewed {
+        license: LicenseId,
+        expires: Timestamp,
+    },
+    LicenseReissued {
+        license: LicenseId,
+    },
 }
 
 impl std::fmt::Display for Happening {
@@ -80,6 +132,19 @@ impl std::fmt::Display for Happening {
     }
 }
 
+            Happening::LicenseGone { license, to } => write!(f, "license {license} transferred to {to}"),
+            Happening::LicenseCame { license, from } => {
+                write!(f, "license {license} transferred from {from}")
+            }
+            Happening::LicenseRenewed { license, expires: Timestamp::ZERO } => {
+                write!(f, "license {license} renewed without end")
+            }
+            Happening::LicenseRenewed { license, expires } => {
+                write!(f, "license {license} renewed until {expires}")
+            }
+            Happening::LicenseReissued { license } => {
+                write!(f, "license {license} reissued: another code opens it")
+            }
 impl Story {
     pub(crate) fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
         let line = Line { index, stamp, what };

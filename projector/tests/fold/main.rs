@@ -10,6 +10,7 @@ mod clones;
 mod factory;
 mod heartbeats;
 mod honest;
+mod licenses;
 mod nonsense;
 mod operations;
 mod ratchet;

@@ -1,0 +1,10 @@
+//! Descriptions of our own spellings, for the OpenAPI document.
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+
+/// A text of one pattern.
+#[must_use]
+pub fn text(pattern: String) -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).pattern(Some(pattern)).into()
+}
