@@ -179,6 +179,10 @@ binary_id!(
     /// A flag: digest of its kind, subject and first evidence.
     FlagId, 8, "fla_"
 );
+binary_id!(
+    /// A rollout of software update, random when its offer is signed.
+    RolloutId, 16, "rol_"
+);
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {

@@ -6,6 +6,7 @@
 //!                  identity/   who a device is: OTP record, fingerprint, device key
 //!                  envelope/   how it speaks: ticket, activation, resume, heartbeat, verdict
 //!                  license/    what it paid for: activation codes, license tokens
+//!                  update/     what is offered: signed updates
 //!                  vocabulary/ what happened: one file per family of events
 //!                  batch.rs    what one raft entry carries
 //!                  log/        how the log lies on disk (formats only; the disk is in `nodes`)
@@ -26,4 +27,5 @@ mod secret;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod time;
+pub mod update;
 pub mod vocabulary;

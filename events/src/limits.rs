@@ -33,6 +33,18 @@ pub const MANIFEST_ENTRIES_MAX: usize = 16_384;
 
 /// A license token, in bytes; it travels in sealed answers.
 pub const LICENSE_TOKEN_BYTES_MAX: usize = 1536;
+/// A signed update offer, in bytes; it travels in unsealed answers.
+pub const UPDATE_OFFER_BYTES_MAX: usize = 1536;
+/// Lots that one offer names.
+pub const UPDATE_LOTS_MAX: usize = 16;
+/// Name of what an artifact is, for the terminal's hook.
+pub const UPDATE_KIND_BYTES_MAX: usize = 32;
+/// Places of one artifact.
+pub const UPDATE_URLS_MAX: usize = 4;
+/// One of them, in bytes.
+pub const UPDATE_URL_BYTES_MAX: usize = 255;
+/// Phases of a rollout.
+pub const UPDATE_PHASES_MAX: usize = 8;
 /// Codes that one `CodesIssued` event carries.
 pub const CODES_PER_EVENT_MAX: usize = 4096;
 
@@ -68,6 +80,13 @@ const _: () = {
     assert!(LICENSE_TOKEN_BYTES_MAX < MESSAGE_BYTES_MAX);
     // Lengths that the formats hold in one and in two bytes.
     assert!(SKU_BYTES_MAX <= u8::MAX as usize && COMPONENT_VALUE_BYTES_MAX <= u16::MAX as usize);
+    // The largest offer: fixed fields, a SKU, kind, URLs, signature.
+    assert!(
+        91 + SKU_BYTES_MAX + UPDATE_KIND_BYTES_MAX + 2 + UPDATE_URLS_MAX * (1 + UPDATE_URL_BYTES_MAX) + 96
+            <= UPDATE_OFFER_BYTES_MAX
+    );
+    assert!(4 * UPDATE_LOTS_MAX <= SKU_BYTES_MAX && UPDATE_URL_BYTES_MAX <= u8::MAX as usize);
+    assert!(UPDATE_OFFER_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(APP_NAME_BYTES_MAX <= u8::MAX as usize);
     assert!(CONTENT_DIGESTS_MAX as u32 <= WINDOW_WIDTH);
 };

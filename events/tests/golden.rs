@@ -16,6 +16,7 @@ use events::vocabulary::operation::{Cause, Settlement};
 use events::vocabulary::provisioning::ComponentDigest;
 use events::vocabulary::rejection::{RejectionCount, RejectionReason, TamperReason};
 use events::vocabulary::shared::{ComponentKind, DirectiveId, OperationKind, Suite, Wrapped};
+use events::vocabulary::update::{RolloutPhase, RolloutRules};
 use events::vocabulary::*;
 use std::path::PathBuf;
 
@@ -41,6 +42,7 @@ fn samples() -> Vec<Event> {
     let record = RecordDigest::from_bytes([9; 16]);
     let code = CodeDigest::from_bytes([10; 16]);
     let flag = FlagId::from_bytes([11; 8]);
+    let rollout = RolloutId::from_bytes([33; 16]);
     let obeyed = DirectiveId { generation: 1, index: 55, ordinal: 2 };
     vec![
         ClusterCreated { cluster: ClusterId::from_bytes([12; 16]), generation: 1, heartbeat_millis: 60_000 }
@@ -173,6 +175,25 @@ fn samples() -> Vec<Event> {
         }
         .into(),
         OperationSettled { device: device(), ordered: 55, settlement: Settlement::Obeyed }.into(),
+        UpdateCreated {
+            offer: vec![31; 300],
+            rules: RolloutRules {
+                phases: vec![
+                    RolloutPhase { permille: 10, seconds: 3_600 },
+                    RolloutPhase { permille: 1_000, seconds: 0 },
+                ],
+                success_permille: 800,
+                failure_permille: 50,
+                sample_min: 20,
+                per_minute_max: 1_000,
+            },
+            by: "kim".into(),
+            reason: "security".into(),
+        }
+        .into(),
+        UpdatePaused { rollout, by: "kim".into(), reason: "look".into() }.into(),
+        UpdateResumed { rollout, by: "kim".into(), reason: "fine".into() }.into(),
+        UpdateAborted { rollout, by: "kim".into(), reason: "not fine".into() }.into(),
     ]
 }
 

@@ -14,6 +14,7 @@ use events::identity::otp::{OtpProfile, RECORD_BYTES, SLOT_BYTES};
 use events::ids::DeviceId;
 use events::license::LicenseRefusal;
 use events::limits;
+use events::update::{REQUEST_BYTES, UpdateFailure, UpdateRefusal};
 use events::vocabulary::heartbeat::condition;
 use events::vocabulary::rejection::{RejectionReason, TamperReason};
 use events::vocabulary::shared::{ComponentKind, Legitimacy, OperationKind, Suite};
@@ -74,6 +75,8 @@ the_document_names_every! {
     the_document_names_every_tamper_reason: TamperReason,
     the_document_names_every_otp_profile: OtpProfile,
     the_document_names_every_refusal_to_an_app: LicenseRefusal,
+    the_document_names_every_refusal_of_an_offer: UpdateRefusal,
+    the_document_names_every_failure_of_an_update: UpdateFailure,
 }
 
 #[test]
@@ -111,6 +114,7 @@ fn the_sizes_of_the_document_are_those_of_the_code() {
         ("verdict", verdict::VERDICT_BYTES),
         ("refusal", Refusal::BYTES),
         ("tamper report", tamper::TAMPER_BYTES),
+        ("update request", REQUEST_BYTES),
         ("OTP record", RECORD_BYTES),
         ("OTP slot", SLOT_BYTES),
         ("station certificate", CERTIFICATE_BYTES),
@@ -135,6 +139,12 @@ fn the_limits_of_the_document_are_those_of_the_code() {
         ("content digests kept per device", limits::CONTENT_DIGESTS_MAX as u64),
         ("width of the sequence window", u64::from(limits::WINDOW_WIDTH)),
         ("jump of an epoch claimed", u64::from(limits::EPOCH_CLAIM_JUMP_MAX)),
+        ("update offer, bytes", limits::UPDATE_OFFER_BYTES_MAX as u64),
+        ("lots of an offer", limits::UPDATE_LOTS_MAX as u64),
+        ("name of a kind of artifact, bytes", limits::UPDATE_KIND_BYTES_MAX as u64),
+        ("URLs of an offer", limits::UPDATE_URLS_MAX as u64),
+        ("URL of an offer, bytes", limits::UPDATE_URL_BYTES_MAX as u64),
+        ("phases of a rollout", limits::UPDATE_PHASES_MAX as u64),
     ];
     assert_eq!(named("Limits"), code.map(|(name, value)| (name.to_owned(), value)));
 }
@@ -164,7 +174,7 @@ fn labels(source: &str) -> Vec<String> {
 /// What speaks on a wire or is burned; the log's formats at rest are another matter.
 fn sources() -> Vec<String> {
     let mut files = Vec::new();
-    for room in ["envelope", "identity", "keyring", "license"] {
+    for room in ["envelope", "identity", "keyring", "license", "update"] {
         collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut files);
     }
     assert!(files.len() > 20, "only {} sources found", files.len());

@@ -4,7 +4,7 @@
 use crate::changes::Change;
 use crate::outcome::{DirectiveView, Outcomes};
 use crate::view::FlagView;
-use events::ids::{DeviceId, LogIndex};
+use events::ids::{DeviceId, LogIndex, RolloutId};
 use events::time::Timestamp;
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::OperationKind;
@@ -52,6 +52,8 @@ pub enum Notice {
     BreakerOpened { restricted: u32, limit: u32 },
     /// An hour passed since the last automatic restriction: automation goes on.
     BreakerClosed,
+    /// Too many terminals failed to install an update: its rollout was aborted.
+    UpdateAborted { rollout: RolloutId, failed: u32, results: u32 },
     /// A person ordered `notify` for this device.
     Notified { device: DeviceId, ordered: LogIndex },
 }

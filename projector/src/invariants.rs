@@ -6,6 +6,7 @@ use crate::state::device::{DIRECTIVES_KEPT, Record, TRANSCRIPTS_KEPT};
 use crate::state::index::Index;
 use crate::state::license::Fate;
 use crate::state::row::{Row, marks};
+use crate::state::update::Trial;
 use crate::state::session::{FORKS_KEPT, Link, SUPERSEDED_KEPT, Standing};
 use crate::view::{FlagSubject, LicenseState};
 use events::ids::Slot;
@@ -30,6 +31,8 @@ pub enum Violation {
     NotUnique,
     #[error("a station imported more than its quota, or a count differs from what it counts")]
     Factory,
+    #[error("rollout {rollout}: {rule}")]
+    Rollout { rollout: u32, rule: &'static str },
     #[error("code batch {batch}: its counts differ from its codes")]
     #[error("keys of requests are more than are kept, or out of order")]
     Requests,
@@ -52,6 +55,7 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
     }
     check_licenses(state)?;
     check_factory(state)?;
+    check_rollouts(state)?;
     if Index::of(state) != state.index {
         return Err(Violation::Index);
     }
@@ -190,6 +194,45 @@ fn check_factory(state: &State) -> Result<(), Violation> {
     let devices = state.records.len() as u64;
     let sound = of_lots == devices && of_stations == devices && state.records.iter().all(born);
     if sound { Ok(()) } else { Err(Violation::Factory) }
+}
+
+fn check_rollouts(state: &State) -> Result<(), Violation> {
+    let mut counted = vec![(0_u32, 0_u32, BTreeMap::<u8, u32>::new()); state.rollouts.len()];
+    for tried in state.records.iter().filter_map(|record| record.tried) {
+        let Some((told, installed, failed)) = counted.get_mut(tried.rollout as usize) else {
+            return Err(Violation::Rollout { rollout: tried.rollout, rule: "who was told of it knows it" });
+        };
+        *told += 1;
+        match tried.result {
+            Trial::Open => {}
+            Trial::Installed => *installed += 1,
+            Trial::Failed(code) => *failed.entry(code).or_default() += 1,
+        }
+    }
+    for ((at, rollout), (told, installed, failed)) in state.rollouts.numbered().zip(counted) {
+        let offer = rollout.offer();
+        let shares = |other: u32| {
+            let both = |(id, lot): (&events::ids::LotId, &crate::state::factory::Lot)| {
+                let covers = |at: u32| {
+                    let active = state.index.active_rollouts.get(&at);
+                    active.is_some_and(|active| active.offer.scope.covers(id, &lot.sku))
+                };
+                covers(at) && covers(other)
+            };
+            other != at && state.lots.iter().any(both)
+        };
+        let counts = (rollout.offered, rollout.installed, &rollout.failed) == (told, installed, &failed);
+        let rules = [
+            (offer.is_some(), "its offer can be read"),
+            (usize::from(rollout.phase) < rollout.rules.phases.len(), "its phase is one of its phases"),
+            (counts || !rollout.is_active(), "it counts those that it is for"),
+            (rollout.offered >= told, "nobody was told that it does not count"),
+            (rollout.installed + rollout.failures() <= rollout.offered, "each that was told has one result"),
+            (!state.index.active_rollouts.keys().any(|other| shares(*other)), "a lot has one rollout at a time"),
+        ];
+        first_broken(&rules).map_err(|rule| Violation::Rollout { rollout: at, rule })?;
+    }
+    Ok(())
 }
 
 fn first_broken(rules: &[(bool, &'static str)]) -> Result<(), &'static str> {

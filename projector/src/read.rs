@@ -9,13 +9,16 @@ use crate::state::factory::{Lot, Station};
 use crate::state::license::Fate;
 use crate::state::row::Heard;
 use crate::state::source::Source;
+use crate::state::update::Rollout;
 use crate::view::{
     CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseMoveView, LicenseView, LotView,
     OperationView, RolloutView, SourceView, StationView, StoryLine,
 };
 use events::ids::{
-    CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceName, StationId,
+    CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceName,
+    StationId,
 };
+use events::update::cohort;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::FlagKind;
 use sha2::{Digest, Sha256};
@@ -87,6 +90,28 @@ impl Projector {
         }
     }
 
+    /// Rollouts of software update, in the order in which they were created.
+    pub fn rollouts(&self) -> impl DoubleEndedIterator<Item = RolloutView> + '_ {
+        self.state.rollouts.iter().filter_map(Rollout::view)
+    }
+
+    #[must_use]
+    pub fn rollout(&self, rollout: &RolloutId) -> Option<RolloutView> {
+        let at = self.state.index.rollouts.get(rollout)?;
+        self.state.rollouts.get(*at).and_then(Rollout::view)
+    }
+
+    /// The signed offer that a terminal of this lot gets now: it runs an older version, and its part is in the phase.
+    #[must_use]
+    pub fn offer_for(&self, lot: &LotId, subject: &[u8; 16], firmware: u32) -> Option<&[u8]> {
+        let at = self.state.active_rollout_of(lot)?;
+        let (rollout, active) = (self.state.rollouts.get(at)?, self.state.index.active_rollouts.get(&at)?);
+        let due = rollout.is_running()
+            && firmware < active.offer.firmware
+            && cohort(&active.offer.rollout, subject) < rollout.permille();
+        due.then_some(&rollout.signed[..])
+    }
+
     #[must_use]
     pub fn license(&self, license: &LicenseId) -> Option<LicenseView> {
         self.state.license_by_id(license).and_then(|at| self.license_view(at))
@@ -95,6 +120,12 @@ impl Projector {
     /// All licenses in the order in which they were created.
     pub fn licenses(&self) -> impl Iterator<Item = LicenseView> + '_ {
         self.state.licenses.numbered().filter_map(|(at, _)| self.license_view(at))
+    }
+
+    /// The license that was created as number `at`, counted from 0.
+    #[must_use]
+    pub fn license_numbered(&self, at: u32) -> Option<LicenseView> {
+        self.license_view(at)
     }
 
     pub fn code_batches(&self) -> impl Iterator<Item = CodeBatchView> + '_ {
@@ -121,12 +152,6 @@ impl Projector {
             required: lot.required.clone(),
             optional: lot.optional.clone(),
             threshold: lot.threshold,
-    /// The license that was created as number `at`, counted from 0.
-    #[must_use]
-    pub fn license_numbered(&self, at: u32) -> Option<LicenseView> {
-        self.license_view(at)
-    }
-
             devices: lot.devices,
         })
     }
@@ -257,6 +282,8 @@ impl Projector {
         let license = self.state.licenses.get(at)?;
         let code = self.state.codes.get(license.code)?;
         let batch = self.state.code_batches.get(code.batch)?;
+        let id = self.state.id_of_license(at)?;
+        let moves = self.state.index.moves_of.get(&id).into_iter().flatten();
         Some(LicenseView {
             license: id,
             device: self.state.records.get(license.slot)?.birth.device,
@@ -268,6 +295,7 @@ impl Projector {
             created_at: license.created_at,
             expires: license.expires,
             leases: license.leases,
+            moves: moves.filter_map(|&at| self.state.moves.get(at)).cloned().collect(),
         })
     }
 }
@@ -281,8 +309,6 @@ fn source_view(source: &Source) -> SourceView {
         refused: source.refused.iter().map(|(reason, &count)| (reason.to_string(), count)).collect(),
     }
 }
-        let id = self.state.id_of_license(at)?;
-        let moves = self.state.index.moves_of.get(&id).into_iter().flatten();
 
 impl State {
     pub(crate) fn open_flag(&self, kind: FlagKind, subject: &FlagSubject) -> Option<&FlagView> {
@@ -294,4 +320,3 @@ impl State {
         at.iter().filter_map(|&at| self.flags.get(at))
     }
 }
-            moves: moves.filter_map(|&at| self.state.moves.get(at)).cloned().collect(),

@@ -2,21 +2,23 @@
 
 use crate::outcome::DirectiveView;
 use events::ids::{
-    CodeBatchId, CodeDigest, DeviceId, Epoch, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot,
-    SourceName, StationId,
+    CodeBatchId, CodeDigest, DeviceId, Epoch, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId,
+    Slot, SourceName, StationId,
 };
 use events::time::Timestamp;
+use events::update::UpdateScope;
 use events::vocabulary::license::Plan;
 use events::vocabulary::operation::{Cause, Settlement};
 use events::vocabulary::shared::{ComponentKind, FlagKind, Legitimacy, OperationKind, Suite};
+use events::vocabulary::update::RolloutRules;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One device, for lists and `device show`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DeviceSummary {
     pub device: DeviceId,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub slot: Slot,
     pub lot: LotId,
     pub station: StationId,
@@ -46,18 +48,18 @@ pub struct DeviceSummary {
 
 /// One line of a device's story.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StoryLine {
     pub index: LogIndex,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub stamp: Timestamp,
     pub what: String,
 }
 
 /// What a flag is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FlagSubject {
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Device(DeviceId),
     Source(SourceName),
     Record(RecordDigest),
@@ -77,9 +79,9 @@ impl std::fmt::Display for FlagSubject {
 
 /// A finding with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlagView {
     pub id: FlagId,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub kind: FlagKind,
     pub subject: FlagSubject,
     /// The log index at which it was raised.
@@ -94,9 +96,9 @@ pub struct FlagView {
 
 /// A person closed a flag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cleared {
     pub index: LogIndex,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub stamp: Timestamp,
     pub by: String,
     pub reason: String,
@@ -104,9 +106,9 @@ pub struct Cleared {
 
 /// An order and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OperationView {
     /// Its directive's id holds the log index of the order.
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub directive: DirectiveView,
     pub device: DeviceId,
     pub cause: Cause,
@@ -116,18 +118,18 @@ pub struct OperationView {
 
 /// How an order ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Settled {
     pub index: LogIndex,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub stamp: Timestamp,
     pub settlement: Settlement,
 }
 
 /// Whether a license holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LicenseState {
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Active,
     Suspended,
     Expired,
@@ -135,9 +137,9 @@ pub enum LicenseState {
 
 /// A license as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LicenseView {
     pub license: LicenseId,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub device: DeviceId,
     pub state: LicenseState,
     pub plan: Plan,
@@ -149,8 +151,6 @@ pub struct LicenseView {
     pub expires: Timestamp,
     /// Leases given so far.
     pub leases: u32,
-}
-
     /// What people did to it, in order.
     pub moves: Vec<LicenseMoveView>,
 }
@@ -253,11 +253,13 @@ pub enum LicenseMove {
     Reissued {
         code: CodeDigest,
     },
+}
+
 /// Where an activation code stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CodeState {
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Unknown,
     Unused,
     /// Redeemed by the device in this slot.
@@ -270,9 +272,9 @@ pub enum CodeState {
 
 /// One issue of codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CodeBatchView {
     pub batch: CodeBatchId,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub plan: Plan,
     pub reseller: String,
     pub issued: u32,
@@ -281,9 +283,9 @@ pub struct CodeBatchView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LotView {
     pub lot: LotId,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub sku: String,
     pub required: Vec<ComponentKind>,
     pub optional: Vec<ComponentKind>,
@@ -292,9 +294,9 @@ pub struct LotView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StationView {
     pub station: StationId,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub lot: LotId,
     pub quota: u32,
     pub used: u32,
@@ -304,9 +306,9 @@ pub struct StationView {
 
 /// A source: what the NATS server confines a connection to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SourceView {
     pub source: SourceName,
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub first_heard: Timestamp,
     pub last_heard: Timestamp,
     pub heartbeats: u64,
@@ -316,9 +318,9 @@ pub struct SourceView {
 
 /// The fleet in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Counts {
     /// Devices imported.
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     pub burned: u32,
     pub legitimacy: BTreeMap<Legitimacy, u32>,
     pub licenses: BTreeMap<LicenseState, u32>,

@@ -25,6 +25,8 @@ plain_enum! {
         Verdict = 8 => "verdict",
         Tamper = 9 => "tamper",
         Refusal = 10 => "refusal",
+        Update = 11 => "update",
+        UpdateAnswer = 12 => "update-answer",
     }
 }
 

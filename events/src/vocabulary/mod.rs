@@ -18,6 +18,7 @@ pub mod rejection;
 pub mod request;
 pub mod session;
 pub mod shared;
+pub mod update;
 
 pub use activation::DeviceActivated;
 pub use cluster::{ClusterCreated, Tick};
@@ -31,6 +32,7 @@ pub use operation::{OperationOrdered, OperationSettled};
 pub use provisioning::{DeviceProvisioned, LotCreated, StationCertified, StationRevoked};
 pub use rejection::{RejectionSummary, TamperReported};
 pub use session::SessionResumed;
+pub use update::{UpdateAborted, UpdateCreated, UpdatePaused, UpdateResumed};
 pub use request::RequestKeyed;
 
 /// Why bytes are no event.
@@ -120,6 +122,10 @@ vocabulary! {
     70 => FlagCleared,
     80 => OperationOrdered,
     81 => OperationSettled,
+    90 => UpdateCreated,
+    91 => UpdatePaused,
+    92 => UpdateResumed,
+    93 => UpdateAborted,
 }
 
     90 => UpdateCreated,

@@ -70,7 +70,9 @@ impl Step<'_> {
         self.tell_condition(slot, condition_before, event.body.condition);
         self.settle_obeyed(slot, event.body.obeyed);
         self.count_unheeded(slot, event.seen);
+        self.hear_update(slot, condition_before, event.body.condition);
         let mut outcome = self.answer(slot, HeartbeatStatus::Committed);
+        self.offer_update(slot, &mut outcome);
         if lease_is_due {
             outcome.license = self.lease(slot).map(Box::new);
         }

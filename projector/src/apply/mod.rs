@@ -21,6 +21,7 @@ mod routine;
 mod session;
 pub(crate) mod step;
 mod time;
+mod update;
 
 use crate::effects::Applied;
 use crate::outcome::{Decline, HeartbeatOutcomes, Outcome, Outcomes};
@@ -99,6 +100,10 @@ impl Step<'_> {
             Event::OperationOrdered(event) => self.operation_ordered(ordinal, event),
             Event::OperationSettled(event) => self.operation_settled(&event),
         }
+            Event::UpdateCreated(event) => self.update_created(ordinal, event),
+            Event::UpdatePaused(event) => self.update_paused(&event),
+            Event::UpdateResumed(event) => self.update_resumed(&event),
+            Event::UpdateAborted(event) => self.update_aborted(&event),
             Event::UpdateCreated(event) => self.update_created(ordinal, event),
             Event::UpdatePaused(event) => self.update_paused(&event),
             Event::UpdateResumed(event) => self.update_resumed(&event),

@@ -39,7 +39,11 @@ impl Step<'_> {
             // What reports a directive as obeyed comes as an event while one is not settled.
             self.count_unheeded(heard.slot, seen_of_row(self.index, heard.seen_low));
         }
+        if condition_before != heard.condition {
+            self.hear_update(heard.slot, condition_before, heard.condition);
+        }
         let mut outcome = self.answer(heard.slot, HeartbeatStatus::Committed);
+        self.offer_update(heard.slot, &mut outcome);
         if lease_is_due {
             outcome.license = self.lease(heard.slot).map(Box::new);
         }

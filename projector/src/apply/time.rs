@@ -22,6 +22,7 @@ impl Step<'_> {
                 Timer::HandsOffEnds => reconsider = true,
             }
         }
+        self.pass_rollouts();
         if self.state.breaker.pass_time(self.now) {
             self.notice(Notice::BreakerClosed);
             reconsider = true;

@@ -5,6 +5,7 @@
 //! the state may have moved.
 
 pub(crate) mod breaker;
+mod update;
 
 use crate::apply::step::Step;
 use crate::effects::{Notice, WantOperation};

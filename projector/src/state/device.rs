@@ -39,6 +39,8 @@ pub(crate) struct Record {
     pub suspect_until: Timestamp,
     /// Until then automation leaves the device alone: a person reinstated it.
     pub hands_off_until: Timestamp,
+    /// The last rollout of software update that the device was told of.
+    pub tried: Option<super::update::Tried>,
     pub story: Story,
 }
 
@@ -126,6 +128,7 @@ impl Record {
             bound_by: None,
             suspect_until: Timestamp::ZERO,
             hands_off_until: Timestamp::ZERO,
+            tried: None,
             story: Story::default(),
         }
     }

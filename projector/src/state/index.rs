@@ -6,7 +6,8 @@ use super::update::Active;
 use crate::outcome::DirectiveView;
 use crate::view::{FlagSubject, LicenseMove, LicenseMoveView, LicenseState, OperationView};
 use events::ids::{
-    CodeBatchId, CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, RecordDigest, RolloutId, Slot, SourceName, StationId,
+    CodeBatchId, CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, RecordDigest, RolloutId, Slot,
+    SourceName, StationId,
 };
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};

@@ -21,6 +21,7 @@ pub(crate) mod sorted;
 pub(crate) mod source;
 pub(crate) mod story;
 pub(crate) mod timers;
+pub(crate) mod update;
 pub(crate) mod window;
 
 use crate::decide::breaker::Breaker;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use source::Source;
 use std::collections::BTreeMap;
 use timers::Timers;
+use update::Rollout;
 
 /// Everything that is derived from the log. Equal logs give equal states, byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,8 @@ pub(crate) struct State {
     /// What people did to licenses.
     pub moves: Pages<LicenseMoveView>,
     pub requests: Requests,
+    /// In the order in which they were created.
+    pub rollouts: Pages<Rollout>,
     /// In the order in which they were created.
     pub rollouts: Pages<Rollout>,
     pub index: Index,

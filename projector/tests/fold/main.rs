@@ -16,4 +16,5 @@ mod operations;
 mod ratchet;
 mod restore;
 mod terminal;
+mod updates;
 mod world;

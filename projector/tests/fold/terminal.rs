@@ -26,6 +26,8 @@ pub(crate) struct Terminal {
     pub obeyed: events::vocabulary::shared::DirectiveId,
     pub directive: Option<DirectiveView>,
     pub number: u32,
+    /// The version that it runs.
+    pub firmware: u32,
     /// Salt of everything that a real terminal takes from its random generator.
     pub entropy: u32,
 }
@@ -54,6 +56,7 @@ impl Terminal {
             obeyed: Default::default(),
             directive: None,
             number: 0,
+            firmware: 1,
             entropy: unit * 1000,
         }
     }
@@ -83,7 +86,7 @@ impl Terminal {
             ticket_applied: world.applied(),
             boot: self.boot_id(),
             boot_count: self.boot_count,
-            firmware: 1,
+            firmware: self.firmware,
             suite: Suite::Aes256Gcm,
             epoch: world.fold.device(self.slot).unwrap().epoch_for_activation(self.epoch),
             epoch_claimed: self.epoch,
@@ -126,7 +129,7 @@ impl Terminal {
             ticket_applied: world.applied(),
             boot: self.boot_id(),
             boot_count: self.boot_count,
-            firmware: 1,
+            firmware: self.firmware,
             suite: Suite::Aes256Gcm,
             resumption: wrapped(random),
             source: self.source.clone(),
@@ -213,7 +216,7 @@ impl Terminal {
             source: self.source.clone(),
             body: HeartbeatBody {
                 number: self.number,
-                firmware: 1,
+                firmware: self.firmware,
                 obeyed: self.obeyed,
                 ..HeartbeatBody::default()
             },
