@@ -23,9 +23,9 @@ pub mod keyring;
 pub mod license;
 pub mod limits;
 pub mod log;
-mod secret;
 #[cfg(feature = "schema")]
 pub mod schema;
+mod secret;
 pub mod time;
 pub mod update;
 pub mod vocabulary;

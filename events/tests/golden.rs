@@ -41,6 +41,7 @@ fn samples() -> Vec<Event> {
     let station = StationId::from_bytes([5, 6, 7, 8]);
     let record = RecordDigest::from_bytes([9; 16]);
     let code = CodeDigest::from_bytes([10; 16]);
+    let license = LicenseId::from_bytes([29; 16]);
     let flag = FlagId::from_bytes([11; 8]);
     let rollout = RolloutId::from_bytes([33; 16]);
     let obeyed = DirectiveId { generation: 1, index: 55, ordinal: 2 };
@@ -93,6 +94,18 @@ fn samples() -> Vec<Event> {
         }
         .into(),
         CodeVoided { code, reason: "refunded".into() }.into(),
+        LicenseTransferred {
+            license,
+            from: device(),
+            to: DeviceId::from_bytes([30; 16]),
+            by: "kim".into(),
+            reason: "broken board".into(),
+        }
+        .into(),
+        LicenseRenewed { license, expires: at(6), by: "kim".into(), reason: "paid".into() }.into(),
+        LicenseSuspended { license, by: "kim".into(), reason: "chargeback".into() }.into(),
+        LicenseResumed { license, by: "kim".into(), reason: "settled".into() }.into(),
+        LicenseReissued { license, code, by: "kim".into(), reason: "lost its state".into() }.into(),
         DeviceActivated {
             device: device(),
             code: Some(code),
@@ -194,6 +207,7 @@ fn samples() -> Vec<Event> {
         UpdatePaused { rollout, by: "kim".into(), reason: "look".into() }.into(),
         UpdateResumed { rollout, by: "kim".into(), reason: "fine".into() }.into(),
         UpdateAborted { rollout, by: "kim".into(), reason: "not fine".into() }.into(),
+        RequestKeyed { key: [31; 16], content: [32; 16] }.into(),
     ]
 }
 

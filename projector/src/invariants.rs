@@ -6,8 +6,8 @@ use crate::state::device::{DIRECTIVES_KEPT, Record, TRANSCRIPTS_KEPT};
 use crate::state::index::Index;
 use crate::state::license::Fate;
 use crate::state::row::{Row, marks};
-use crate::state::update::Trial;
 use crate::state::session::{FORKS_KEPT, Link, SUPERSEDED_KEPT, Standing};
+use crate::state::update::Trial;
 use crate::view::{FlagSubject, LicenseState};
 use events::ids::Slot;
 use events::limits::PENDING_SUCCESSORS_MAX;
@@ -31,13 +31,11 @@ pub enum Violation {
     NotUnique,
     #[error("a station imported more than its quota, or a count differs from what it counts")]
     Factory,
-    #[error("rollout {rollout}: {rule}")]
-    Rollout { rollout: u32, rule: &'static str },
-    #[error("code batch {batch}: its counts differ from its codes")]
     #[error("keys of requests are more than are kept, or out of order")]
     Requests,
     #[error("rollout {rollout}: {rule}")]
     Rollout { rollout: u32, rule: &'static str },
+    #[error("code batch {batch}: its counts differ from its codes")]
     CodeBatch { batch: u32 },
 }
 
@@ -66,11 +64,11 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
         && state.index.code_batches.len() == state.code_batches.len()
         && state.index.sources.len() == state.sources.len()
         && state.index.flags.len() == state.flags.len();
-    if unique { Ok(()) } else { Err(Violation::NotUnique) }
-}
     if !state.requests.is_sound() {
         return Err(Violation::Requests);
     }
+    if unique { Ok(()) } else { Err(Violation::NotUnique) }
+}
 
 fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
     let session = &record.session;
@@ -167,14 +165,14 @@ fn check_licenses(state: &State) -> Result<(), Violation> {
                     return Err(Violation::Code { code: at, rule: "its license names it" });
                 }
             }
-        }
-    }
             Fate::Replaced(license) => {
                 *used += 1;
                 if state.licenses.get(license).is_none() || state.code_in_use(license) == Some(at) {
                     return Err(Violation::Code { code: at, rule: "another code took its place" });
                 }
             }
+        }
+    }
     for ((at, batch), counted) in state.code_batches.numbered().zip(counts) {
         if (batch.issued, batch.used, batch.void) != counted {
             return Err(Violation::CodeBatch { batch: at });
@@ -228,7 +226,10 @@ fn check_rollouts(state: &State) -> Result<(), Violation> {
             (counts || !rollout.is_active(), "it counts those that it is for"),
             (rollout.offered >= told, "nobody was told that it does not count"),
             (rollout.installed + rollout.failures() <= rollout.offered, "each that was told has one result"),
-            (!state.index.active_rollouts.keys().any(|other| shares(*other)), "a lot has one rollout at a time"),
+            (
+                !state.index.active_rollouts.keys().any(|other| shares(*other)),
+                "a lot has one rollout at a time",
+            ),
         ];
         first_broken(&rules).map_err(|rule| Violation::Rollout { rollout: at, rule })?;
     }

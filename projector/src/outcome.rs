@@ -123,14 +123,6 @@ pub enum Decline {
     UpdateConflict,
     #[error("the same or a newer version is under way for one of these lots; abort it first")]
     UpdateUnderWay,
-    #[error("the rollout is unknown")]
-    UnknownUpdate,
-    #[error("the rollout ended")]
-    UpdateEnded,
-    #[error("a rollout of this id has another offer")]
-    UpdateConflict,
-    #[error("the same or a newer version is under way for one of these lots; abort it first")]
-    UpdateUnderWay,
     #[error("the idempotency key was used for another request")]
     KeyReused,
 }

@@ -31,9 +31,9 @@ pub use license::{
 pub use operation::{OperationOrdered, OperationSettled};
 pub use provisioning::{DeviceProvisioned, LotCreated, StationCertified, StationRevoked};
 pub use rejection::{RejectionSummary, TamperReported};
+pub use request::RequestKeyed;
 pub use session::SessionResumed;
 pub use update::{UpdateAborted, UpdateCreated, UpdatePaused, UpdateResumed};
-pub use request::RequestKeyed;
 
 /// Why bytes are no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,13 +109,13 @@ vocabulary! {
     13 => DeviceProvisioned,
     20 => CodesIssued,
     21 => CodeVoided,
-    30 => DeviceActivated,
-    40 => SessionResumed,
     22 => LicenseTransferred,
     23 => LicenseRenewed,
     24 => LicenseSuspended,
     25 => LicenseResumed,
     26 => LicenseReissued,
+    30 => DeviceActivated,
+    40 => SessionResumed,
     50 => HeartbeatObserved,
     60 => RejectionSummary,
     61 => TamperReported,
@@ -126,13 +126,9 @@ vocabulary! {
     91 => UpdatePaused,
     92 => UpdateResumed,
     93 => UpdateAborted,
+    100 => RequestKeyed,
 }
 
-    90 => UpdateCreated,
-    91 => UpdatePaused,
-    92 => UpdateResumed,
-    93 => UpdateAborted,
-    100 => RequestKeyed,
 fn within_limit(bytes: Vec<u8>) -> Result<Vec<u8>, EventError> {
     let max = crate::limits::EVENT_BYTES_MAX;
     if bytes.len() > max { Err(EventError::TooLarge { got: bytes.len(), max }) } else { Ok(bytes) }

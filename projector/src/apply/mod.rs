@@ -30,8 +30,8 @@ use crate::state::State;
 use events::batch::{BatchError, access, split_stamp};
 use events::ids::LogIndex;
 use events::vocabulary::Event;
-use step::Step;
 use request::Keyed;
+use step::Step;
 
 /// Whether `index` is the one that follows.
 pub(crate) fn check_next(state: &State, index: LogIndex) -> Result<(), ApplyError> {
@@ -74,10 +74,10 @@ impl Step<'_> {
         if self.state.cluster.is_none() && !matches!(event, Event::ClusterCreated(_) | Event::Tick(_)) {
             return Outcome::Declined(Decline::NoCluster);
         }
-        match event {
         if let Keyed::Settled(answer) = &self.keyed {
             return answer.clone();
         }
+        match event {
             Event::ClusterCreated(event) => self.cluster_created(&event),
             Event::Tick(_) => Outcome::Accepted,
             Event::LotCreated(event) => self.lot_created(event),
@@ -86,12 +86,12 @@ impl Step<'_> {
             Event::DeviceProvisioned(event) => self.device_provisioned(event),
             Event::CodesIssued(event) => self.codes_issued(event),
             Event::CodeVoided(event) => self.code_voided(&event),
-            Event::DeviceActivated(event) => self.device_activated(event),
             Event::LicenseTransferred(event) => self.license_transferred(&event),
             Event::LicenseRenewed(event) => self.license_renewed(&event),
             Event::LicenseSuspended(event) => self.license_suspended(&event),
             Event::LicenseResumed(event) => self.license_resumed(&event),
             Event::LicenseReissued(event) => self.license_reissued(&event),
+            Event::DeviceActivated(event) => self.device_activated(event),
             Event::SessionResumed(event) => self.session_resumed(event),
             Event::HeartbeatObserved(event) => self.heartbeat_observed(&event),
             Event::RejectionSummary(event) => self.rejection_summary(&event),
@@ -99,15 +99,11 @@ impl Step<'_> {
             Event::FlagCleared(event) => self.flag_cleared(&event),
             Event::OperationOrdered(event) => self.operation_ordered(ordinal, event),
             Event::OperationSettled(event) => self.operation_settled(&event),
-        }
-            Event::UpdateCreated(event) => self.update_created(ordinal, event),
-            Event::UpdatePaused(event) => self.update_paused(&event),
-            Event::UpdateResumed(event) => self.update_resumed(&event),
-            Event::UpdateAborted(event) => self.update_aborted(&event),
             Event::UpdateCreated(event) => self.update_created(ordinal, event),
             Event::UpdatePaused(event) => self.update_paused(&event),
             Event::UpdateResumed(event) => self.update_resumed(&event),
             Event::UpdateAborted(event) => self.update_aborted(&event),
             Event::RequestKeyed(event) => self.request_keyed(event),
+        }
     }
 }

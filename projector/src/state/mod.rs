@@ -35,8 +35,8 @@ use factory::{Lot, Station};
 use index::Index;
 use license::{Code, CodeBatch, License};
 use pages::Pages;
-use row::Row;
 use requests::Requests;
+use row::Row;
 use serde::{Deserialize, Serialize};
 use source::Source;
 use std::collections::BTreeMap;
@@ -71,14 +71,12 @@ pub(crate) struct State {
     pub timers: Timers,
     pub batches: Batches,
     pub breaker: Breaker,
-    /// Derived from the above.
-    #[serde(skip)]
     /// What people did to licenses.
     pub moves: Pages<LicenseMoveView>,
     pub requests: Requests,
     /// In the order in which they were created.
     pub rollouts: Pages<Rollout>,
-    /// In the order in which they were created.
-    pub rollouts: Pages<Rollout>,
+    /// Derived from the above.
+    #[serde(skip)]
     pub index: Index,
 }

@@ -31,7 +31,11 @@ struct Line {
 /// What can happen to a device, as far as its story tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Happening {
-    Burned { at: Timestamp, station: StationId, unit: u32 },
+    Burned {
+        at: Timestamp,
+        station: StationId,
+        unit: u32,
+    },
     Imported,
     Activated {
         epoch: Epoch,
@@ -128,10 +132,6 @@ impl std::fmt::Display for Happening {
             Happening::Ordered { kind, by_person: true } => write!(f, "{kind} ordered by a person"),
             Happening::Ordered { kind, by_person: false } => write!(f, "{kind} ordered by policy"),
             Happening::Settled { kind, settlement } => write!(f, "{kind} {settlement}"),
-        }
-    }
-}
-
             Happening::LicenseGone { license, to } => write!(f, "license {license} transferred to {to}"),
             Happening::LicenseCame { license, from } => {
                 write!(f, "license {license} transferred from {from}")
@@ -145,6 +145,10 @@ impl std::fmt::Display for Happening {
             Happening::LicenseReissued { license } => {
                 write!(f, "license {license} reissued: another code opens it")
             }
+        }
+    }
+}
+
 impl Story {
     pub(crate) fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
         let line = Line { index, stamp, what };
