@@ -120,6 +120,7 @@ fn a_full_disk_fails_the_save_and_keeps_the_old_snapshot() {
     let full = disk.copy_with(Faults { capacity: Some(1000), ..Faults::default() });
     let error = files(&full).save(2, b"meta", &state(2, 5000)).unwrap_err();
     assert!(error.to_string().contains("snapshot-00000000000000000002.tmp"), "{error}");
+    assert_eq!(full.files(), [path(1)], "the half-written one gave its room back at once");
     assert_eq!(newest(&full).unwrap().index, 1);
 }
 

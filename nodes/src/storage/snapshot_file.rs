@@ -92,8 +92,16 @@ impl SnapshotFiles {
             Ok(()) | Err(_) => {}
         }
         let file = self.disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
-        self.write(&*file, &temporary, index, [meta, state])?;
-        file.sync_data().map_err(StorageError::io("syncing", &temporary))?;
+        let whole = self
+            .write(&*file, &temporary, index, [meta, state])
+            .and_then(|()| file.sync_data().map_err(StorageError::io("syncing", &temporary)));
+        if let Err(error) = whole {
+            // A full disk gets its room back at once: the log needs it more than a half-written snapshot does. If even
+            // that fails, the next open removes it.
+            drop(file);
+            let _ = self.disk.remove(&temporary);
+            return Err(error);
+        }
         self.disk.rename(&temporary, &path).map_err(StorageError::io("renaming to", &path))?;
         self.sync_dir()?;
         self.remove_old()
