@@ -10,6 +10,7 @@ mod cluster;
 mod config;
 mod identity;
 mod poison;
+mod processes;
 mod snapshot;
 mod support;
 mod throughput;

@@ -16,6 +16,7 @@ use nodes::storage::disk::OsDisk;
 use openraft::async_runtime::watch::WatchReceiver;
 use projector::Outcome;
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -42,6 +43,21 @@ impl House {
     fn write_keyring(&self, cluster: ClusterId) {
         let keyring = Keyring::generate(&mut EntropyRng(&OsEntropy), cluster);
         std::fs::write(self.dir.path().join("keyring.json"), keyring.to_json().as_bytes()).unwrap();
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// Lays every node's certificate and key beside its data, for processes that have no [`House`].
+    pub fn write_members(&self) {
+        for node in 1..=self.ports.len() as NodeId {
+            self.config(node);
+        }
     }
 
     fn config(&self, node: NodeId) -> NodeConfig {

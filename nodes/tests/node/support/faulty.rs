@@ -1,29 +1,36 @@
-//! The operating system's disk, whose fsync fails when a test says so.
+//! The operating system's disk, whose fsync is counted, and fails when a test says so.
 
 use nodes::storage::disk::{Disk, DiskFile, DiskLock, OsDisk};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Clone, Default)]
 pub struct FaultyDisk {
     syncs_fail: Arc<AtomicBool>,
+    syncs: Arc<AtomicU64>,
 }
 
 impl FaultyDisk {
+    /// Files made durable so far.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::SeqCst)
+    }
+
     pub fn fail_syncs(&self, fail: bool) {
         self.syncs_fail.store(fail, Ordering::SeqCst);
     }
 
     fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(FaultyFile { inner, syncs_fail: self.syncs_fail.clone() })
+        Arc::new(FaultyFile { inner, syncs_fail: self.syncs_fail.clone(), syncs: self.syncs.clone() })
     }
 }
 
 struct FaultyFile {
     inner: Arc<dyn DiskFile>,
     syncs_fail: Arc<AtomicBool>,
+    syncs: Arc<AtomicU64>,
 }
 
 impl Disk for FaultyDisk {
@@ -85,6 +92,7 @@ impl DiskFile for FaultyFile {
         if self.syncs_fail.load(Ordering::SeqCst) {
             return Err(io::Error::other("the test's disk is dying"));
         }
+        self.syncs.fetch_add(1, Ordering::SeqCst);
         self.inner.sync_data()
     }
 }
