@@ -21,7 +21,8 @@
 //! | [`shared_projector`] | the fold, shared by who reads it |
 //! | [`bus`], [`ingress`], [`egress`] | NATS: messages in, verdicts and directives out |
 //! | [`api`] | operators' HTTPS |
-//! | [`telemetry`] | logs and traces |
+//! | [`feed`] | what changed, for those who watch live |
+//! | [`telemetry`] | logs, traces, metrics |
 
 pub mod api;
 pub mod bus;
@@ -31,6 +32,7 @@ pub mod egress;
 pub mod entropy;
 pub mod ingress;
 pub mod leader;
+pub mod feed;
 pub mod node;
 pub mod peers;
 pub mod proposer;

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 /// Why a batch has no outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -176,7 +177,19 @@ impl Proposer {
         }
     }
 
+    /// What came with a trace goes on with it: `commit` from the stamp until the entry is applied, `apply` in the fold.
     async fn stamp_and_write(&self, batch: &[u8]) -> Result<Bytes, ProposeError> {
+        if traceparent_of(&Span::current()).is_none() {
+            return self.stamp_and_write_plain(batch).await;
+        }
+        let span = tracing::info_span!("commit", bytes = batch.len());
+        let _traced = batch::access(batch)
+            .ok()
+            .map(|found| self.0.deps.projector.traced().follow(found.batch_id(), span.clone()));
+        self.stamp_and_write_plain(batch).instrument(span).await
+    }
+
+    async fn stamp_and_write_plain(&self, batch: &[u8]) -> Result<Bytes, ProposeError> {
         let deps = &self.0.deps;
         // An event that the fold cannot read must not be committed: it would halt every node, again at each start.
         batch::validate(batch).map_err(|e| ProposeError::Malformed { why: e.to_string() })?;

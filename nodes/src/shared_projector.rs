@@ -1,5 +1,8 @@
 //! The fold of this node, shared: one writer (the state machine), many readers, and those who wait for it.
 
+use crate::feed::ChangeFeed;
+use crate::telemetry::measures::Measures;
+use crate::telemetry::traced::Traced;
 use events::ids::LogIndex;
 use events::limits::DIGEST_INDEX_INTERVAL;
 use parking_lot::{Mutex, RwLock};
@@ -39,6 +42,9 @@ struct Inner {
     fold: RwLock<Projector>,
     applied: watch::Sender<LogIndex>,
     effects: broadcast::Sender<Caused>,
+    feed: ChangeFeed,
+    traced: Traced,
+    measures: Arc<Measures>,
     /// Ascending by index.
     digests: Mutex<VecDeque<LevelDigest>>,
 }
@@ -46,12 +52,21 @@ struct Inner {
 impl SharedProjector {
     #[must_use]
     pub fn new(fold: Projector) -> Self {
+        SharedProjector::measured(fold, Arc::default())
+    }
+
+    /// As [`SharedProjector::new`]; how long apply takes is told to `measures`.
+    #[must_use]
+    pub fn measured(fold: Projector, measures: Arc<Measures>) -> Self {
         let applied = watch::Sender::new(fold.applied());
         let effects = broadcast::Sender::new(EFFECTS_KEPT);
         SharedProjector(Arc::new(Inner {
             fold: RwLock::new(fold),
             applied,
             effects,
+            feed: ChangeFeed::default(),
+            traced: Traced::default(),
+            measures,
             digests: Mutex::default(),
         }))
     }
@@ -74,6 +89,18 @@ impl SharedProjector {
         self.0.effects.subscribe()
     }
 
+    /// What changes, for those who watch live.
+    #[must_use]
+    pub fn feed(&self) -> &ChangeFeed {
+        &self.0.feed
+    }
+
+    /// Batches that came with a trace.
+    #[must_use]
+    pub fn traced(&self) -> &Traced {
+        &self.0.traced
+    }
+
     /// State digests at the last fixed indices, ascending.
     #[must_use]
     pub fn digests(&self) -> Vec<LevelDigest> {
@@ -82,6 +109,9 @@ impl SharedProjector {
 
     /// Applies one committed entry. Only the state machine calls this.
     pub(crate) fn apply(&self, index: LogIndex, payload: &[u8]) -> Result<Outcomes, ApplyError> {
+        let span = self.0.traced.apply(index, payload);
+        let _entered = span.enter();
+        let began = std::time::Instant::now();
         let mut fold = self.0.fold.write();
         let applied = fold.apply(index, payload)?;
         self.note_digest(index, &mut fold);
@@ -90,6 +120,12 @@ impl SharedProjector {
             // Nobody listens on a node without egress.
             let _ = self.0.effects.send(Caused { index, effect });
         }
+        let measures = &self.0.measures;
+        measures.entries.inc();
+        measures.events.inc_by(applied.outcomes.events.len() as u64);
+        measures.heartbeats.inc_by(applied.outcomes.heartbeats.len() as u64);
+        measures.apply_seconds.observe(began.elapsed().as_secs_f64());
+        self.0.feed.tell(index, applied.outcomes.stamp, applied.changes);
         Ok(applied.outcomes)
     }
 
@@ -115,6 +151,7 @@ impl SharedProjector {
     pub(crate) fn replace(&self, fold: Projector) {
         let mut own = self.0.fold.write();
         self.0.digests.lock().clear();
+        self.0.feed.stand_at(fold.applied());
         let before = std::mem::replace(&mut *own, fold);
         drop(own);
         self.publish_applied();

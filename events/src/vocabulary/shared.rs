@@ -39,7 +39,6 @@ macro_rules! plain_enum {
             rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize, Clone, Copy,
             Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
         )]
-        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[repr(u8)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant = $number),+ }
 
@@ -56,6 +55,16 @@ macro_rules! plain_enum {
                 match self { $($name::$variant => $text),+ }
             }
         }
+
+        #[cfg(feature = "schema")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                crate::schema::one_of(&[$($text),+])
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl utoipa::ToSchema for $name {}
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,9 +1,9 @@
 //! What an operator asks of the cluster itself.
 
 use super::ApiState;
-use super::extract::Body;
+use super::extract::Write;
 use super::refusal::Refused;
-use super::shapes::{RefusalCode, TransferLeader, Transferring, Triggered};
+use super::shapes::{Refusal, RefusalCode, TransferLeader, Transferring, Triggered};
 use crate::leader::transfer;
 use crate::peers::{PeerReply, PeerRequest};
 use crate::raft::leadership::Leadership;
@@ -14,9 +14,11 @@ use std::time::Duration;
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
 
 /// The leader, wherever it is, asks another voter to lead.
+#[utoipa::path(post, path = "/v1/leader/transfer", tag = "cluster", request_body = TransferLeader,
+    responses((status = 200, body = Transferring), (status = "default", body = Refusal)))]
 pub(super) async fn transfer_leader(
     State(state): State<ApiState>,
-    Body(request): Body<TransferLeader>,
+    Write { body: request, .. }: Write<TransferLeader>,
 ) -> Result<Json<Transferring>, Refused> {
     let members = &state.deps.config.members;
     if let Some(to) = request.to
@@ -44,6 +46,8 @@ pub(super) async fn transfer_leader(
 }
 
 /// This node makes a snapshot.
+#[utoipa::path(post, path = "/v1/snapshot", tag = "cluster",
+    responses((status = 200, body = Triggered), (status = "default", body = Refusal)))]
 pub(super) async fn snapshot(State(state): State<ApiState>) -> Result<Json<Triggered>, Refused> {
     let triggered = state.deps.raft.trigger().snapshot().await;
     triggered.map_err(|stopped| unavailable(stopped.to_string()))?;

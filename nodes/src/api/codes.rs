@@ -1,10 +1,10 @@
 //! Activation codes: they come in plain, inside TLS, and leave as keyed digests. Nothing plain is kept or logged.
 
 use super::ApiState;
-use super::extract::Body;
-use super::people::{commit, words};
+use super::extract::Write;
 use super::refusal::Refused;
-use super::shapes::{Done, IssueCodes, PlainCode, VoidCode};
+use super::shapes::{Done, IssueCodes, PlainCode, Refusal, VoidCode};
+use super::write::{commit, words};
 use axum::Json;
 use axum::extract::State;
 use events::ids::CodeDigest;
@@ -14,9 +14,13 @@ use events::vocabulary::license::Plan;
 use events::vocabulary::{CodeVoided, CodesIssued, Event};
 use projector::Outcome;
 
+/// Issues codes, each once: which were issued before is seen by the codes themselves, whatever the key says.
+#[utoipa::path(post, path = "/v1/codes", tag = "factory", request_body = IssueCodes,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn issue(
     State(state): State<ApiState>,
-    Body(issue): Body<IssueCodes>,
+    Write { body: issue, .. }: Write<IssueCodes>,
 ) -> Result<Json<Done>, Refused> {
     if issue.codes.is_empty() {
         return Err(Refused::malformed("`codes` is empty, expected at least one"));
@@ -45,16 +49,24 @@ pub(super) async fn issue(
     Ok(Json(done))
 }
 
+/// Voids a code that must not be redeemed any more.
+#[utoipa::path(post, path = "/v1/codes/void", tag = "factory", request_body = VoidCode,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn void(
     State(state): State<ApiState>,
-    Body(void): Body<VoidCode>,
+    Write { body: void, key, .. }: Write<VoidCode>,
 ) -> Result<Json<Done>, Refused> {
     let code = digest(&state, &void.code, None)?;
-    commit(&state, CodeVoided { code, reason: words("reason", void.reason)? }.into()).await
+    commit(&state, key, CodeVoided { code, reason: words("reason", void.reason)? }.into()).await
 }
 
 /// What the log knows a code by. The error names the code's place, never the code.
-fn digest(state: &ApiState, code: &PlainCode, place: Option<usize>) -> Result<CodeDigest, Refused> {
+pub(super) fn digest(
+    state: &ApiState,
+    code: &PlainCode,
+    place: Option<usize>,
+) -> Result<CodeDigest, Refused> {
     let code: ActivationCode = code.0.parse().map_err(|e| {
         let place = place.map_or_else(String::new, |n| format!(" number {n}, counted from 0"));
         Refused::malformed(format!("the code{place} is no activation code: {e}"))

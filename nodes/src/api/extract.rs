@@ -1,45 +1,45 @@
-//! How a request is read: its token first, then its path, query and body, each refused with a code and a reason.
+//! How a request is read: its path, query and body, each refused with a code and a reason.
 
-use super::ApiState;
+use super::access::Caller;
 use super::refusal::Refused;
 use super::shapes::RefusalCode;
 use axum::RequestExt;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use events::vocabulary::RequestKeyed;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::atomic::Ordering;
-use subtle::ConstantTimeEq;
 
-/// Lets only requests with the operators' token pass; nothing else of others is looked at.
-pub(super) async fn require_token(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let given = given.and_then(|text| text.strip_prefix("Bearer ")).unwrap_or("");
-    // Digests have one length, so that the comparison tells nothing of the token's.
-    let (given, token) = (Sha256::digest(given.as_bytes()), Sha256::digest(state.token.expose().as_bytes()));
-    if bool::from(given.ct_eq(&token)) {
-        state.counters.requests.fetch_add(1, Ordering::Relaxed);
-        return next.run(request).await;
-    }
-    state.counters.unauthorized.fetch_add(1, Ordering::Relaxed);
-    let what_to_do = "send the operators' token as `Authorization: Bearer …`";
-    Refused::new(RefusalCode::Unauthorized, "no token, or a wrong one", what_to_do).into_response()
+/// The head of a write that carries a key.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// A key, in characters.
+const KEY_LENGTH_MAX: usize = 128;
+
+/// Something to be written: a JSON body of one shape, who asks, and the key of the request if it has one.
+pub(super) struct Write<T> {
+    pub(super) body: T,
+    pub(super) caller: Caller,
+    pub(super) key: Option<RequestKeyed>,
 }
 
-/// A JSON body of one shape.
-pub(super) struct Body<T>(pub(super) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Write<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| {
+            Refused::new(
+                RefusalCode::Unauthorized,
+                "nobody asks",
+                "send a token as `Authorization: Bearer …`",
+            )
+        })?;
+        let key = key_of(&request)?;
+        let target = format!("{} {}", request.method(), request.uri().path());
         let bytes: Result<Bytes, BytesRejection> = request.extract().await;
         let bytes = bytes.map_err(|rejection| match rejection.status() {
             axum::http::StatusCode::PAYLOAD_TOO_LARGE => Refused::new(
@@ -50,8 +50,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             _ => Refused::malformed("the body cannot be read"),
         })?;
         // serde's message names the field, what was expected, and line and column.
-        serde_json::from_slice(&bytes).map(Body).map_err(|e| Refused::malformed(format!("body: {e}")))
+        let body = serde_json::from_slice(&bytes).map_err(|e| Refused::malformed(format!("body: {e}")))?;
+        let key = key.map(|key| RequestKeyed {
+            key: digest(&[b"muster request key v1", caller.name.as_bytes(), key.as_bytes()]),
+            content: digest(&[b"muster request content v1", target.as_bytes(), &bytes]),
+        });
+        Ok(Write { body, caller, key })
     }
+}
+
+fn key_of(request: &Request) -> Result<Option<String>, Refused> {
+    let Some(value) = request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=KEY_LENGTH_MAX).contains(&text.len()));
+    text.map(|text| Some(text.to_owned())).ok_or_else(|| {
+        Refused::malformed(format!(
+            "head `Idempotency-Key`: expected 1 to {KEY_LENGTH_MAX} visible characters"
+        ))
+    })
+}
+
+/// Length-prefixed parts, so that no two lists of parts are one text.
+fn digest(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
 }
 
 /// An id in the path.

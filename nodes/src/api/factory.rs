@@ -2,10 +2,10 @@
 //! fold judges whatever depends on state.
 
 use super::ApiState;
-use super::extract::{Body, Id};
-use super::people::{commit, propose_one, words};
+use super::extract::{Id, Write};
 use super::refusal::Refused;
-use super::shapes::{Base64, Certified, CertifyStation, CreateLot, Done, Reason, RefusalCode};
+use super::shapes::{Base64, Certified, CertifyStation, CreateLot, Done, Reason, Refusal, RefusalCode};
+use super::write::{commit, done, propose_one, words};
 use crate::entropy::EntropyRng;
 use axum::Json;
 use axum::extract::State;
@@ -15,11 +15,14 @@ use events::identity::lot::{LotDeclaration, TamperKey};
 use events::ids::StationId;
 use events::keyring::Purpose;
 use events::vocabulary::{LotCreated, StationCertified, StationRevoked};
-use projector::Outcome;
 
+/// A lot that the factory signed.
+#[utoipa::path(post, path = "/v1/lots", tag = "factory", request_body = CreateLot,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn create_lot(
     State(state): State<ApiState>,
-    Body(create): Body<CreateLot>,
+    Write { body: create, key, .. }: Write<CreateLot>,
 ) -> Result<Json<Done>, Refused> {
     let factory = factory_key(&state, &create.factory_key)?;
     let malformed = |field: &str, e: &dyn std::fmt::Display| Refused::malformed(format!("`{field}`: {e}"));
@@ -31,35 +34,36 @@ pub(super) async fn create_lot(
     if !declaration.names_tamper_key(&tamper_key) {
         return Err(malformed("tamper_key", &"it is not the one that the factory declared"));
     }
-    commit(&state, lot_created(&state, &declaration, &tamper_key).into()).await
+    commit(&state, key, lot_created(&state, &declaration, &tamper_key).into()).await
 }
 
+/// A station that the factory certified.
+#[utoipa::path(post, path = "/v1/stations", tag = "factory", request_body = CertifyStation,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Certified), (status = "default", body = Refusal)))]
 pub(super) async fn certify_station(
     State(state): State<ApiState>,
-    Body(certify): Body<CertifyStation>,
+    Write { body: certify, key, .. }: Write<CertifyStation>,
 ) -> Result<Json<Certified>, Refused> {
     let factory = factory_key(&state, &certify.factory_key)?;
     let malformed = |e: &dyn std::fmt::Display| Refused::malformed(format!("`certificate`: {e}"));
     let certificate = StationCertificate::parse(&certify.certificate.0).map_err(|e| malformed(&e))?;
     let station = certificate.verify(&factory).map_err(|e| malformed(&e))?;
-    let (outcomes, outcome) = propose_one(&state, station_certified(&station).into()).await?;
-    match outcome {
-        Outcome::Declined(decline) => Err(Refused::declined(decline)),
-        outcome => Ok(Json(Certified {
-            station: station.station(),
-            lot: station.lot(),
-            index: outcomes.index,
-            duplicate: outcome == Outcome::Duplicate,
-        })),
-    }
+    let (outcomes, outcome) = propose_one(&state, key, station_certified(&station).into()).await?;
+    let Done { index, duplicate } = done(outcomes.index, &outcome)?;
+    Ok(Json(Certified { station: station.station(), lot: station.lot(), index, duplicate }))
 }
 
+/// What a station signs from now on is refused.
+#[utoipa::path(post, path = "/v1/stations/{id}/revoke", tag = "factory", request_body = Reason,
+    params(("id" = StationId, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn revoke_station(
     State(state): State<ApiState>,
     Id(station): Id<StationId>,
-    Body(Reason { reason }): Body<Reason>,
+    Write { body: Reason { reason }, key, .. }: Write<Reason>,
 ) -> Result<Json<Done>, Refused> {
-    commit(&state, StationRevoked { station, reason: words("reason", reason)? }.into()).await
+    commit(&state, key, StationRevoked { station, reason: words("reason", reason)? }.into()).await
 }
 
 /// The factory key that a request names, if this node believes it.

@@ -2,10 +2,10 @@
 //! the log already stays as it is, so that an import may be repeated (protocol.md rule 22).
 
 use super::ApiState;
-use super::extract::Body;
+use super::extract::Write;
 use super::factory::{factory_key, lot_created, station_certified};
 use super::refusal::Refused;
-use super::shapes::{ImportManifest, ImportReport, RefusedUnit};
+use super::shapes::{ImportManifest, ImportReport, Refusal, RefusedUnit};
 use crate::entropy::EntropyRng;
 use axum::Json;
 use axum::extract::State;
@@ -18,9 +18,13 @@ use projector::Outcome;
 /// Devices of one batch; far below what a batch may hold.
 const DEVICES_PER_BATCH: usize = 1_000;
 
+/// The units that a station burned. Unit by unit, so that an import may be repeated; a key is not needed.
+#[utoipa::path(post, path = "/v1/manifests", tag = "factory", request_body = ImportManifest,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = ImportReport), (status = "default", body = Refusal)))]
 pub(super) async fn manifest(
     State(state): State<ApiState>,
-    Body(import): Body<ImportManifest>,
+    Write { body: import, .. }: Write<ImportManifest>,
 ) -> Result<Json<ImportReport>, Refused> {
     let factory = factory_key(&state, &import.factory_key)?;
     let opening = state.clone();

@@ -1,56 +1,71 @@
 //! Operators' HTTPS on every node: reads come from this node's fold, writes go through the same door as everything
-//! else, to whoever leads. Every request needs the operators' token.
+//! else, to whoever leads.
 //!
 //! ```text
-//!   TLS ─▶ token ─▶ path, query, body (extract) ─┬─▶ reads, status          this node's fold
-//!                                                └─▶ factory, codes, people  Proposer ─▶ outcome ─▶ answer
+//!   TLS (serve) ─▶ who (access) ─▶ number, time (limits) ─▶ right ─▶ path, query, body (extract)
+//!                                                                      ├─▶ reads, status, live     this node's fold
+//!                                                                      └─▶ licenses, people, factory, codes
+//!                                                                            write: Proposer ─▶ outcome ─▶ answer
 //! ```
+//!
+//! The OpenAPI document is made of the same table as the router ([`routes`]), so that neither can lack what the other
+//! has. Health needs nobody's name; everything else does.
 
+mod access;
 mod cluster;
 mod codes;
+mod cursor;
 mod extract;
 mod factory;
+mod health;
 mod import;
+mod licenses;
+mod limits;
+mod live;
+mod metrics;
+pub mod openapi;
 mod people;
 mod reads;
 mod refusal;
+mod routes;
+mod serve;
 pub mod shapes;
 mod status;
+mod updates;
+mod write;
 
-use crate::config::{NodeConfig, Secret};
+use crate::bus::BusHealth;
+use crate::config::NodeConfig;
 use crate::entropy::Entropy;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
-use crate::peers::tls::{TlsError, certificates, private_key, provider};
+use crate::peers::tls::TlsError;
 use crate::peers::watch::PeerReports;
 use crate::peers::{PeerCounters, PeerTransport};
 use crate::proposer::Proposer;
 use crate::raft::MusterRaft;
 use crate::shared_projector::SharedProjector;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use crate::telemetry::measures::Measures;
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use events::ids::LogIndex;
 use events::keyring::Keyring;
-use refusal::Refused;
-use rustls::ServerConfig;
+use hyper_util::rt::TokioTimer;
+use limits::Places;
+use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A body, in bytes, where nothing else is said.
-const BODY_BYTES_MAX: usize = 64 * 1024;
-/// A manifest's or an issue of codes' body, in bytes.
-const LARGE_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Requests under way get so long when the node stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// An answer waits so long for this node to apply what it tells of; then it tells what it knows.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(2);
+/// Streams of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 32;
 
 /// What the API stands on.
 pub struct ApiDeps {
@@ -65,6 +80,10 @@ pub struct ApiDeps {
     pub automation: AutomationSwitch,
     pub clock_guard: Arc<ClockGuard>,
     pub peer_counters: Arc<PeerCounters>,
+    /// Whether what this node takes in can be committed now.
+    pub serving: watch::Receiver<bool>,
+    pub bus: watch::Receiver<BusHealth>,
+    pub measures: Arc<Measures>,
     /// Counters of other parts, by name.
     pub more_counters: Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>,
 }
@@ -74,14 +93,17 @@ struct ApiState(Arc<StateInner>);
 
 struct StateInner {
     deps: ApiDeps,
-    token: Secret,
     counters: ApiCounters,
+    places: Places,
 }
 
 #[derive(Default)]
 struct ApiCounters {
     requests: AtomicU64,
     unauthorized: AtomicU64,
+    forbidden: AtomicU64,
+    busy: AtomicU64,
+    timed_out: AtomicU64,
 }
 
 impl std::ops::Deref for ApiState {
@@ -92,11 +114,23 @@ impl std::ops::Deref for ApiState {
     }
 }
 
+impl ApiState {
+    /// Waits a little until this node applied `index`, so that an answer tells of what was just done.
+    async fn caught_up(&self, index: LogIndex) {
+        let mut applied = self.deps.projector.applied();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        let _ = tokio::time::timeout(CATCH_UP_WITHIN, reached).await;
+    }
+}
+
 impl ApiCounters {
-    fn read(&self) -> [(&'static str, u64); 2] {
+    fn read(&self) -> [(&'static str, u64); 5] {
         [
             ("api_requests", self.requests.load(Ordering::Relaxed)),
             ("api_unauthorized", self.unauthorized.load(Ordering::Relaxed)),
+            ("api_forbidden", self.forbidden.load(Ordering::Relaxed)),
+            ("api_busy", self.busy.load(Ordering::Relaxed)),
+            ("api_timed_out", self.timed_out.load(Ordering::Relaxed)),
         ]
     }
 }
@@ -105,29 +139,67 @@ impl ApiCounters {
 pub struct ApiServer {
     handle: Handle<SocketAddr>,
     task: JoinHandle<()>,
+    leadership: JoinHandle<()>,
 }
 
 impl ApiServer {
     /// Serves on a socket that is bound already.
     pub fn start(listener: std::net::TcpListener, deps: ApiDeps) -> Result<Self, ApiError> {
-        let tls = tls(&deps.config.api.certificate, &deps.config.api.key)?;
-        let app = router(deps);
+        let limits = &deps.config.api.limits;
+        let door = serve::Door::new(serve::tls(&deps.config.api)?, limits.connections);
+        let places = Places::new(limits);
+        let leadership =
+            tokio::spawn(tell_leadership(deps.raft.clone(), deps.projector.clone(), deps.measures.clone()));
+        let state = ApiState(Arc::new(StateInner { deps, counters: ApiCounters::default(), places }));
+        let app = routes::router(state);
         let handle = Handle::new();
-        let server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(tls))?
+        let mut server = axum_server::from_tcp(listener)?
+            .acceptor(door)
             .handle(handle.clone())
-            .serve(app.into_make_service());
+            .first_request_timeout(serve::HEAD_WITHIN);
+        let http = server.http_builder();
+        http.http1().timer(TokioTimer::new()).header_read_timeout(serve::HEAD_WITHIN);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(serve::HEAD_WITHIN)
+            .keep_alive_timeout(serve::HEAD_WITHIN);
         let task = tokio::spawn(async move {
-            if let Err(error) = server.await {
+            if let Err(error) = server.serve(app.into_make_service()).await {
                 tracing::error!(%error, "the operators' API stopped");
             }
         });
-        Ok(ApiServer { handle, task })
+        Ok(ApiServer { handle, task, leadership })
     }
 
     /// Takes nothing new and waits for what is under way.
     pub async fn stop(self) {
+        self.leadership.abort();
         self.handle.graceful_shutdown(Some(DRAIN_WITHIN));
         let _ = self.task.await;
+    }
+}
+
+/// Tells watchers who leads, and counts how often that changed.
+async fn tell_leadership(raft: MusterRaft, projector: SharedProjector, measures: Arc<Measures>) {
+    let mut server = raft.server_metrics();
+    let mut last = (None, 0);
+    loop {
+        let now = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.current_leader, metrics.current_term)
+        };
+        if now.1 != last.1 {
+            measures.elections.inc_by(now.1.saturating_sub(last.1));
+        }
+        if now != last {
+            projector.feed().tell_leadership(now.0, now.1);
+            last = now;
+        }
+        if server.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -140,44 +212,12 @@ pub enum ApiError {
     Listen(#[from] std::io::Error),
 }
 
-fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ApiError> {
-    let unfit = |e: rustls::Error| TlsError::Unfit { file: certificate.to_owned(), why: e.to_string() };
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(unfit)?
-        .with_no_client_auth()
-        .with_single_cert(certificates(certificate)?, private_key(key)?)
-        .map_err(unfit)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-fn router(deps: ApiDeps) -> Router {
-    let token = deps.config.api.token.clone();
-    let state = ApiState(Arc::new(StateInner { deps, token, counters: ApiCounters::default() }));
-    let large = Router::new()
-        .route("/v1/manifests", post(import::manifest))
-        .route("/v1/codes", get(reads::codes).post(codes::issue))
-        .layer(DefaultBodyLimit::max(LARGE_BODY_BYTES_MAX));
-    Router::new()
-        .route("/v1/status", get(status::status))
-        .route("/v1/devices", get(reads::devices))
-        .route("/v1/devices/{id}", get(reads::device))
-        .route("/v1/devices/{id}/story", get(reads::story))
-        .route("/v1/devices/{id}/operations", post(people::order))
-        .route("/v1/flags", get(reads::flags))
-        .route("/v1/flags/{id}/clear", post(people::clear_flag))
-        .route("/v1/licenses", get(reads::licenses))
-        .route("/v1/sources", get(reads::sources))
-        .route("/v1/lots", get(reads::lots).post(factory::create_lot))
-        .route("/v1/stations", post(factory::certify_station))
-        .route("/v1/stations/{id}/revoke", post(factory::revoke_station))
-        .route("/v1/codes/void", post(codes::void))
-        .route("/v1/leader/transfer", post(cluster::transfer_leader))
-        .route("/v1/snapshot", post(cluster::snapshot))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .merge(large)
-        .fallback(|| async { Refused::not_found("this path") })
-        .layer(from_fn_with_state(state.clone(), extract::require_token))
-        .with_state(state)
+/// A name under which the API's own certificate can be verified, for who asks a node on its own machine.
+pub fn server_name(certificate: &std::path::Path) -> Result<String, TlsError> {
+    let chain = crate::peers::tls::certificates(certificate)?;
+    let unfit = |why: &str| TlsError::Unfit { file: certificate.to_owned(), why: why.to_owned() };
+    let leaf = chain.first().ok_or_else(|| unfit("there is none"))?;
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|e| unfit(&e.to_string()))?;
+    let name = leaf.valid_dns_names().next().map(ToOwned::to_owned);
+    name.ok_or_else(|| unfit("it names no host"))
 }

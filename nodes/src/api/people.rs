@@ -1,24 +1,26 @@
 //! What a person orders: the same events as policy's, with a name and a reason.
 
 use super::ApiState;
-use super::extract::{Body, Id};
+use super::extract::{Id, Write};
 use super::refusal::Refused;
-use super::shapes::{ClearFlag, Done, OrderOperation, Ordered};
+use super::shapes::{ClearFlag, Done, OrderOperation, Ordered, Refusal};
+use super::write::{commit, done, propose_one, words};
 use axum::Json;
 use axum::extract::State;
 use events::ids::{DeviceId, FlagId};
 use events::time::Timestamp;
 use events::vocabulary::operation::Cause;
-use events::vocabulary::{Event, FlagCleared, OperationOrdered};
-use projector::{Outcome, Outcomes};
+use events::vocabulary::{FlagCleared, OperationOrdered};
+use projector::Outcome;
 
-/// A name or a reason, in characters.
-const WORDS_MAX: usize = 500;
-
+/// Orders an operation for a device; it obeys with its next verdict.
+#[utoipa::path(post, path = "/v1/devices/{id}/operations", tag = "operations", request_body = OrderOperation,
+    params(("id" = DeviceId, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Ordered), (status = "default", body = Refusal)))]
 pub(super) async fn order(
     State(state): State<ApiState>,
     Id(device): Id<DeviceId>,
-    Body(order): Body<OrderOperation>,
+    Write { body: order, key, .. }: Write<OrderOperation>,
 ) -> Result<Json<Ordered>, Refused> {
     let cause = Cause::Operator { name: words("by", order.by)?, reason: words("reason", order.reason)? };
     let expires = match order.for_seconds {
@@ -29,62 +31,26 @@ pub(super) async fn order(
         }
     };
     let (outcomes, outcome) =
-        propose_one(&state, OperationOrdered { kind: order.kind, device, cause, expires }.into()).await?;
+        propose_one(&state, key, OperationOrdered { kind: order.kind, device, cause, expires }.into())
+            .await?;
     match outcome {
         Outcome::Ordered { directive } => {
             Ok(Json(Ordered { index: outcomes.index, directive, duplicate: outcomes.duplicate }))
         }
-        other => done(outcomes.index, &other).map(|Json(done)| {
-            Json(Ordered { index: done.index, directive: None, duplicate: done.duplicate })
-        }),
+        other => done(outcomes.index, &other)
+            .map(|done| Json(Ordered { index: done.index, directive: None, duplicate: done.duplicate })),
     }
 }
 
+/// Closes a flag: somebody looked at it.
+#[utoipa::path(post, path = "/v1/flags/{id}/clear", tag = "flags", request_body = ClearFlag,
+    params(("id" = FlagId, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn clear_flag(
     State(state): State<ApiState>,
     Id(flag): Id<FlagId>,
-    Body(clear): Body<ClearFlag>,
+    Write { body: clear, key, .. }: Write<ClearFlag>,
 ) -> Result<Json<Done>, Refused> {
     let event = FlagCleared { flag, by: words("by", clear.by)?, reason: words("reason", clear.reason)? };
-    commit(&state, event.into()).await
-}
-
-/// A text by a person: not empty, and not endless.
-pub(super) fn words(field: &'static str, text: String) -> Result<String, Refused> {
-    let length = text.chars().count();
-    if text.trim().is_empty() || length > WORDS_MAX {
-        return Err(Refused::malformed(format!(
-            "`{field}` has {length} characters, expected 1 to {WORDS_MAX}"
-        )));
-    }
-    Ok(text)
-}
-
-/// Commits one event.
-pub(super) async fn commit(state: &ApiState, event: Event) -> Result<Json<Done>, Refused> {
-    let (outcomes, outcome) = propose_one(state, event).await?;
-    done(outcomes.index, &outcome)
-}
-
-pub(super) async fn propose_one(state: &ApiState, event: Event) -> Result<(Outcomes, Outcome), Refused> {
-    let mut outcomes = state.deps.proposer.propose_events(std::slice::from_ref(&event)).await?;
-    let outcome = outcomes.events.pop();
-    let outcome = outcome.ok_or_else(|| Refused::malformed("the log gave no outcome for the event"))?;
-    Ok((outcomes, outcome))
-}
-
-/// What an outcome means to who posted it.
-fn done(index: u64, outcome: &Outcome) -> Result<Json<Done>, Refused> {
-    match outcome {
-        Outcome::Duplicate => Ok(Json(Done { index, duplicate: true })),
-        Outcome::Declined(decline) => Err(Refused::declined(*decline)),
-        Outcome::Refused(reason) => Err(Refused::malformed(format!("the log refused it: {reason}"))),
-        Outcome::Accepted
-        | Outcome::Activated(_)
-        | Outcome::Resumed(_)
-        | Outcome::Observed(_)
-        | Outcome::Imported { .. }
-        | Outcome::Ordered { .. }
-        | Outcome::Raced { .. } => Ok(Json(Done { index, duplicate: false })),
-    }
+    commit(&state, key, event.into()).await
 }

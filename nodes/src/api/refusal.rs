@@ -35,9 +35,16 @@ impl Refused {
             Decline::UnknownStation => "certify the station first",
             Decline::BreakerOpen => "look at the open flags; a person may order it",
             Decline::CodeUsed => "suspend the license instead",
+            Decline::KeyReused => "take a new key for a new request",
+            Decline::UnknownLicense => "check the id: `muster license show --device …`",
+            Decline::LicenseElsewhere => "look who has it: `muster license show …`",
+            Decline::LicenseEnded => "renew it first: `muster license renew …`",
+            Decline::EndsLater => "give an end that is not before the present one",
+            Decline::DeviceLicensed => "choose a device without a license that holds",
             _ => "look at the present state; nothing was changed",
         };
-        Refused::new(RefusalCode::Declined, decline.to_string(), what_to_do)
+        let code = if decline == Decline::KeyReused { RefusalCode::KeyReused } else { RefusalCode::Declined };
+        Refused::new(code, decline.to_string(), what_to_do)
     }
 
     fn status(&self) -> StatusCode {
@@ -46,7 +53,11 @@ impl Refused {
             RefusalCode::Malformed => StatusCode::UNPROCESSABLE_ENTITY,
             RefusalCode::Oversized => StatusCode::PAYLOAD_TOO_LARGE,
             RefusalCode::NotFound => StatusCode::NOT_FOUND,
-            RefusalCode::Declined => StatusCode::CONFLICT,
+            RefusalCode::Declined | RefusalCode::KeyReused => StatusCode::CONFLICT,
+            RefusalCode::Forbidden => StatusCode::FORBIDDEN,
+            RefusalCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            RefusalCode::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            RefusalCode::Busy => StatusCode::TOO_MANY_REQUESTS,
             RefusalCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::Unknown => StatusCode::GATEWAY_TIMEOUT,
         }

@@ -1,60 +1,62 @@
 //! The words of the operators' API: JSON over HTTPS, the same types on both sides. Requests refuse unknown fields.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `GET /v1/status` | [`Status`] |
-//! | `GET /v1/devices?after=&limit=&legitimacy=` | [`DevicePage`] |
-//! | `GET /v1/devices/{id}` | [`DeviceDetail`] |
-//! | `GET /v1/devices/{id}/story` | [`Story`] |
-//! | `GET /v1/flags?open=` | [`FlagList`] |
-//! | `GET /v1/licenses?after=&limit=` | [`LicensePage`] |
-//! | `GET /v1/lots` | [`LotList`] |
-//! | `GET /v1/sources` | [`SourceList`] |
-//! | `GET /v1/codes` | [`CodeList`] |
-//! | `POST /v1/lots` [`CreateLot`] | [`Done`] |
-//! | `POST /v1/stations` [`CertifyStation`] | [`Certified`] |
-//! | `POST /v1/stations/{id}/revoke` [`Reason`] | [`Done`] |
-//! | `POST /v1/manifests` [`ImportManifest`] | [`ImportReport`] |
-//! | `POST /v1/codes` [`IssueCodes`] | [`Done`] |
-//! | `POST /v1/codes/void` [`VoidCode`] | [`Done`] |
-//! | `POST /v1/devices/{id}/operations` [`OrderOperation`] | [`Ordered`] |
-//! | `POST /v1/flags/{id}/clear` [`ClearFlag`] | [`Done`] |
-//! | `POST /v1/leader/transfer` [`TransferLeader`] | [`Transferring`] |
-//! | `POST /v1/snapshot` | [`Triggered`] |
+//! Which request has which answer stands in the OpenAPI document (`GET /v1/openapi.json`, `muster node openapi`),
+//! which is made from the handlers.
 //!
 //! Any other answer than 2xx carries a [`Refusal`]. 503 and 504 mean that this node cannot say now; everything that
-//! is posted may be posted again, to any node: the fold drops what it has already.
+//! is posted may be posted again, to any node: the fold drops what it has already. With an `Idempotency-Key` the log
+//! itself remembers the key, so that a request that comes again is not done again even if the state moved on.
 
-use events::ids::{ClusterId, CodeBatchId, DeviceId, LogIndex, LotId, NodeId, Slot, StationId};
+mod health;
+mod license;
+mod live;
+mod pages;
+mod update;
+
+pub use health::*;
+pub use license::*;
+pub use live::*;
+pub use pages::*;
+pub use update::*;
+
+use events::ids::{ClusterId, CodeBatchId, DeviceId, LogIndex, LotId, NodeId, StationId};
 use events::time::Timestamp;
 use events::vocabulary::license::Plan;
-use events::vocabulary::shared::{Legitimacy, OperationKind};
-use projector::view::{
-    CodeBatchView, Counts, DeviceSummary, FlagView, LicenseView, LotView, OperationView, SourceView,
-    StationView, StoryLine,
-};
+use events::vocabulary::shared::OperationKind;
+use projector::view::{Counts, DeviceSummary, FlagView, LicenseView, OperationView, StoryLine};
 use projector::{DirectiveView, StateDigest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     pub code: RefusalCode,
     pub message: String,
     pub what_to_do: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RefusalCode {
     /// No token, or a wrong one.
     Unauthorized,
+    /// Somebody known, whose role does not allow this.
+    Forbidden,
     /// Not JSON, an unknown field, a value out of range.
     Malformed,
     /// Larger than this request may be.
     Oversized,
     NotFound,
+    /// This path is not for this method.
+    MethodNotAllowed,
+    /// The request took longer to come, or to be done, than it may.
+    TimedOut,
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// As many requests are under way as may be: try again a little later.
+    Busy,
     /// The log says something else already, or the state does not allow it.
     Declined,
     /// Surely not proposed: no leader, or it cannot stamp.
@@ -66,6 +68,14 @@ pub enum RefusalCode {
 /// Bytes, as base64 in JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Base64(pub Vec<u8>);
+
+impl utoipa::PartialSchema for Base64 {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        events::schema::text("^[A-Za-z0-9+/]*={0,2}$".to_owned())
+    }
+}
+
+impl ToSchema for Base64 {}
 
 impl std::fmt::Debug for Base64 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,7 +105,7 @@ impl<'de> Deserialize<'de> for Base64 {
 }
 
 /// What one node says of itself and its cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub cluster: ClusterId,
     pub node: NodeId,
@@ -123,7 +133,7 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Leader,
@@ -133,12 +143,13 @@ pub enum Role {
     Stopped,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DigestAt {
     /// Digests of two levels cannot be compared: a rolling upgrade is under way.
     pub level: u16,
     pub index: LogIndex,
     #[serde(with = "digest_text")]
+    #[schema(value_type = StateDigest)]
     pub digest: StateDigest,
 }
 
@@ -150,14 +161,14 @@ impl From<crate::shared_projector::LevelDigest> for DigestAt {
 }
 
 /// Whether operations are ordered by policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AutomationView {
     pub running: bool,
     pub why: Option<String>,
 }
 
 /// What a majority of the members' clocks says of this node's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum ClockView {
     Unjudged,
@@ -165,7 +176,7 @@ pub enum ClockView {
     Off { by_millis: i64 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemberView {
     pub id: NodeId,
     pub name: String,
@@ -180,27 +191,7 @@ pub struct MemberView {
     pub version: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DevicePage {
-    /// Ascending by slot.
-    pub devices: Vec<DeviceSummary>,
-    /// Give this as `after` for the next page.
-    pub next: Option<Slot>,
-}
-
-/// Query of `GET /v1/devices`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceQuery {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Slot>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub legitimacy: Option<Legitimacy>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceDetail {
     pub summary: DeviceSummary,
     pub license: Option<LicenseView>,
@@ -208,63 +199,14 @@ pub struct DeviceDetail {
     pub operations: Vec<OperationView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Story {
     pub summary: DeviceSummary,
     pub lines: Vec<StoryLine>,
 }
 
-/// Query of `GET /v1/flags`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlagQuery {
-    /// Only flags that nobody closed.
-    #[serde(default)]
-    pub open: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlagList {
-    /// The latest ones, in the order in which they were raised.
-    pub flags: Vec<FlagView>,
-    /// Older ones that are left out.
-    pub left_out: u64,
-}
-
-/// Query of `GET /v1/licenses`: positions in the order in which licenses were created.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PageQuery {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LicensePage {
-    pub licenses: Vec<LicenseView>,
-    pub next: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LotList {
-    pub lots: Vec<LotView>,
-    pub stations: Vec<StationView>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceList {
-    pub sources: Vec<SourceView>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeList {
-    pub batches: Vec<CodeBatchView>,
-}
-
 /// Something was posted and is committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Done {
     /// The entry of the log that holds it, now or already before.
     pub index: LogIndex,
@@ -272,7 +214,7 @@ pub struct Done {
     pub duplicate: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateLot {
     /// `LotDeclaration::encode`.
@@ -283,7 +225,7 @@ pub struct CreateLot {
     pub factory_key: Base64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertifyStation {
     /// `StationCertificate::encode`.
@@ -292,7 +234,7 @@ pub struct CertifyStation {
     pub factory_key: Base64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Certified {
     pub station: StationId,
     pub lot: LotId,
@@ -300,13 +242,13 @@ pub struct Certified {
     pub duplicate: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     pub reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportManifest {
     /// The manifest's bytes as the station exported them: lot, station and units.
@@ -316,7 +258,7 @@ pub struct ImportManifest {
     pub factory_key: Base64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportReport {
     pub lot: LotId,
     pub station: StationId,
@@ -326,7 +268,7 @@ pub struct ImportReport {
     pub refused: Vec<RefusedUnit>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedUnit {
     pub unit: u32,
     pub device: DeviceId,
@@ -334,7 +276,7 @@ pub struct RefusedUnit {
 }
 
 /// Plain codes travel once, inside TLS; the node keeps and logs only keyed digests.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssueCodes {
     pub batch: CodeBatchId,
@@ -354,13 +296,21 @@ impl std::fmt::Debug for IssueCodes {
 #[serde(transparent)]
 pub struct PlainCode(pub zeroize::Zeroizing<String>);
 
+impl utoipa::PartialSchema for PlainCode {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl ToSchema for PlainCode {}
+
 impl std::fmt::Debug for PlainCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PlainCode(…)")
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VoidCode {
     pub code: PlainCode,
@@ -368,7 +318,7 @@ pub struct VoidCode {
 }
 
 /// An order by a person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderOperation {
     pub kind: OperationKind,
@@ -380,7 +330,7 @@ pub struct OrderOperation {
     pub for_seconds: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ordered {
     pub index: LogIndex,
     /// What the device is to obey, if the operation is of that kind.
@@ -388,14 +338,14 @@ pub struct Ordered {
     pub duplicate: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClearFlag {
     pub by: String,
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferLeader {
     /// The voter whose log is furthest if left out.
@@ -403,14 +353,14 @@ pub struct TransferLeader {
     pub to: Option<NodeId>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transferring {
     pub from: NodeId,
     pub to: NodeId,
 }
 
 /// The work was begun; the status shows when it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Triggered {
     pub node: NodeId,
 }

@@ -1,7 +1,7 @@
 //! What this node says of itself and of the others.
 
 use super::ApiState;
-use super::shapes::{AutomationView, ClockView, DigestAt, MemberView, Role, Status};
+use super::shapes::{AutomationView, ClockView, DigestAt, MemberView, Refusal, Role, Status};
 use crate::config::MemberConfig;
 use crate::leader::automation::Automation;
 use crate::leader::clock_guard::ClockVerdict;
@@ -13,6 +13,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
 use std::collections::BTreeMap;
 
+/// What this node says of itself and its cluster.
+#[utoipa::path(get, path = "/v1/status", tag = "cluster",
+    responses((status = 200, body = Status), (status = "default", body = Refusal)))]
 pub(super) async fn status(State(state): State<ApiState>) -> Json<Status> {
     let deps = &state.deps;
     let metrics = deps.raft.metrics();

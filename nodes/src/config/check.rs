@@ -2,11 +2,13 @@
 
 use super::file::{ApiFile, LimitsFile, MemberFile, NatsFile, NodeFile, PeersFile, RaftFile, TelemetryFile};
 use super::{
-    ApiConfig, ConfigError, Limits, MemberConfig, NatsConfig, NatsLogin, NodeConfig, PeersConfig, RaftTimers,
-    Secret, TelemetryConfig,
+    AccessRole, ApiClient, ApiConfig, ApiLimits, ApiToken, ConfigError, Limits, MemberConfig, NatsConfig,
+    NatsLogin, NodeConfig, PeersConfig, RaftTimers, Secret, TelemetryConfig, TokenDigest,
 };
 use std::path::{Component, Path, PathBuf};
 
+/// A name of somebody who asks, in bytes.
+const NAME_LENGTH_MAX: usize = 100;
 /// A bearer token shorter than this could be guessed, in characters.
 const TOKEN_LENGTH_MIN: usize = 32;
 /// Members of one cluster; raft with more voters only gets slower.
@@ -125,17 +127,80 @@ impl Checker<'_> {
     }
 
     fn api(&self, file: ApiFile) -> Result<ApiConfig, ConfigError> {
-        let token = self.secret("api.token_file", &file.token_file)?;
-        if token.expose().len() < TOKEN_LENGTH_MIN {
-            let why = format!("expected a token of at least {TOKEN_LENGTH_MIN} characters");
+        let limits = self.api_limits(&file)?;
+        let mut tokens = Vec::new();
+        if let Some(path) = &file.token_file {
+            let digest = self.admin_token(path)?;
+            tokens.push(ApiToken { name: "admin".to_owned(), role: AccessRole::Admin, digest });
+        }
+        for token in file.tokens {
+            let digest = token.sha256.parse().map_err(|why: String| self.refuse("api.tokens.sha256", why))?;
+            tokens.push(ApiToken {
+                name: self.who("api.tokens.name", token.name)?,
+                role: token.role,
+                digest,
+            });
+        }
+        if tokens.is_empty() && file.client_authority.is_none() {
+            let why =
+                "expected `token_file`, `[[api.tokens]]` or `client_authority`: nobody could ask this node";
             return Err(self.refuse("api.token_file", why));
         }
+        if file.client_authority.is_none() && !file.clients.is_empty() {
+            return Err(
+                self.refuse("api.clients", "expected `client_authority` too: whose certificates count")
+            );
+        }
+        let clients = file.clients.into_iter().map(|client| {
+            Ok(ApiClient { name: self.who("api.clients.name", client.name)?, role: client.role })
+        });
         Ok(ApiConfig {
             listen: file.listen,
             certificate: self.resolve(&file.certificate),
             key: self.resolve(&file.key),
-            token,
+            tokens,
+            client_authority: file.client_authority.as_deref().map(|path| self.resolve(path)),
+            clients: clients.collect::<Result<_, ConfigError>>()?,
+            limits,
         })
+    }
+
+    /// The file holds the token's digest, or the token itself, of which only the digest is kept.
+    fn admin_token(&self, path: &Path) -> Result<TokenDigest, ConfigError> {
+        let token = self.secret("api.token_file", path)?;
+        if let Ok(digest) = token.expose().parse() {
+            return Ok(digest);
+        }
+        if token.expose().len() < TOKEN_LENGTH_MIN {
+            let why = format!("expected a token of at least {TOKEN_LENGTH_MIN} characters, or its digest");
+            return Err(self.refuse("api.token_file", why));
+        }
+        Ok(TokenDigest::of(token.expose()))
+    }
+
+    /// A name that the log may keep.
+    fn who(&self, field: &str, name: String) -> Result<String, ConfigError> {
+        if name.trim().is_empty() || name.len() > NAME_LENGTH_MAX {
+            return Err(self.refuse(field, format!("expected 1 to {NAME_LENGTH_MAX} bytes, got `{name}`")));
+        }
+        Ok(name)
+    }
+
+    fn api_limits(&self, file: &ApiFile) -> Result<ApiLimits, ConfigError> {
+        let usual = ApiLimits::default();
+        let limits = ApiLimits {
+            connections: file.connections_max.unwrap_or(usual.connections),
+            requests: file.requests_max.unwrap_or(usual.requests),
+            watchers: file.watchers_max.unwrap_or(usual.watchers),
+            request_ms_max: file.request_ms_max.unwrap_or(usual.request_ms_max),
+            ready_lag_entries: file.ready_lag_entries.unwrap_or(usual.ready_lag_entries),
+        };
+        self.within("api.connections_max", limits.connections as u64, 1, 65_536)?;
+        self.within("api.requests_max", limits.requests as u64, 1, 4_096)?;
+        self.within("api.watchers_max", limits.watchers as u64, 0, 4_096)?;
+        self.within("api.request_ms_max", limits.request_ms_max, 100, 600_000)?;
+        self.within("api.ready_lag_entries", limits.ready_lag_entries, 1, 10_000_000)?;
+        Ok(limits)
     }
 
     fn raft(&self, file: RaftFile) -> Result<RaftTimers, ConfigError> {

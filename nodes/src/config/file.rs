@@ -1,6 +1,6 @@
 //! The words of the configuration file. Unknown ones are refused.
 
-use super::LogFormat;
+use super::{AccessRole, LogFormat};
 use events::identity::key::PublicKey;
 use events::ids::{ClusterId, NodeId, RegionName};
 use serde::Deserialize;
@@ -63,7 +63,32 @@ pub(super) struct ApiFile {
     pub(super) listen: SocketAddr,
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
-    pub(super) token_file: PathBuf,
+    pub(super) token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) tokens: Vec<TokenFile>,
+    pub(super) client_authority: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) clients: Vec<ClientFile>,
+    pub(super) connections_max: Option<usize>,
+    pub(super) requests_max: Option<usize>,
+    pub(super) watchers_max: Option<usize>,
+    pub(super) request_ms_max: Option<u64>,
+    pub(super) ready_lag_entries: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenFile {
+    pub(super) name: String,
+    pub(super) role: AccessRole,
+    pub(super) sha256: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientFile {
+    pub(super) name: String,
+    pub(super) role: AccessRole,
 }
 
 #[derive(Deserialize)]

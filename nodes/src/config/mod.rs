@@ -8,11 +8,13 @@
 //! Relative paths are relative to the folder of the file. A file with an unknown field, a value out of range or a
 //! keyring inside the data directory is refused as a whole.
 
+pub mod access;
 mod check;
 mod error;
 mod file;
 mod secret;
 
+pub use access::{AccessRole, ApiClient, ApiToken, Right, TokenDigest};
 pub use error::ConfigError;
 pub use secret::Secret;
 
@@ -88,8 +90,40 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// What a request must carry as bearer token.
-    pub token: Secret,
+    /// Who may come with a bearer token; only digests are kept.
+    pub tokens: Vec<ApiToken>,
+    /// Whose certificates are believed; none means that nobody comes with a certificate.
+    pub client_authority: Option<PathBuf>,
+    /// Who may come with a certificate whose name does not tell the role.
+    pub clients: Vec<ApiClient>,
+    pub limits: ApiLimits,
+}
+
+/// Bounds of the operators' API, so that it never slows what devices send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// Connections at one time; more wait to be accepted.
+    pub connections: usize,
+    /// Requests under way at one time; more are refused as `BUSY`.
+    pub requests: usize,
+    /// Watchers of live changes at one time; more are refused as `BUSY`.
+    pub watchers: usize,
+    /// A request is answered or refused within this time, in milliseconds; ten times as long for a manifest.
+    pub request_ms_max: u64,
+    /// A node whose applied index is further behind is not ready, in entries.
+    pub ready_lag_entries: u64,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        ApiLimits {
+            connections: 512,
+            requests: 64,
+            watchers: 32,
+            request_ms_max: 15_000,
+            ready_lag_entries: 1_000,
+        }
+    }
 }
 
 /// Timers of raft, in milliseconds. Members wait `election_ms_max` after a leader's last word, and then a random time

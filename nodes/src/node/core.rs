@@ -29,6 +29,7 @@ use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
+use crate::telemetry::measures::Measures;
 use events::keyring::Keyring;
 use events::log::keys::SegmentKeys;
 use parking_lot::Mutex;
@@ -54,6 +55,7 @@ pub struct CoreDeps {
     pub entropy: Arc<dyn Entropy>,
     pub disk: Arc<dyn Disk>,
     pub transport: Arc<dyn PeerTransport>,
+    pub measures: Arc<Measures>,
 }
 
 pub struct Core {
@@ -76,8 +78,8 @@ pub struct Core {
 impl Core {
     /// Opens the disk and recovers the state; nothing is said to other members before [`Core::run`].
     pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
-        let CoreDeps { config, keyring, clock, entropy, disk, transport } = deps;
-        let projector = SharedProjector::new(Projector::new());
+        let CoreDeps { config, keyring, clock, entropy, disk, transport, measures } = deps;
+        let projector = SharedProjector::measured(Projector::new(), measures);
         let (store, machine, shelf) =
             open_disk(&config, &keyring, disk, entropy.clone(), projector.clone()).await?;
         let timers = &config.raft;

@@ -11,6 +11,7 @@ use crate::ingress::{Ingress, IngressCounters, IngressDeps, IngressHandle, Ingre
 use crate::peers::tls::PeerTls;
 use crate::peers::{PeerCounters, PeerServer, PeerTransport, TonicTransport};
 use crate::storage::disk::{Disk, OsDisk};
+use crate::telemetry::measures::{MeasuredDisk, Measures};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,12 +64,15 @@ impl Node {
         let connect_within = Duration::from_millis(config.raft.election_ms_max);
         let transport: Arc<dyn PeerTransport> =
             Arc::new(TonicTransport::new(config.cluster, config.node, tls.client, connect_within));
+        let measures = Arc::new(Measures::default());
+        let bus_health = deps.bus.health();
         let core = Core::open(CoreDeps {
             config: config.clone(),
             keyring: keyring.clone(),
             clock: deps.clock.clone(),
             entropy: deps.entropy.clone(),
-            disk: deps.disk.clone(),
+            disk: Arc::new(MeasuredDisk { disk: deps.disk.clone(), measures: measures.clone() }),
+            measures: measures.clone(),
             transport: transport.clone(),
         })
         .await?;
@@ -109,6 +113,9 @@ impl Node {
                 automation: core.automation().clone(),
                 clock_guard: core.clock_guard().clone(),
                 peer_counters,
+                serving: core.serving(),
+                bus: bus_health,
+                measures,
                 more_counters: Arc::new(move || named(&counters())),
             },
         )?;

@@ -3,7 +3,10 @@
 //! Logs go to standard error, for people or as JSON. Traces go by OTLP to an endpoint, if one is configured; the
 //! context comes from and goes to others as a W3C `traceparent` ([`trace`]).
 
+pub mod measures;
+pub mod metrics;
 pub mod trace;
+pub mod traced;
 
 use crate::config::{LogFormat, TelemetryConfig};
 use opentelemetry::KeyValue;

@@ -137,3 +137,108 @@ fn a_short_token_is_refused() {
     assert_eq!(field, "api.token_file");
     assert!(!why.contains("hunter2"), "{why}");
 }
+
+/// The reference of all fields: (field, default) of each row.
+fn reference() -> Vec<(&'static str, &'static str)> {
+    let rows = include_str!("../../CONFIG.md").lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (cells[0].trim_end_matches('`'), cells[3])
+    })
+    .collect()
+}
+
+/// The fields that the code knows of a table, from what it says of an unknown one.
+fn fields_of(table: &str) -> Vec<String> {
+    let header = match table {
+        "" => return fields_in(&format!("colour = 1\n{GOOD}"), ""),
+        "members" | "api.tokens" | "api.clients" => format!("[[{table}]]"),
+        other => format!("[{other}]"),
+    };
+    let text = match GOOD.contains(&format!("{header}\n")) {
+        true => GOOD.replacen(&format!("{header}\n"), &format!("{header}\ncolour = 1\n"), 1),
+        false => format!("{GOOD}\n{header}\ncolour = 1\n"),
+    };
+    fields_in(&text, table)
+}
+
+fn fields_in(text: &str, table: &str) -> Vec<String> {
+    let (_, _, why) = Folder::new().refusal(text);
+    let (_, expected) = why.split_once("expected").unwrap_or_else(|| panic!("{table}: {why}"));
+    let names = expected.split('`').skip(1).step_by(2);
+    names.map(|name| if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") }).collect()
+}
+
+#[test]
+fn the_reference_names_every_field_that_the_code_knows_and_no_other() {
+    let tables =
+        ["peers", "members", "nats", "api", "api.tokens", "api.clients", "raft", "limits", "telemetry"];
+    let mut known: Vec<String> = ["", "peers", "members", "nats", "api", "api.tokens", "api.clients"]
+        .into_iter()
+        .chain(["raft", "limits", "telemetry"])
+        .flat_map(fields_of)
+        .filter(|field| !tables.contains(&field.as_str()))
+        .collect();
+    let mut documented: Vec<String> = reference().into_iter().map(|(field, _)| field.to_owned()).collect();
+    known.sort();
+    documented.sort();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_defaults_of_the_reference_are_those_of_the_code() {
+    let config = Folder::new().read(GOOD).unwrap();
+    let (api, raft, limits, telemetry) =
+        (&config.api.limits, &config.raft, &config.limits, &config.telemetry);
+    let code = [
+        ("api.connections_max", api.connections.to_string()),
+        ("api.requests_max", api.requests.to_string()),
+        ("api.watchers_max", api.watchers.to_string()),
+        ("api.request_ms_max", api.request_ms_max.to_string()),
+        ("api.ready_lag_entries", api.ready_lag_entries.to_string()),
+        ("raft.heartbeat_ms", raft.heartbeat_ms.to_string()),
+        ("raft.election_ms_min", raft.election_ms_min.to_string()),
+        ("raft.election_ms_max", raft.election_ms_max.to_string()),
+        ("raft.proposal_ms_max", raft.proposal_ms_max.to_string()),
+        ("raft.snapshot_entries", raft.snapshot_entries.to_string()),
+        ("raft.keep_entries", raft.keep_entries.to_string()),
+        ("limits.heartbeat_ms", limits.heartbeat_ms.to_string()),
+        ("limits.queue_messages", limits.queue_messages.to_string()),
+        ("limits.parked_per_source", limits.parked_per_source.to_string()),
+        ("limits.activations_parallel", limits.activations_parallel.to_string()),
+        ("telemetry.trace_ratio", format!("{:?}", telemetry.trace_ratio)),
+        ("telemetry.format", format!("{:?}", telemetry.format).to_lowercase()),
+        ("telemetry.filter", telemetry.filter.clone()),
+    ];
+    let rows = reference();
+    for (field, default) in &code {
+        let row = rows.iter().find(|(name, _)| name == field).unwrap_or_else(|| panic!("no row of {field}"));
+        assert_eq!(row.1, default, "{field}");
+    }
+    let others = rows.iter().filter(|(field, _)| !code.iter().any(|(name, _)| name == field));
+    for (field, default) in others {
+        assert!(
+            ["required", "none"].contains(default),
+            "{field} has the default {default}, which nothing checks"
+        );
+    }
+}
+
+#[test]
+fn tokens_are_given_by_their_digests_and_a_malformed_one_is_refused() {
+    let folder = Folder::new();
+    let digest = nodes::config::TokenDigest::of("0123456789abcdef0123456789abcdef");
+    let tokens = |sha256: &str| {
+        format!("{GOOD}\n[[api.tokens]]\nname = \"support\"\nrole = \"viewer\"\nsha256 = \"{sha256}\"\n")
+    };
+    let config = folder.read(&tokens(&digest.to_string())).unwrap();
+    assert_eq!(
+        config.api.tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>(),
+        ["admin", "support"]
+    );
+    std::fs::write(folder.0.path().join("token"), digest.to_string()).unwrap();
+    assert!(folder.read(GOOD).unwrap().api.tokens[0].digest.is_of("0123456789abcdef0123456789abcdef"));
+    let (_, field, why) = folder.refusal(&tokens("hunter2"));
+    assert_eq!(field, "api.tokens.sha256");
+    assert!(why.contains("sha256:") && !why.contains("hunter2"), "{why}");
+}

@@ -4,6 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
 
 mod api;
+mod api_access;
+mod api_document;
+mod api_health;
+mod api_licenses;
+mod api_limits;
+mod api_live;
+mod api_pages;
 mod automation;
 mod clock;
 mod cluster;
@@ -14,4 +21,5 @@ mod processes;
 mod snapshot;
 mod support;
 mod throughput;
+mod trace;
 mod whole;

@@ -8,8 +8,8 @@ use events::keyring::Keyring;
 use events::vocabulary::shared::Wrapped;
 use events::vocabulary::{Event, LotCreated};
 use nodes::config::{
-    ApiConfig, Limits, LogFormat, MemberConfig, NatsConfig, NatsLogin, NodeConfig, PeersConfig, RaftTimers,
-    Secret, TelemetryConfig,
+    AccessRole, ApiConfig, ApiLimits, ApiToken, Limits, LogFormat, MemberConfig, NatsConfig, NatsLogin,
+    NodeConfig, PeersConfig, RaftTimers, TelemetryConfig, TokenDigest,
 };
 use nodes::entropy::OsEntropy;
 use nodes::node::NodeError;
@@ -106,6 +106,7 @@ impl Members {
             entropy: Arc::new(OsEntropy),
             disk: self.disk.clone(),
             transport: self.transport(node),
+            measures: Arc::default(),
         });
         let core = core.await?;
         self.board.plug_in(node, core.receiver());
@@ -247,7 +248,14 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
             listen: "127.0.0.1:0".parse().unwrap(),
             certificate: nowhere.clone(),
             key: nowhere,
-            token: Secret::new("0123456789abcdef0123456789abcdef".to_owned()),
+            tokens: vec![ApiToken {
+                name: "admin".to_owned(),
+                role: AccessRole::Admin,
+                digest: TokenDigest::of("0123456789abcdef0123456789abcdef"),
+            }],
+            client_authority: None,
+            clients: vec![],
+            limits: ApiLimits::default(),
         },
         raft,
         limits: Limits {

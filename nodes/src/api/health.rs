@@ -1,0 +1,96 @@
+//! Whether this node lives, and whether what devices send to it can be committed and answered now. Asked without a
+//! token, by whoever starts, stops and balances: nothing of devices is told.
+
+use super::ApiState;
+use super::shapes::{Live, Ready, WhyNot, WhyNotCode};
+use crate::bus::BusHealth;
+use crate::raft::leadership::Leadership;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use openraft::async_runtime::watch::WatchReceiver;
+
+/// The process answers and raft runs. A node without a quorum lives: to restart it would not help.
+#[utoipa::path(get, path = "/health/live", tag = "health", security(()),
+    responses((status = 200, body = Live), (status = 503, body = Live)))]
+pub(super) async fn live(State(state): State<ApiState>) -> (StatusCode, Json<Live>) {
+    let stopped = state.deps.raft.metrics().borrow_watched().running_state.clone();
+    match stopped {
+        Ok(()) => (StatusCode::OK, Json(Live { live: true, why: None })),
+        Err(error) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(Live { live: false, why: Some(error.to_string()) }))
+        }
+    }
+}
+
+/// It leads with a majority, or follows a leader that answers, not too far behind, and NATS carries messages.
+#[utoipa::path(get, path = "/health/ready", tag = "health", security(()),
+    responses((status = 200, body = Ready), (status = 503, body = Ready)))]
+pub(super) async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<Ready>) {
+    let ready = judge(&state);
+    let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ready))
+}
+
+pub(super) fn judge(state: &ApiState) -> Ready {
+    let deps = &state.deps;
+    let metrics = deps.raft.metrics().borrow_watched().clone();
+    let applied = deps.projector.read(|fold| fold.applied());
+    let leadership = Leadership::of(&metrics);
+    let lag_entries = known_committed(state, &metrics).saturating_sub(applied);
+    let mut why_not = Vec::new();
+    let mut say = |code, message: String, what_to_do: &str| {
+        why_not.push(WhyNot { code, message, what_to_do: what_to_do.to_owned() });
+    };
+    if let Err(error) = &metrics.running_state {
+        say(WhyNotCode::Stopped, error.to_string(), "read the node's log, and start it again");
+    } else {
+        match leadership {
+            Leadership::Nobody => {
+                let message = "no node leads, as far as this one knows".to_owned();
+                say(
+                    WhyNotCode::NoLeader,
+                    message,
+                    "see that a majority of the members runs and reaches each other",
+                );
+            }
+            Leadership::Here { .. } | Leadership::HereSoon | Leadership::Elsewhere(_)
+                if !*deps.serving.borrow() =>
+            {
+                let message = match metrics.current_leader {
+                    Some(leader) if leader == deps.config.node => {
+                        "it leads, but no majority answers, or its clock is off those of the others"
+                            .to_owned()
+                    }
+                    leader => format!("the leader (node {}) does not answer", leader.unwrap_or_default()),
+                };
+                say(WhyNotCode::NoQuorum, message, "see that the members reach each other, and their clocks");
+            }
+            Leadership::Here { .. } | Leadership::HereSoon | Leadership::Elsewhere(_) => {}
+        }
+    }
+    let bound = deps.config.api.limits.ready_lag_entries;
+    if lag_entries > bound {
+        let message = format!("{lag_entries} entries behind, more than {bound}");
+        say(WhyNotCode::Lagging, message, "wait: it catches up by itself");
+    }
+    match &*deps.bus.borrow() {
+        BusHealth::Connected => {}
+        BusHealth::Disconnected => {
+            let message = "NATS cannot be reached".to_owned();
+            say(WhyNotCode::NoBus, message, "see that a NATS server of `nats.urls` runs");
+        }
+        BusHealth::Refused(why) => say(WhyNotCode::NoBus, why.clone(), "upgrade the NATS server"),
+        #[allow(unreachable_patterns, reason = "the bus may learn more states of health")]
+        other => say(WhyNotCode::NoBus, format!("{other:?}"), "look at the NATS server"),
+    }
+    Ready { ready: why_not.is_empty(), why_not, leader: metrics.current_leader, applied, lag_entries }
+}
+
+/// The highest index that this node knows to be committed: by its leader's word, or by what another applied.
+fn known_committed(state: &ApiState, metrics: &openraft::RaftMetrics<crate::raft::types::TypeConfig>) -> u64 {
+    let told = metrics.cluster_committed.map_or(0, |log_id| log_id.index);
+    let reports = state.deps.reports.borrow();
+    let peers = reports.values().filter_map(|report| report.status.as_ref()).map(|status| status.applied);
+    peers.max().unwrap_or(0).max(told)
+}

@@ -1,0 +1,73 @@
+//! Requests under way are bounded in number and time: whoever asks slowly, or asks for much, waits or is refused, and
+//! what devices send goes on.
+
+use super::ApiState;
+use super::refusal::Refused;
+use super::shapes::RefusalCode;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// A manifest or an issue of codes may take so many times as long as any other request.
+pub(super) const LARGE_TIMES: u32 = 10;
+/// Large requests under way at one time.
+pub(super) const LARGE_AT_ONCE: usize = 2;
+
+/// Places for requests under way.
+pub(super) struct Places {
+    pub(super) requests: Arc<Semaphore>,
+    pub(super) large: Arc<Semaphore>,
+    pub(super) watchers: Arc<Semaphore>,
+}
+
+impl Places {
+    pub(super) fn new(limits: &crate::config::ApiLimits) -> Self {
+        Places {
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            watchers: Arc::new(Semaphore::new(limits.watchers)),
+        }
+    }
+}
+
+/// Bounds every request but health: its number, and its time from its head to its answer's head, body included.
+pub(super) async fn bound(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max);
+    bounded(&state, state.places.requests.clone(), within, request, next).await
+}
+
+/// As [`bound`], for the few large ones.
+pub(super) async fn bound_large(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max) * LARGE_TIMES;
+    bounded(&state, state.places.large.clone(), within, request, next).await
+}
+
+async fn bounded(
+    state: &ApiState,
+    places: Arc<Semaphore>,
+    within: Duration,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Ok(_place) = places.try_acquire_owned() else {
+        state.counters.busy.fetch_add(1, Ordering::Relaxed);
+        return busy("as many requests are under way as may be");
+    };
+    match tokio::time::timeout(within, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            state.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+            let why = format!("it took longer than {} ms", within.as_millis());
+            let what_to_do = "send the whole request at once; a write that was under way may be posted again";
+            Refused::new(RefusalCode::TimedOut, why, what_to_do).into_response()
+        }
+    }
+}
+
+pub(super) fn busy(why: &str) -> Response {
+    Refused::new(RefusalCode::Busy, why, "try again in a second, or ask another node").into_response()
+}

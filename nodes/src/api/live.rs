@@ -1,0 +1,194 @@
+//! Live changes as server-sent events. Each watcher reads from a ring that the fold writes without waiting: who is too
+//! slow is told so and cut, and the fold never knows.
+
+use super::ApiState;
+use super::extract::Asked;
+use super::limits::busy;
+use super::refusal::Refused;
+use super::shapes::{LiveEvent, Refusal};
+use crate::feed::{ChangeFeed, Changed, Told};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use events::ids::LogIndex;
+use futures::{Stream, StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
+
+/// A word now and then, so that both ends see a connection that is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Where `EventSource` says how far it read.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LiveQuery {
+    /// As the head `Last-Event-ID`, for who cannot send it: the log index that was seen last.
+    after: Option<LogIndex>,
+}
+
+/// What changes from now on, or since the log index in `Last-Event-ID`: legitimacy, flags, operations, licenses,
+/// leadership.
+#[utoipa::path(get, path = "/v1/events", tag = "events",
+    params(LiveQuery, ("Last-Event-ID" = Option<u64>, Header)),
+    responses((status = 200, body = LiveEvent, content_type = "text/event-stream"),
+        (status = "default", body = Refusal)))]
+pub(super) async fn events(
+    State(state): State<ApiState>,
+    Asked(query): Asked<LiveQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let after = match headers.get(LAST_EVENT_ID) {
+        None => query.after,
+        Some(value) => {
+            let index = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+            let index = index.ok_or_else(|| {
+                Refused::malformed("head `Last-Event-ID`: expected a log index, as an event's id said it")
+            })?;
+            Some(index)
+        }
+    };
+    let Ok(place) = state.places.watchers.clone().try_acquire_owned() else {
+        return Ok(busy("as many watchers are there as may be"));
+    };
+    let stream = watch(state.deps.projector.feed(), after, place);
+    let sse = Sse::new(stream.map(|event| Ok::<_, Infallible>(event)));
+    Ok(sse.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// What one watcher is told.
+struct Watcher {
+    /// What was kept and comes before anything live.
+    kept: VecDeque<Arc<Changed>>,
+    live: broadcast::Receiver<Arc<Changed>>,
+    reset: Option<LiveEvent>,
+    cut: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+fn watch(
+    feed: &ChangeFeed,
+    after: Option<LogIndex>,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Event> + use<> {
+    let subscribed = feed.subscribe(after);
+    let reset = subscribed.gap.map(|from| LiveEvent::Reset { after: after.unwrap_or(0), from });
+    let watcher = Watcher { kept: subscribed.kept, live: subscribed.live, reset, cut: false, _place: place };
+    stream::unfold(watcher, |mut watcher| async move {
+        let event = watcher.next().await?;
+        Some((event, watcher))
+    })
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Event> {
+        if self.cut {
+            return None;
+        }
+        if let Some(reset) = self.reset.take() {
+            return Some(said(&reset, None));
+        }
+        let changed = match self.kept.pop_front() {
+            Some(kept) => Ok(kept),
+            None => self.live.recv().await,
+        };
+        match changed {
+            Ok(changed) => Some(told(&changed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                self.cut = true;
+                let what_to_do = "come again with `Last-Event-ID`, and read faster".to_owned();
+                Some(said(&LiveEvent::Cut { missed, what_to_do }, None))
+            }
+        }
+    }
+}
+
+fn told(changed: &Changed) -> Event {
+    match &changed.told {
+        Told::Changes { stamp, changes } => {
+            let event = LiveEvent::Changes { index: changed.index, stamp: *stamp, changes: changes.clone() };
+            said(&event, Some(changed.index))
+        }
+        Told::Leadership { leader, term } => {
+            said(&LiveEvent::Leadership { leader: *leader, term: *term }, None)
+        }
+    }
+}
+
+fn said(event: &LiveEvent, id: Option<LogIndex>) -> Event {
+    let name = match event {
+        LiveEvent::Changes { .. } => "changes",
+        LiveEvent::Leadership { .. } => "leadership",
+        LiveEvent::Reset { .. } => "reset",
+        LiveEvent::Cut { .. } => "cut",
+    };
+    // A struct of strings and numbers has a JSON form.
+    let data = serde_json::to_string(event).unwrap_or_default();
+    let said = Event::default().event(name).data(data);
+    match id {
+        Some(index) => said.id(index.to_string()),
+        None => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::time::Timestamp;
+    use tokio::sync::Semaphore;
+
+    async fn place() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()
+    }
+
+    fn text(event: &Event) -> String {
+        format!("{event:?}")
+    }
+
+    fn change() -> projector::Change {
+        let device = events::ids::DeviceId::from_bytes([1; 16]);
+        use events::vocabulary::shared::Legitimacy;
+        projector::Change::Legitimacy { device, from: Legitimacy::Provisioned, to: Legitimacy::Legitimate }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_never_reads_is_cut_with_a_clear_event_and_the_feed_does_not_wait() {
+        let feed = ChangeFeed::default();
+        let mut watcher = Box::pin(watch(&feed, None, place().await));
+        for index in 1..=3 * crate::feed::LIVE_KEPT as u64 {
+            feed.tell(index, Timestamp::ZERO, vec![change()]);
+        }
+        let event = watcher.next().await.unwrap();
+        assert!(text(&event).contains("cut"), "{event:?}");
+        assert!(watcher.next().await.is_none(), "nothing follows the cut");
+    }
+
+    #[tokio::test]
+    async fn who_comes_again_with_its_last_index_misses_nothing() {
+        let feed = ChangeFeed::default();
+        (1..=5).for_each(|index| feed.tell(index, Timestamp::ZERO, vec![change()]));
+        let mut watcher = Box::pin(watch(&feed, Some(3), place().await));
+        feed.tell(6, Timestamp::ZERO, vec![change()]);
+        for index in 4..=6 {
+            let event = watcher.next().await.unwrap();
+            assert!(text(&event).contains(&format!("id: {index}")), "{event:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_was_away_too_long_is_told_to_read_anew() {
+        let feed = ChangeFeed::default();
+        feed.stand_at(100);
+        feed.tell(101, Timestamp::ZERO, vec![change()]);
+        let mut watcher = Box::pin(watch(&feed, Some(40), place().await));
+        assert!(text(&watcher.next().await.unwrap()).contains("reset"));
+        assert!(text(&watcher.next().await.unwrap()).contains("id: 101"));
+    }
+}

@@ -1,0 +1,63 @@
+//! The way of a write into the log, and what its outcome means to who posted it.
+
+use super::ApiState;
+use super::refusal::Refused;
+use super::shapes::Done;
+use axum::Json;
+use events::vocabulary::{Event, RequestKeyed};
+use projector::{Outcome, Outcomes};
+
+/// A name or a reason, in characters.
+const WORDS_MAX: usize = 500;
+
+/// Commits one event.
+pub(super) async fn commit(
+    state: &ApiState,
+    key: Option<RequestKeyed>,
+    event: Event,
+) -> Result<Json<Done>, Refused> {
+    let (outcomes, outcome) = propose_one(state, key, event).await?;
+    done(outcomes.index, &outcome).map(Json)
+}
+
+/// Gets one event committed; with a key, once per key, whatever node it comes to.
+pub(super) async fn propose_one(
+    state: &ApiState,
+    key: Option<RequestKeyed>,
+    event: Event,
+) -> Result<(Outcomes, Outcome), Refused> {
+    let mut events: Vec<Event> = key.into_iter().map(Event::from).collect();
+    events.push(event);
+    let mut outcomes = state.deps.proposer.propose_events(&events).await?;
+    let outcome = outcomes.events.pop();
+    let outcome = outcome.ok_or_else(|| Refused::malformed("the log gave no outcome for the event"))?;
+    Ok((outcomes, outcome))
+}
+
+/// What an outcome means to who posted it.
+pub(super) fn done(index: u64, outcome: &Outcome) -> Result<Done, Refused> {
+    match outcome {
+        Outcome::Duplicate => Ok(Done { index, duplicate: true }),
+        Outcome::Repeated { first } => Ok(Done { index: *first, duplicate: true }),
+        Outcome::Declined(decline) => Err(Refused::declined(*decline)),
+        Outcome::Refused(reason) => Err(Refused::malformed(format!("the log refused it: {reason}"))),
+        Outcome::Accepted
+        | Outcome::Activated(_)
+        | Outcome::Resumed(_)
+        | Outcome::Observed(_)
+        | Outcome::Imported { .. }
+        | Outcome::Ordered { .. }
+        | Outcome::Raced { .. } => Ok(Done { index, duplicate: false }),
+    }
+}
+
+/// A text by a person: not empty, and not endless.
+pub(super) fn words(field: &'static str, text: String) -> Result<String, Refused> {
+    let length = text.chars().count();
+    if text.trim().is_empty() || length > WORDS_MAX {
+        return Err(Refused::malformed(format!(
+            "`{field}` has {length} characters, expected 1 to {WORDS_MAX}"
+        )));
+    }
+    Ok(text)
+}

@@ -1,0 +1,213 @@
+//! Metrics as OpenMetrics text. Names carry their unit; labels are of a bounded number, and none names a device, a
+//! license or a source.
+//!
+//! The table of names stands in `METRICS.md` beside this crate's manifest; a test holds it against what is served.
+
+use super::measures::Measures;
+use crate::node::core::{LOG_FOLDER, SNAPSHOT_FOLDER};
+use crate::raft::types::TypeConfig;
+use openraft::RaftMetrics;
+use projector::view::Counts;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Everything that one scrape tells of.
+#[derive(Debug)]
+pub struct Readings {
+    /// By name: those of ingress, of the peers' wire and of the API.
+    pub counters: BTreeMap<String, u64>,
+    pub raft: RaftMetrics<TypeConfig>,
+    pub applied: u64,
+    pub counts: Counts,
+    pub ready: bool,
+    pub automation_runs: bool,
+    pub data_directory: PathBuf,
+    pub requests_under_way: usize,
+    pub watchers: usize,
+    pub measures: Arc<Measures>,
+}
+
+/// The text of one scrape. Blocking: it asks the disk.
+pub fn text(readings: Readings) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::with_prefix("muster");
+    let measures = readings.measures.clone();
+    registry.register_with_unit(
+        "disk_fsync",
+        "How long fdatasync took",
+        Unit::Seconds,
+        measures.fsync_seconds.clone(),
+    );
+    registry.register_with_unit(
+        "disk_written",
+        "Bytes written to log and snapshots since the start",
+        Unit::Bytes,
+        measures.written_bytes.clone(),
+    );
+    registry.register_with_unit(
+        "fold_apply",
+        "How long the fold took for one entry",
+        Unit::Seconds,
+        measures.apply_seconds.clone(),
+    );
+    registry.register("fold_entries", "Entries applied since the start", measures.entries.clone());
+    registry.register("fold_events", "Events applied since the start", measures.events.clone());
+    registry.register(
+        "fold_heartbeats",
+        "Heartbeats applied as rows of a batch since the start",
+        measures.heartbeats.clone(),
+    );
+    registry.register("raft_elections", "Terms that began while this node ran", measures.elections.clone());
+    registry.register_collector(Box::new(readings));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Readings {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let mut page = Page(encoder);
+        self.raft(&mut page)?;
+        self.fold(&mut page)?;
+        self.disk(&mut page)?;
+        page.gauge("node_ready", "1 if what devices send can be committed and answered", self.ready.into())?;
+        page.gauge("api_requests_under_way", "Requests under way", self.requests_under_way as i64)?;
+        page.gauge("api_watchers", "Watchers of live changes", self.watchers as i64)?;
+        self.counted(&mut page)
+    }
+}
+
+impl Readings {
+    fn raft(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        let raft = &self.raft;
+        let leads = raft.current_leader == Some(raft.id);
+        let committed = raft.cluster_committed.map_or(0, |log_id| log_id.index).max(self.applied);
+        page.gauge("raft_term", "The term that this node is in", signed(raft.current_term))?;
+        page.gauge("raft_leads", "1 if this node leads", leads.into())?;
+        page.gauge(
+            "raft_leader_node",
+            "Id of the node that leads, 0 if none is known",
+            signed(raft.current_leader.unwrap_or(0)),
+        )?;
+        page.gauge("raft_last_index", "Last index of the log", signed(raft.last_log_index.unwrap_or(0)))?;
+        page.gauge("raft_committed_index", "Highest index known to be committed", signed(committed))?;
+        page.gauge("raft_applied_index", "Highest index applied", signed(self.applied))?;
+        let last = raft.last_log_index.unwrap_or(0);
+        let lags = raft.replication.iter().flatten().filter(|(peer, _)| **peer != raft.id);
+        let lags = lags.map(|(peer, matched)| {
+            let matched = matched.map_or(0, |log_id| log_id.index);
+            (peer.to_string(), signed(last.saturating_sub(matched)))
+        });
+        page.gauges("raft_peer_lag_entries", "Entries that a peer lacks, told by the leader", "peer", lags)
+    }
+
+    fn fold(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        let counts = &self.counts;
+        let named = |(name, count): (String, u32)| (name, i64::from(count));
+        let legitimacy = counts.legitimacy.iter().map(|(key, count)| named((key.to_string(), *count)));
+        page.gauges("devices", "Devices", "legitimacy", legitimacy)?;
+        let licenses =
+            counts.licenses.iter().map(|(key, count)| named((format!("{key:?}").to_lowercase(), *count)));
+        page.gauges("licenses", "Licenses", "state", licenses)?;
+        let flags = counts.flags.iter().map(|(key, count)| named((key.to_string(), *count)));
+        page.gauges("flags_open", "Flags that nobody closed", "kind", flags)?;
+        let unsettled = counts.unsettled.iter().map(|(key, count)| named((key.to_string(), *count)));
+        page.gauges("operations_unsettled", "Orders that are not settled", "kind", unsettled)?;
+        page.gauge(
+            "fold_digest_mismatch",
+            "1 if this node's state differs from another's: automation stopped",
+            (!self.automation_runs).into(),
+        )
+    }
+
+    fn disk(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        let sizes = [("log", LOG_FOLDER), ("snapshots", SNAPSHOT_FOLDER)]
+            .map(|(name, folder)| (name.to_owned(), signed(size_of(&self.data_directory.join(folder)))));
+        page.gauges("disk_used_bytes", "Bytes of files in the data directory", "folder", sizes.into_iter())?;
+        match rustix::fs::statvfs(&self.data_directory) {
+            Ok(stat) => {
+                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+                page.gauge("disk_free_bytes", "Bytes that are left to the data directory", signed(free))
+            }
+            // A directory that is gone is told of by what is missing here.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Refusals under one name with their reasons; every other counter under its own.
+    fn counted(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        const REFUSED: &str = "ingress_refused_";
+        let is_refused = |name: &&String| name.starts_with(REFUSED);
+        let refused = self.counters.iter().filter(|(name, _)| is_refused(name));
+        let refused = refused.map(|(name, count)| (name[REFUSED.len()..].to_lowercase(), *count));
+        page.counters("ingress_refused", "Messages refused since the start", "reason", refused)?;
+        for (name, count) in self.counters.iter().filter(|(name, _)| !is_refused(name)) {
+            page.counter(name, "Since the start; see METRICS.md", *count)?;
+        }
+        Ok(())
+    }
+}
+
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: i64) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(self.0.encode_descriptor(name, help, None, gauge.metric_type())?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+        let counter = ConstCounter::new(value);
+        counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Iterator<Item = (String, i64)>,
+    ) -> Result<(), std::fmt::Error> {
+        let usual = ConstGauge::new(0i64);
+        let mut family = self.0.encode_descriptor(name, help, None, usual.metric_type())?;
+        for (value, count) in values {
+            ConstGauge::new(count).encode(family.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Iterator<Item = (String, u64)>,
+    ) -> Result<(), std::fmt::Error> {
+        let usual = ConstCounter::new(0u64);
+        let mut family = self.0.encode_descriptor(name, help, None, usual.metric_type())?;
+        for (value, count) in values {
+            ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Bytes of the files in a folder; one that cannot be read has none.
+fn size_of(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|meta| meta.is_file())
+        .map(|meta| meta.len())
+        .sum()
+}

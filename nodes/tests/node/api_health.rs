@@ -1,0 +1,59 @@
+//! Health tells the truth, and metrics tell it in numbers.
+
+use crate::support::in_time;
+use crate::support::members::lot_created;
+use crate::support::served::{TOKEN, served};
+use nodes::api::shapes::{Live, Ready, WhyNotCode};
+use nodes::bus::BusHealth;
+use reqwest::StatusCode;
+use std::collections::BTreeSet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leads_and_hears_nats_is_ready_and_without_nats_it_says_so() {
+    let served = served().await;
+    let mut serving = served.members.core(1).serving();
+    in_time("serving", serving.wait_for(|serving| *serving)).await.unwrap();
+    let ask = async |path: &str| {
+        let response = served.http.get(format!("{}{path}", served.url)).send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    };
+    let (status, body) = ask("/health/ready").await;
+    let ready: Ready = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, ready.ready, ready.leader), (StatusCode::OK, true, Some(1)), "{body}");
+
+    served.bus.send_replace(BusHealth::Disconnected);
+    let (status, body) = ask("/health/ready").await;
+    let ready: Ready = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, ready.ready), (StatusCode::SERVICE_UNAVAILABLE, false));
+    assert_eq!(ready.why_not.iter().map(|why| why.code).collect::<Vec<_>>(), [WhyNotCode::NoBus]);
+    let (status, body) = ask("/health/live").await;
+    assert_eq!((status, serde_json::from_str::<Live>(&body).unwrap().live), (StatusCode::OK, true));
+}
+
+/// Names of metrics in the text, without what a type adds to them.
+fn families(text: &str) -> BTreeSet<String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_open_metrics_text_with_every_name_documented_and_no_device_named() {
+    let served = served().await;
+    served.members.core(1).proposer().propose_events(&[lot_created(1)]).await.unwrap();
+    let response =
+        served.http.get(format!("{}/metrics", served.url)).bearer_auth(TOKEN).send().await.unwrap();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    let text = response.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(text.contains("\nmuster_raft_leads 1\n") && text.contains("\nmuster_node_ready "), "{text}");
+    assert!(!text.contains("dev_") && !text.contains("lic_"), "{text}");
+    let document = include_str!("../../METRICS.md");
+    let served_names = families(&text);
+    for name in &served_names {
+        assert!(document.contains(&format!("`{name}`")), "METRICS.md lacks {name}");
+    }
+    for name in ["muster_disk_fsync_seconds", "muster_fold_apply_seconds", "muster_disk_free_bytes"] {
+        assert!(served_names.contains(name), "{name} is not served:\n{text}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Slow and greedy clients are bounded, and what is committed does not wait for them.
+
+use crate::support::in_time;
+use crate::support::members::lot_created;
+use crate::support::served::{TOKEN, served_with};
+use nodes::api::shapes::{Refusal, RefusalCode, Status};
+use reqwest::StatusCode;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Sends a request's head, promises a body that never comes, and reads what is answered.
+async fn promise_a_body(url: String, authority: String) -> String {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let address = url.strip_prefix("https://").unwrap().replace("localhost", "127.0.0.1");
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await.unwrap();
+    let head = format!(
+        "POST /v1/codes/void HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\
+         content-length: 10\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // The node may end the connection without the word that TLS asks for.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_ends_its_body_is_timed_out_and_commits_go_on_meanwhile() {
+    let served = served_with(|api| {
+        api.limits.requests = 1;
+        api.limits.request_ms_max = 1_000;
+    })
+    .await;
+    let slow = tokio::spawn(promise_a_body(served.url.clone(), served.authority.certificate().to_owned()));
+    // The only place is taken by the slow one, sooner or later.
+    let busy = in_time("the place to be taken", async {
+        loop {
+            let ask = served.http.get(format!("{}/v1/status", served.url)).bearer_auth(TOKEN);
+            let response = ask.send().await.unwrap();
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                break response.json::<Refusal>().await.unwrap();
+            }
+        }
+    })
+    .await;
+    assert_eq!(busy.code, RefusalCode::Busy);
+    let proposer = served.members.core(1).proposer();
+    let lot = [lot_created(7)];
+    let committed = tokio::time::timeout(Duration::from_secs(5), proposer.propose_events(&lot));
+    committed.await.expect("commits do not wait for a slow client").unwrap();
+    let answer = slow.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("TIMED_OUT"), "{answer}");
+    let status: Status = served.get("/v1/status").await;
+    assert_eq!(status.counters["api_timed_out"], 1);
+}
