@@ -29,7 +29,11 @@ pub(super) fn obey(directive: &Directive, stamp: Timestamp, core: &mut Core, now
     match directive.kind {
         OperationKind::Restrict | OperationKind::Revoke => core.saved.restricted = true,
         OperationKind::Reinstate => core.saved.restricted = false,
-        OperationKind::SuspendLicense => core.saved.license_token = None,
+        OperationKind::SuspendLicense => {
+            core.saved.license_token = None;
+            // Once the license is given back, its token is asked for again, whatever lease it belongs to.
+            core.saved.lease = 0;
+        }
         // The interval of each verdict throttles; updates and notices are the hooks' business.
         OperationKind::Throttle | OperationKind::OfferUpdate | OperationKind::Notify => {}
         OperationKind::Rekey if !core.may_rekey() => {

@@ -50,6 +50,8 @@ pub(super) fn take_grant(
     core.saved.epoch_highest = core.saved.epoch_highest.max(grant.epoch);
     match &grant.license_token {
         Some(token) => license::receive(token, grant.lease, grant.stamp, core),
+        // 0 says nothing: what is held stays.
+        None if grant.lease == 0 => {}
         None => core.saved.lease = grant.lease,
     }
     core.raise_time_floor(grant.stamp, world.now);

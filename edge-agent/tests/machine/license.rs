@@ -104,3 +104,34 @@ fn a_restricted_terminal_hands_out_nothing() {
     let handed = sim.terminals[terminal].machine.hand_out_license(&player(), [7; 32], now);
     assert_eq!(handed, Err(LicenseRefusal::Restricted));
 }
+
+#[test]
+fn a_resume_that_brings_no_token_leaves_the_one_held_and_asks_for_no_other() {
+    let mut sim = Sim::new(7);
+    let terminal = sim.add_beating_terminal();
+    sim.cluster.withholds_tokens = true;
+    sim.terminals[terminal].events.clear();
+    sim.power_cycle(terminal);
+    sim.run_until(600_000, |sim| sim.terminals[terminal].acknowledged() > 5);
+    assert!(!sim.terminals[terminal].saw(|event| matches!(event, AgentEvent::StartedOver { .. })));
+    let now = clocks(60_000, sim.cluster.stamp);
+    assert!(sim.terminals[terminal].machine.license(now).is_ok());
+}
+
+#[test]
+fn a_suspended_license_is_gone_at_once_and_its_token_is_asked_for_again_when_it_is_given_back() {
+    use events::envelope::Directive;
+    use events::vocabulary::shared::{DirectiveId, OperationKind};
+    let mut sim = Sim::new(8);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    let id = DirectiveId { generation: 1, index: 900, ordinal: 0 };
+    let suspended = Directive { id, kind: OperationKind::SuspendLicense, expires: Timestamp::ZERO };
+    sim.cluster.device_mut(device).directive = Some(suspended);
+    sim.terminals[terminal].events.clear();
+    sim.run_until(600_000, |sim| {
+        sim.terminals[terminal].saw(|event| matches!(event, AgentEvent::DirectiveObeyed { .. }))
+    });
+    // The model names the same lease in every verdict: as if the license were given back at once.
+    sim.run_until(600_000, |sim| sim.terminals[terminal].saw(|event| *event == AgentEvent::LicenseRenewed));
+}

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the parts of one test program")]
 
 mod activation;
+mod clock;
 mod clones;
 mod directives;
 mod license;

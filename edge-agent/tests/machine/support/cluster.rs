@@ -32,6 +32,8 @@ pub struct ModelCluster {
     pub allowed: Vec<Suite>,
     /// Signs license tokens in the place of the keyring's key.
     pub license_key: Option<SigningKey>,
+    /// Grants come without a license token, as while no lease is due.
+    pub withholds_tokens: bool,
     /// Names this suite in every grant, whatever was offered.
     pub imposed: Option<Suite>,
     pub devices: BTreeMap<DeviceId, ModelDevice>,
@@ -109,6 +111,7 @@ impl ModelCluster {
             interval_millis: 10_000,
             allowed: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
             license_key: None,
+            withholds_tokens: false,
             imposed: None,
             devices: BTreeMap::new(),
             tamper_reports: Vec::new(),
@@ -404,8 +407,8 @@ impl ModelCluster {
             stamp: self.stamp,
             interval_millis: self.interval_millis,
             legitimacy: self.device(id).legitimacy,
-            lease: 1,
-            license_token: Some(self.license_token(id)),
+            lease: u32::from(!self.withholds_tokens),
+            license_token: (!self.withholds_tokens).then(|| self.license_token(id)),
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Sim {
     pub manners: Manners,
     /// The cluster answers nothing while this is set.
     pub outage: bool,
+    /// Terminals' wall clocks stand so many milliseconds behind.
+    pub clocks_behind: u64,
     pub checker: NonceChecker,
     pub censor: Option<Censor>,
     pub captured: Vec<Captured>,
@@ -90,6 +92,7 @@ impl Sim {
             terminals: Vec::new(),
             manners: Manners { delay_millis_max: 20, ..Manners::default() },
             outage: false,
+            clocks_behind: 0,
             checker: NonceChecker::default(),
             censor: None,
             captured: Vec::new(),
@@ -133,7 +136,7 @@ impl Sim {
     /// Time as terminal number `terminal` sees it: monotonic since its boot.
     fn now(&self, terminal: usize) -> Now {
         let monotonic_millis = self.millis - self.boots_at[terminal];
-        Now { monotonic_millis, wall: Timestamp::from_millis(WALL + self.millis) }
+        Now { monotonic_millis, wall: Timestamp::from_millis(WALL + self.millis - self.clocks_behind) }
     }
 
     pub fn boot(&mut self, terminal: usize) {
