@@ -62,7 +62,10 @@ impl Api {
     /// Asks every node the same, at once; answers stand in the order of the context's URLs.
     pub async fn get_from_each<T: DeserializeOwned>(&self, path: &str) -> Vec<(String, Result<T>)> {
         let asks = self.urls.iter().map(|url| async move {
-            (url.clone(), self.ask(url, Method::GET, path, None::<&()>).await.and_then(Answer::into_result))
+            (
+                url.clone(),
+                self.ask(url, Method::GET, path, None::<&()>, None).await.and_then(Answer::into_result),
+            )
         });
         futures::future::join_all(asks).await
     }
@@ -74,8 +77,11 @@ impl Api {
         body: Option<&B>,
     ) -> Result<T> {
         let mut failures = Vec::new();
+        // One key for all nodes: what the first one may have done is not done again by the next.
+        let key = (method == Method::POST).then(idempotency_key);
+        let key = key.as_deref();
         for url in &self.urls {
-            match self.ask(url, method.clone(), path, body).await {
+            match self.ask(url, method.clone(), path, body, key).await {
                 Ok(Answer::Unavailable(why)) => failures.push(format!("{url}: {why}")),
                 Ok(answer) => return answer.into_result(),
                 Err(error) => failures.push(format!("{url}: {error:#}")),
@@ -94,8 +100,12 @@ impl Api {
         method: Method,
         path: &str,
         body: Option<&B>,
+        key: Option<&str>,
     ) -> Result<Answer<T>> {
         let mut request = self.http.request(method, format!("{url}{path}")).bearer_auth(self.token.as_str());
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -112,7 +122,10 @@ impl Api {
             Err(_) => format!("{status}: {}", String::from_utf8_lossy(&bytes)),
         };
         Ok(match status {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Answer::Unavailable(why),
+            StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_TIMEOUT => Answer::Unavailable(why),
             _ => Answer::Refused(why),
         })
     }
@@ -134,6 +147,14 @@ impl<T> Answer<T> {
             Answer::Refused(why) => Err(coded(REFUSED, format!("the cluster refused: {why}"))),
         }
     }
+}
+
+/// 16 random bytes as hexadecimal digits.
+fn idempotency_key() -> String {
+    use nodes::entropy::Entropy;
+    let mut bytes = [0_u8; 16];
+    nodes::entropy::OsEntropy.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// reqwest wraps the reason several times; people want the last one.

@@ -58,7 +58,7 @@ pub(super) async fn events(
         return Ok(busy("as many watchers are there as may be"));
     };
     let stream = watch(state.deps.projector.feed(), after, place);
-    let sse = Sse::new(stream.map(|event| Ok::<_, Infallible>(event)));
+    let sse = Sse::new(stream.map(Ok::<_, Infallible>));
     Ok(sse.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 

@@ -27,8 +27,8 @@ pub(crate) enum ClusterCommand {
 /// configuration file a node, the operator's token, and the context file that other commands read.
 ///
 /// Each node's data directory holds its birth file, which its first start consumes: a node whose data was lost does not
-/// begin again under its old id. Nothing is started. Copy `nodes/<n>` with `keyring.json`, `ca.pem`, `operator.token` and `nats.password` to each
-/// machine, keep `ca.key` and a copy of `keyring.json` off all of them, and start `muster node --config
+/// begin again under its old id. Nothing is started. Copy `nodes/<n>` with `keyring.json`, `ca.pem` and `nats.password` to each machine, keep
+/// `operator.token` (nodes know its digest), `ca.key` and a copy of `keyring.json` off all of them, and start `muster node --config
 /// nodes/<n>/node.toml` there.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]

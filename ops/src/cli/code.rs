@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::ids::CodeBatchId;
 use events::vocabulary::license::Plan;
-use nodes::api::shapes::{CodeList, Done, IssueCodes, PlainCode, VoidCode};
+use nodes::api::shapes::{CodePage, Done, IssueCodes, PlainCode, VoidCode};
 use nodes::entropy::{EntropyRng, OsEntropy};
 use provisioning::codes::{IssuedCodes, read_void_list};
 use serde::Serialize;
@@ -73,7 +73,7 @@ pub(crate) async fn run(global: &Global, command: CodeCommand) -> Result<()> {
     match command {
         CodeCommand::Issue(arguments) => issue(global, arguments).await,
         CodeCommand::Show => {
-            let list: CodeList = global.api()?.get("/v1/codes").await?;
+            let list: CodePage = global.api()?.get("/v1/codes?limit=1000").await?;
             global.format().print(&list, human_list)
         }
         CodeCommand::Void { list } => void(global, &list).await,
@@ -147,7 +147,7 @@ async fn void(global: &Global, list: &std::path::Path) -> Result<()> {
     })
 }
 
-fn human_list(list: &CodeList) -> String {
+fn human_list(list: &CodePage) -> String {
     let mut table = Table::with_head(&["issue", "plan", "reseller", "issued", "used", "void"]);
     for batch in &list.batches {
         table.row([

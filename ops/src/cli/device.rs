@@ -4,10 +4,10 @@ use super::Global;
 use crate::output::Table;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use events::ids::{DeviceId, Slot};
+use events::ids::{DeviceId, LotId, SourceName};
 use events::time::Timestamp;
-use events::vocabulary::shared::{Legitimacy, OperationKind};
-use nodes::api::shapes::{DeviceDetail, DevicePage, OrderOperation, Ordered, Story};
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+use nodes::api::shapes::{Cursor, DeviceDetail, DevicePage, OrderOperation, Ordered, Story};
 use projector::view::{DeviceSummary, FlagView};
 
 /// Devices asked for at once while listing.
@@ -38,6 +38,18 @@ pub(crate) struct ListArguments {
     /// Only devices of this legitimacy: provisioned, legitimate, suspect, restricted, revoked or retired
     #[arg(long, value_name = "STATE", value_parser = parse_legitimacy)]
     legitimacy: Option<Legitimacy>,
+    /// Only devices of this lot (lot_…)
+    #[arg(long, value_name = "LOT")]
+    lot: Option<LotId>,
+    /// Only devices that spoke last through this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<SourceName>,
+    /// Only devices with an open flag of this kind, such as clone
+    #[arg(long, value_name = "KIND", value_parser = parse_flag)]
+    flag: Option<FlagKind>,
+    /// Only devices whose license is in this state: active, suspended or expired
+    #[arg(long, value_name = "STATE", value_parser = ["active", "suspended", "expired"])]
+    license: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     limit: usize,
@@ -76,12 +88,12 @@ pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
 
 async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
     let api = global.api()?;
-    let filter = arguments.legitimacy.map_or_else(String::new, |state| format!("&legitimacy={state}"));
+    let filter = arguments.filter();
     let mut devices: Vec<DeviceSummary> = Vec::new();
-    let mut after: Option<Slot> = None;
+    let mut after: Option<Cursor> = None;
     while devices.len() < arguments.limit {
         let limit = PAGE.min(arguments.limit - devices.len());
-        let from = after.map_or_else(String::new, |slot| format!("&after={slot}"));
+        let from = after.map_or_else(String::new, |Cursor(cursor)| format!("&after={cursor}"));
         let page: DevicePage = api.get(&format!("/v1/devices?limit={limit}{from}{filter}")).await?;
         devices.extend(page.devices);
         match page.next {
@@ -90,6 +102,20 @@ async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
         }
     }
     global.format().print(&devices, |devices| human_list(devices))
+}
+
+impl ListArguments {
+    /// The conditions as a query. What they hold is safe in a URL: ids and names of plain letters.
+    fn filter(&self) -> String {
+        let conditions = [
+            self.legitimacy.map(|state| format!("&legitimacy={state}")),
+            self.lot.map(|lot| format!("&lot={lot}")),
+            self.source.as_ref().map(|source| format!("&source={source}")),
+            self.flag.map(|kind| format!("&flag={kind}")),
+            self.license.as_ref().map(|state| format!("&license={state}")),
+        ];
+        conditions.into_iter().flatten().collect()
+    }
 }
 
 async fn order(global: &Global, kind: OperationKind, arguments: OrderArguments) -> Result<()> {
@@ -113,6 +139,14 @@ fn parse_legitimacy(text: &str) -> Result<Legitimacy, String> {
     let known = Legitimacy::ALL.iter().find(|state| state.as_str() == text);
     known.copied().ok_or_else(|| {
         let all: Vec<_> = Legitimacy::ALL.iter().map(|state| state.as_str()).collect();
+        format!("expected one of {}", all.join(", "))
+    })
+}
+
+fn parse_flag(text: &str) -> Result<FlagKind, String> {
+    let known = FlagKind::ALL.iter().find(|kind| kind.as_str() == text);
+    known.copied().ok_or_else(|| {
+        let all: Vec<_> = FlagKind::ALL.iter().map(|kind| kind.as_str()).collect();
         format!("expected one of {}", all.join(", "))
     })
 }
@@ -207,6 +241,6 @@ pub(super) fn human_flag(flag: &FlagView) -> String {
     )
 }
 
-fn when(stamp: Timestamp) -> String {
+pub(super) fn when(stamp: Timestamp) -> String {
     if stamp == Timestamp::ZERO { "never".to_owned() } else { stamp.to_string() }
 }

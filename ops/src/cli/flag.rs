@@ -2,11 +2,13 @@
 
 use super::Global;
 use super::device::human_flag;
+use crate::api::Api;
 use crate::output::Table;
 use anyhow::Result;
 use clap::Subcommand;
 use events::ids::FlagId;
-use nodes::api::shapes::{ClearFlag, Done, FlagList};
+use nodes::api::shapes::{ClearFlag, Cursor, Done, FlagPage};
+use projector::view::FlagView;
 
 #[derive(Subcommand)]
 pub(crate) enum FlagCommand {
@@ -33,8 +35,8 @@ pub(crate) async fn run(global: &Global, command: FlagCommand) -> Result<()> {
     let api = global.api()?;
     match command {
         FlagCommand::List { all } => {
-            let list: FlagList = api.get(&format!("/v1/flags?open={}", !all)).await?;
-            global.format().print(&list, human_list)
+            let flags = all_flags(&api, !all).await?;
+            global.format().print(&flags, |flags| human_list(flags))
         }
         FlagCommand::Clear { flag, reason, by } => {
             let done: Done = api.post(&format!("/v1/flags/{flag}/clear"), &ClearFlag { by, reason }).await?;
@@ -46,12 +48,28 @@ pub(crate) async fn run(global: &Global, command: FlagCommand) -> Result<()> {
     }
 }
 
-fn human_list(list: &FlagList) -> String {
-    if list.flags.is_empty() {
+/// All flags, in the order in which they were raised.
+pub(crate) async fn all_flags(api: &Api, open: bool) -> Result<Vec<FlagView>> {
+    let mut flags = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page: FlagPage = api.get(&format!("/v1/flags?limit=1000&open={open}{after}")).await?;
+        flags.extend(page.flags);
+        match page.next {
+            Some(Cursor(next)) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    flags.reverse();
+    Ok(flags)
+}
+
+fn human_list(flags: &[FlagView]) -> String {
+    if flags.is_empty() {
         return "no flags".to_owned();
     }
     let mut table = Table::with_head(&["flag", "kind", "subject", "raised", "shown", "evidence"]);
-    for flag in &list.flags {
+    for flag in flags {
         let evidence: Vec<_> = flag.evidence.iter().map(ToString::to_string).collect();
         table.row([
             flag.id.to_string(),
@@ -62,8 +80,6 @@ fn human_list(list: &FlagList) -> String {
             evidence.join(","),
         ]);
     }
-    let cleared: Vec<_> = list.flags.iter().filter(|flag| flag.cleared.is_some()).map(human_flag).collect();
-    let left_out =
-        if list.left_out > 0 { format!("{} older ones left out\n", list.left_out) } else { String::new() };
-    format!("{table}{left_out}{}", cleared.join("\n"))
+    let cleared: Vec<_> = flags.iter().filter(|flag| flag.cleared.is_some()).map(human_flag).collect();
+    format!("{table}{}", cleared.join("\n"))
 }

@@ -4,9 +4,10 @@ mod cluster;
 pub(crate) mod code;
 mod dev;
 mod device;
-mod flag;
+pub(crate) mod flag;
 mod fleet;
 mod keys;
+mod license;
 mod log;
 mod lot;
 pub(crate) mod manifest;
@@ -128,6 +129,9 @@ enum Command {
     /// Devices: who they are, how they stand, why
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Licenses: as they stand; transfer, renewal, suspension, reissue
+    #[command(subcommand)]
+    License(license::LicenseCommand),
     /// Findings of attacks, with their evidence
     #[command(subcommand)]
     Flag(flag::FlagCommand),
@@ -164,7 +168,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<()> {
     let global = cli.global;
     match cli.command {
-        Command::Node(arguments) => node::run(arguments).await,
+        Command::Node(arguments) => node::run(&global, arguments).await,
         Command::Cluster(command) => cluster::run(&global, command).await,
         Command::Keys(command) => keys::run(&global, command),
         Command::Lot(command) => lot::run(&global, command).await,
@@ -179,3 +183,4 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Dev(arguments) => dev::run(&global, arguments).await,
     }
 }
+        Command::License(command) => license::run(&global, command).await,

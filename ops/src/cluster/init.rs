@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::files::{create_dir, write_public, write_secret};
 use anyhow::{Result, bail};
 use events::ids::{ClusterId, Generation, NodeId, RegionName};
+use nodes::config::TokenDigest;
 use nodes::entropy::{Entropy, EntropyRng};
 use nodes::storage::birth::Birth;
 use nodes::storage::disk::OsDisk;
@@ -66,7 +67,9 @@ pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i3
     let authority = Authority::generate(cluster, this_year)?;
     write_public(&dir.join("ca.pem"), authority.own().certificate.as_bytes())?;
     write_secret(&dir.join("ca.key"), authority.own().key.as_bytes())?;
-    write_secret(&dir.join("operator.token"), operator_token(entropy).as_bytes())?;
+    let token = operator_token(entropy);
+    write_secret(&dir.join("operator.token"), token.as_bytes())?;
+    let digest = TokenDigest::of(&token);
     if let Some((_, password)) = &plan.nats.login {
         write_secret(&dir.join("nats.password"), password.as_bytes())?;
     }
@@ -79,7 +82,7 @@ pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i3
         write_public(&own.join("node.pem"), certified.certificate.as_bytes())?;
         write_secret(&own.join("node.key"), certified.key.as_bytes())?;
         let config = own.join("node.toml");
-        write_public(&config, node_config_text(cluster, plan, node).as_bytes())?;
+        write_public(&config, node_config_text(cluster, plan, node, &digest).as_bytes())?;
         let birth = Birth::fresh(cluster, node.id, FIRST_GENERATION, entropy);
         birth.lay_down(&OsDisk, &own.join(DATA_FOLDER))?;
         node_configs.push(config);

@@ -3,10 +3,16 @@
 use super::certificates::node_name;
 use super::init::{ClusterPlan, NodePlan};
 use events::ids::ClusterId;
+use nodes::config::TokenDigest;
 use std::fmt::Write as _;
 
 /// The text of `node.toml`; paths are relative to its folder, `DIR/nodes/<n>`.
-pub(super) fn node_config_text(cluster: ClusterId, plan: &ClusterPlan, node: &NodePlan) -> String {
+pub(super) fn node_config_text(
+    cluster: ClusterId,
+    plan: &ClusterPlan,
+    node: &NodePlan,
+    token: &TokenDigest,
+) -> String {
     let mut text = format!(
         "# Written by `muster cluster init`. Paths are relative to this file's folder.\n\
          cluster = \"{cluster}\"\n\
@@ -26,7 +32,12 @@ pub(super) fn node_config_text(cluster: ClusterId, plan: &ClusterPlan, node: &No
          listen = \"{bind}:{api_port}\"\n\
          certificate = \"node.pem\"\n\
          key = \"node.key\"\n\
-         token_file = \"../../operator.token\"\n\n\
+\n\
+         # Who may ask with a token: the digest of operator.token, which stays with the operator.\n\
+         [[api.tokens]]\n\
+         name = \"operator\"\n\
+         role = \"admin\"\n\
+         sha256 = \"{token}\"\n\n\
          [nats]\n\
          urls = [{urls}]\n",
         id = node.id,
