@@ -13,6 +13,7 @@
 //! | [`config`] | the node's TOML file, parsed once into types that cannot be wrong |
 //! | [`node`] | puts one node together, and takes it apart in order |
 //! | [`clock`], [`entropy`] | the only doors to time and randomness |
+//! | [`crypto_engine`] | the P-384 arithmetic of nodes |
 //! | [`storage`] | the disk: one ordered, checksummed log; the only fsync |
 //! | [`raft`] | openraft: types, log, machine, network |
 //! | [`peers`] | the wire between members: gRPC over mutual TLS, refused by identity first |
@@ -28,6 +29,7 @@ pub mod api;
 pub mod bus;
 pub mod clock;
 pub mod config;
+pub mod crypto_engine;
 pub mod egress;
 pub mod entropy;
 pub mod ingress;

@@ -242,3 +242,23 @@ fn every_rule_of_the_protocol_has_a_test_named_after_it() {
         (1..=PROTOCOL_RULES).filter(|rule| !all.contains(&format!("fn rule_{rule}_"))).collect();
     assert!(untested.is_empty(), "rules without a test named rule_<number>_…: {untested:?}");
 }
+
+/// Packages that a program of `room` is made of, on this platform.
+fn linked_into(room: &str) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--package", room])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_agent_stays_on_pure_rust_arithmetic() {
+    let has_aws_lc = |room| linked_into(room).lines().any(|line| line.starts_with("aws-lc"));
+    assert!(has_aws_lc("nodes"), "nodes link it, or this check sees nothing");
+    for room in ["events", "projector", "edge-agent", "provisioning"] {
+        assert!(!has_aws_lc(room), "{room} must not link aws-lc");
+    }
+}

@@ -17,14 +17,12 @@ use super::reader::Reader;
 use super::ticket::Ticket;
 use crate::identity::key::{PreSharedKey, PublicKey, Signature};
 use crate::ids::{DeviceId, Generation};
+use crate::keyring::engine::{P384Engine, PureEngine};
+use crate::keyring::hpke::{HpkeError, PskMessage, hpke_open_psk};
 use crate::keyring::{Keyring, TicketKey};
 use crate::time::Timestamp;
 use hmac::Mac;
-use hpke::aead::AesGcm256;
-use hpke::kdf::HkdfSha384;
-use hpke::kem::DhP384HkdfSha384;
-use hpke::{Deserializable, Kem, OpModeR, PskBundle, setup_receiver};
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 /// Well formed, nothing checked.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +116,17 @@ impl GatedActivation<'_> {
 
     /// The expensive step: one ECDSA verification and one decapsulation on P-384.
     pub fn open(&self, keyring: &Keyring, device: &PublicKey) -> Result<VerifiedActivation, EnvelopeError> {
+        let pure: Arc<dyn P384Engine> = Arc::new(PureEngine);
+        self.open_with(&pure, keyring, device)
+    }
+
+    /// The same with another engine's arithmetic.
+    pub fn open_with(
+        &self,
+        engine: &Arc<dyn P384Engine>,
+        keyring: &Keyring,
+        device: &PublicKey,
+    ) -> Result<VerifiedActivation, EnvelopeError> {
         let ReceivedActivation { message, header, cluster_key, ticket } = self.received;
         if device.device_id() != header.device {
             return Err(EnvelopeError::NotAuthentic);
@@ -126,33 +135,25 @@ impl GatedActivation<'_> {
         let transcript = &message[..signature_at];
         let signature = Signature::try_from(&message[signature_at..signature_at + Signature::BYTES])
             .map_err(|_| EnvelopeError::Malformed)?;
-        device.verify(&signed(transcript), &signature).map_err(|_| EnvelopeError::NotAuthentic)?;
+        engine.verify(device, &signed(transcript), &signature).map_err(|_| EnvelopeError::NotAuthentic)?;
 
         let key = keyring.cluster_key(cluster_key).ok_or(EnvelopeError::NotAuthentic)?;
-        let psk = PskBundle::new(self.pre_shared.as_bytes(), header.device.as_bytes())
-            .map_err(|_| EnvelopeError::NotAuthentic)?;
-        let encapsulated = &message[ENCAPSULATED_AT..CIPHERTEXT_AT];
-        let encapsulated = <DhP384HkdfSha384 as Kem>::EncappedKey::from_bytes(encapsulated)
-            .map_err(|_| EnvelopeError::NotAuthentic)?;
-        let mut context = setup_receiver::<AesGcm256, HkdfSha384, DhP384HkdfSha384>(
-            &OpModeR::Psk(psk),
-            key.secret(),
-            &encapsulated,
-            &hpke_info(keyring.cluster),
-        )
-        .map_err(|_| EnvelopeError::NotAuthentic)?;
-        let body = context
-            .open(&message[CIPHERTEXT_AT..signature_at], &message[..ENCAPSULATED_AT])
-            .map(Zeroizing::new)
-            .map_err(|_| EnvelopeError::NotAuthentic)?;
-        let mut exporter = Zeroizing::new([0; 48]);
-        context.export(EXPORTER_LABEL, &mut exporter[..]).map_err(|_| EnvelopeError::NotAuthentic)?;
+        let sealed = PskMessage {
+            psk: self.pre_shared.as_bytes(),
+            psk_id: header.device.as_bytes(),
+            info: &hpke_info(keyring.cluster),
+            aad: &message[..ENCAPSULATED_AT],
+            encapsulated: &message[ENCAPSULATED_AT..CIPHERTEXT_AT],
+            ciphertext: &message[CIPHERTEXT_AT..signature_at],
+        };
+        let opened = hpke_open_psk(engine, key, &sealed, EXPORTER_LABEL)
+            .map_err(|HpkeError| EnvelopeError::NotAuthentic)?;
         Ok(VerifiedActivation {
             device: header.device,
             offered: SuiteSet::from_bits(header.suite),
             ticket,
-            body: parse_body(&body)?,
-            exporter: ExporterSecret::from_bytes(*exporter),
+            body: parse_body(&opened.plain)?,
+            exporter: ExporterSecret::from_bytes(*opened.exported),
             transcript: transcript.to_vec(),
             signature,
         })

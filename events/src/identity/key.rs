@@ -1,6 +1,6 @@
 //! ECDSA P-384 keys of devices, stations, factory and cluster, and the seed that a device's key follows from.
 //!
-//! Signatures are deterministic (RFC 6979) with SHA-384, written r ‖ s in 96 bytes, and low-S only: `p384` accepts
+//! Signatures made here are deterministic (RFC 6979) with SHA-384, written r ‖ s in 96 bytes, and low-S only: `p384` accepts
 //! both forms, so a signature would otherwise have two spellings (protocol.md rule 17).
 
 use crate::ids::{DeviceId, StationId};
@@ -61,10 +61,7 @@ impl PublicKey {
 
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureRefused> {
         let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).map_err(|_| SignatureRefused)?;
-        let parsed = p384::ecdsa::Signature::from_slice(&signature.0).map_err(|_| SignatureRefused)?;
-        if parsed.normalize_s() != parsed {
-            return Err(SignatureRefused);
-        }
+        let parsed = signature.parse_low_s()?;
         key.verify(message, &parsed).map_err(|_| SignatureRefused)
     }
 
@@ -119,6 +116,22 @@ impl Signature {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 96] {
         &self.0
+    }
+
+    /// The low-S spelling of a signature that another library made; refuses what is none.
+    pub fn low_s(bytes: [u8; 96]) -> Result<Self, SignatureRefused> {
+        let parsed = p384::ecdsa::Signature::from_slice(&bytes).map_err(|_| SignatureRefused)?;
+        Ok(Signature(parsed.normalize_s().to_bytes().into()))
+    }
+
+    /// Whether r and s are in range and s is the low one: what must hold before any other library is asked.
+    pub fn check_low_s(&self) -> Result<(), SignatureRefused> {
+        self.parse_low_s().map(drop)
+    }
+
+    fn parse_low_s(&self) -> Result<p384::ecdsa::Signature, SignatureRefused> {
+        let parsed = p384::ecdsa::Signature::from_slice(&self.0).map_err(|_| SignatureRefused)?;
+        if parsed.normalize_s() == parsed { Ok(parsed) } else { Err(SignatureRefused) }
     }
 }
 

@@ -1,12 +1,16 @@
 //! HPKE keys (RFC 9180, DHKEM(P-384, HKDF-SHA384), HKDF-SHA384, AES-256-GCM) with the number by which messages name
 //! them, and base mode for what only needs secrecy: manifest entries.
 
+use super::engine::{EncapsulatedKey, EngineKem, P384Engine, Recipient};
 use crate::identity::key::PublicKey;
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha384;
 use hpke::kem::DhP384HkdfSha384;
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable, setup_receiver, setup_sender_with_rng};
+use hpke::{
+    Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable, setup_receiver, setup_sender_with_rng,
+};
 use rand_core::CryptoRng;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// An encapsulated key is an uncompressed point.
@@ -66,6 +70,45 @@ impl HpkeSecretKey {
     pub(crate) fn secret(&self) -> &<DhP384HkdfSha384 as Kem>::PrivateKey {
         &self.secret
     }
+}
+
+/// A message of PSK mode, as its receiver has it.
+pub(crate) struct PskMessage<'a> {
+    pub psk: &'a [u8],
+    pub psk_id: &'a [u8],
+    pub info: &'a [u8],
+    pub aad: &'a [u8],
+    pub encapsulated: &'a [u8],
+    pub ciphertext: &'a [u8],
+}
+
+/// What opening gave.
+pub(crate) struct OpenedPsk {
+    pub plain: Zeroizing<Vec<u8>>,
+    pub exported: Zeroizing<[u8; 48]>,
+}
+
+/// Opens a message of PSK mode with the engine's arithmetic, and exports 48 bytes under `label`.
+pub(crate) fn hpke_open_psk(
+    engine: &Arc<dyn P384Engine>,
+    key: &HpkeSecretKey,
+    message: &PskMessage<'_>,
+    label: &[u8],
+) -> Result<OpenedPsk, HpkeError> {
+    let psk = PskBundle::new(message.psk, message.psk_id).map_err(|_| HpkeError)?;
+    let encapsulated = EncapsulatedKey::from_bytes(message.encapsulated).map_err(|_| HpkeError)?;
+    let recipient = Recipient { key: key.clone(), engine: Arc::clone(engine) };
+    let mut context = setup_receiver::<AesGcm256, HkdfSha384, EngineKem>(
+        &OpModeR::Psk(psk),
+        &recipient,
+        &encapsulated,
+        message.info,
+    )
+    .map_err(|_| HpkeError)?;
+    let plain = context.open(message.ciphertext, message.aad).map(Zeroizing::new).map_err(|_| HpkeError)?;
+    let mut exported = Zeroizing::new([0; 48]);
+    context.export(label, &mut exported[..]).map_err(|_| HpkeError)?;
+    Ok(OpenedPsk { plain, exported })
 }
 
 impl HpkePublicKey {

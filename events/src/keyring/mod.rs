@@ -3,6 +3,7 @@
 //! The keyring is one JSON file that lies beside, never in, the data directory (protocol.md rule 19). Its public
 //! part is what agents and stations pin.
 
+pub mod engine;
 mod file;
 pub mod hpke;
 

@@ -12,6 +12,7 @@
 
 use crate::identity::key::{PublicKey, Signature, SigningKey};
 use crate::ids::{ClusterId, DeviceId, LicenseId};
+use crate::keyring::engine::{P384Engine, PureEngine};
 use crate::limits::LICENSE_TOKEN_BYTES_MAX;
 use crate::time::Timestamp;
 use data_encoding::BASE64URL_NOPAD;
@@ -71,11 +72,20 @@ impl KeyThumbprint {
 
 /// Signs a token with the license key.
 pub fn issue(license_key: &SigningKey, claims: &Claims) -> Result<String, TokenError> {
+    issue_with(&PureEngine, license_key, claims)
+}
+
+/// The same with another engine's arithmetic.
+pub fn issue_with(
+    engine: &dyn P384Engine,
+    license_key: &SigningKey,
+    claims: &Claims,
+) -> Result<String, TokenError> {
     let payload = ClaimsText::from(claims);
     #[allow(clippy::expect_used, reason = "a struct of strings and numbers has a JSON form")]
     let payload = serde_json::to_vec(&payload).expect("claims serialize");
     let signed = format!("{}.{}", encoded_header(), BASE64URL_NOPAD.encode(&payload));
-    let signature = license_key.sign(signed.as_bytes());
+    let signature = engine.sign(license_key, signed.as_bytes());
     let token = format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_bytes()));
     if token.len() > LICENSE_TOKEN_BYTES_MAX { Err(TokenError::TooLong(token.len())) } else { Ok(token) }
 }

@@ -15,6 +15,7 @@ use super::tamper::TamperBook;
 use super::under_way::UnderWay;
 use crate::bus::Outgoing;
 use crate::clock::Clock;
+use crate::crypto_engine::P384Engine;
 use crate::egress::Outbox;
 use crate::egress::refusal::refusal;
 use crate::entropy::{Entropy, EntropyRng};
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     pub outbox: Outbox,
     pub batcher: Batcher<Answers>,
     pub pool: Pool,
+    /// Who multiplies on P-384.
+    pub engine: Arc<dyn P384Engine>,
     pub counters: Counters,
     pub rejections: Mutex<RejectionCounts>,
     /// Activations whose refusal was charged already.

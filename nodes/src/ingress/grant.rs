@@ -3,7 +3,7 @@
 use super::desk::Desk;
 use events::envelope::GrantBody;
 use events::identity::key::PublicKey;
-use events::license::token::{Claims, KeyThumbprint, issue};
+use events::license::token::{Claims, KeyThumbprint, issue_with};
 use events::time::Timestamp;
 use projector::outcome::{Grant, LicenseGrant};
 
@@ -43,7 +43,7 @@ fn license_token(
         confirmation: KeyThumbprint::of(key),
         lease_counter: u64::from(license.lease),
     };
-    match issue(&desk.keyring.license_key, &claims) {
+    match issue_with(&*desk.engine, &desk.keyring.license_key, &claims) {
         Ok(token) => Some(token),
         Err(error) => {
             tracing::error!(%error, license = %license.license, "a license token cannot be issued");

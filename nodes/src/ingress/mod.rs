@@ -189,6 +189,7 @@ impl Ingress {
             entropy: Arc::clone(&deps.entropy),
             outbox,
             batcher: Batcher::new(QueueLimits::within_batch(limits.queue_messages)),
+            engine: crate::crypto_engine::node_engine(),
             pool: Pool::new(limits.activations_parallel, limits.activations_waiting),
             counters: Counters::default(),
         });

@@ -37,7 +37,7 @@ fn open(desk: &Desk, gated: &Gated) -> Result<(VerifiedActivation, PublicKey), E
     let verified = ReceivedActivation::parse(&gated.received.payload)?
         .check_ticket(&desk.keyring.ticket_key, gated.generation, gated.stamp)?
         .check_mac(&gated.pre_shared)?
-        .open(&desk.keyring, &public_key)?;
+        .open_with(&desk.engine, &desk.keyring, &public_key)?;
     Ok((verified, public_key))
 }
 
