@@ -204,8 +204,8 @@ async fn an_operator_asks_any_node_to_move_the_leadership() {
     let http =
         reqwest::Client::builder().tls_backend_rustls().tls_certs_only([root]).no_proxy().build().unwrap();
     let url = format!("https://localhost:{}/v1/leader/transfer", asked.api_address().port());
-    let token = house.config(1).api.token;
-    let answer = http.post(url).bearer_auth(token.expose()).json(&serde_json::json!({})).send();
+    let answer =
+        http.post(url).bearer_auth(crate::support::served::TOKEN).json(&serde_json::json!({})).send();
     let moving: Transferring = in_time("an answer", answer).await.unwrap().json().await.unwrap();
     assert_eq!(moving.from, leader);
     let wait = asked.core().raft().wait(Some(PATIENCE));

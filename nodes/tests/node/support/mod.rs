@@ -6,6 +6,7 @@ pub mod factory;
 pub mod faulty;
 pub mod hands;
 pub mod members;
+pub mod served;
 pub mod wire;
 
 use events::ids::ClusterId;
