@@ -1,7 +1,7 @@
 //! Subjects, parsed once into types.
 //!
 //! ```text
-//!   muster.v1.<region>.up.<source>.<sender>.<kind>     sender: a device, or for `tamper` a lot
+//!   muster.v1.<region>.up.<source>.<sender>.<kind>     sender: a device; for `tamper` a lot; for `update` either
 //!   _INBOX_<sender>.<anything>                          where its answers go, and nowhere else
 //! ```
 //!
@@ -24,11 +24,18 @@ pub enum UpKind {
     Resume,
     Heartbeat,
     Tamper,
+    Update,
 }
 
 impl UpKind {
-    pub const ALL: [UpKind; 5] =
-        [UpKind::Hello, UpKind::Activation, UpKind::Resume, UpKind::Heartbeat, UpKind::Tamper];
+    pub const ALL: [UpKind; 6] = [
+        UpKind::Hello,
+        UpKind::Activation,
+        UpKind::Resume,
+        UpKind::Heartbeat,
+        UpKind::Tamper,
+        UpKind::Update,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +45,7 @@ impl UpKind {
             UpKind::Resume => "resume",
             UpKind::Heartbeat => "heartbeat",
             UpKind::Tamper => "tamper",
+            UpKind::Update => "update",
         }
     }
 
@@ -80,7 +88,7 @@ pub enum SubjectError {
     Source,
     #[error("the sender is no id as ids are printed")]
     Sender,
-    #[error("the kind is none of hello, activation, resume, heartbeat, tamper")]
+    #[error("the kind is none of hello, activation, resume, heartbeat, tamper, update")]
     Kind,
 }
 
@@ -170,6 +178,10 @@ fn parse_sender(kind: UpKind, token: &str) -> Option<Sender> {
         UpKind::Hello | UpKind::Activation | UpKind::Resume | UpKind::Heartbeat => {
             parse_printed(DeviceId::PREFIX, token).map(Sender::Device)
         }
+        // A terminal without a key asks for its lot.
+        UpKind::Update => parse_printed(DeviceId::PREFIX, token)
+            .map(Sender::Device)
+            .or_else(|| parse_printed(LotId::PREFIX, token).map(Sender::Lot)),
     }
 }
 

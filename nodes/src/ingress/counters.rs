@@ -13,6 +13,7 @@ pub struct Counters {
     pub(super) activations: Counter,
     pub(super) resumes: Counter,
     pub(super) tamper_reports: Counter,
+    pub(super) update_requests: Counter,
     pub(super) heartbeats_routine: Counter,
     pub(super) heartbeats_irregular: Counter,
     pub(super) verdicts: Counter,
@@ -47,6 +48,8 @@ pub struct IngressCounters {
     pub activations: u64,
     pub resumes: u64,
     pub tamper_reports: u64,
+    /// Answered, with an offer or without.
+    pub update_requests: u64,
     /// Admitted as rows of a batch.
     pub heartbeats_routine: u64,
     /// Admitted as events.
@@ -85,6 +88,7 @@ impl Counters {
             activations: self.activations.get(),
             resumes: self.resumes.get(),
             tamper_reports: self.tamper_reports.get(),
+            update_requests: self.update_requests.get(),
             heartbeats_routine: self.heartbeats_routine.get(),
             heartbeats_irregular: self.heartbeats_irregular.get(),
             verdicts: self.verdicts.get(),

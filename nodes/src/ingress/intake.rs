@@ -11,6 +11,7 @@ use super::parked::{Leaving, ParkingLot, Progress, Until};
 use super::received::Received;
 use super::resume::Resumes;
 use super::tamper::TamperReports;
+use super::update::Updates;
 use super::{Admitted, IngressLimits};
 use crate::bus::subject::UpKind;
 use crate::bus::{Bus, BusHealth, Message};
@@ -39,6 +40,7 @@ pub(super) struct Intake {
     resumes: Resumes,
     heartbeats: Heartbeats,
     tamper_reports: TamperReports,
+    updates: Updates,
     traces: PairBuckets,
 }
 
@@ -71,6 +73,7 @@ impl Intake {
             resumes: Resumes::new(Arc::clone(&desk)),
             heartbeats: Heartbeats::new(Arc::clone(&desk), limits.sessions_kept),
             tamper_reports: TamperReports::new(Arc::clone(&desk)),
+            updates: Updates::new(Arc::clone(&desk)),
             traces: PairBuckets::new(TRACES),
             desk,
         }
@@ -163,6 +166,7 @@ impl Intake {
                 UpKind::Resume => self.resumes.admit(received, expired, admitted),
                 UpKind::Activation => self.activations.admit(received, expired, admitted),
                 UpKind::Tamper => self.tamper_reports.admit(received, admitted),
+                UpKind::Update => admitted.answers.extend(self.updates.admit(received)),
             }
         }
         if !heartbeats.is_empty() {

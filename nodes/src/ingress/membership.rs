@@ -37,7 +37,14 @@ impl Membership {
     /// Takes the places that are missing.
     pub async fn join(&mut self) -> Result<(), BusError> {
         // Heartbeats come first in every burst.
-        for kind in [UpKind::Heartbeat, UpKind::Resume, UpKind::Hello, UpKind::Activation, UpKind::Tamper] {
+        for kind in [
+            UpKind::Heartbeat,
+            UpKind::Resume,
+            UpKind::Hello,
+            UpKind::Activation,
+            UpKind::Tamper,
+            UpKind::Update,
+        ] {
             if self.places.iter().any(|place| place.kind == kind && !place.left) {
                 continue;
             }

@@ -50,6 +50,7 @@ mod tamper;
 pub mod testing;
 mod trace;
 mod under_way;
+mod update;
 mod window;
 
 pub use batcher::Propose;
