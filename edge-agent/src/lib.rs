@@ -5,7 +5,8 @@
 //! ```
 //!
 //! [`machine`] decides and touches nothing; [`shell`] touches and decides nothing; [`cli`] is what people type.
-//! [`license`] is how apps get the license token, [`hooks`] how the vendor's programs hear what the terminal may do.
+//! [`license`] is how apps get the license token, [`hooks`] how the vendor's programs hear what the terminal may do,
+//! [`update`] the only thing that a restricted terminal does.
 //! `muster fleet` drives the same machine for many simulated terminals in one process.
 
 pub mod cli;
@@ -14,3 +15,4 @@ pub mod hooks;
 pub mod license;
 pub mod machine;
 pub mod shell;
+pub mod update;

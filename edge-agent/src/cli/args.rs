@@ -48,6 +48,13 @@ pub enum Verb {
     /// `run` resumes. The plain code is never written to flash.
     #[command(after_help = "Example:\n  muster-agent activate < code.txt")]
     Activate(ActivateArgs),
+    /// Show how the terminal's software update stands; with --offer, install a signed offer from a file now.
+    ///
+    /// A running agent takes offers by itself, also while it is restricted. --offer is for a terminal on a bench: the
+    /// offer is checked in the same way, and the agent must not run meanwhile. The time that it is judged by is then the
+    /// terminal's own clock.
+    #[command(after_help = "Example:\n  muster-agent update --json")]
+    Update(UpdateArgs),
     /// Look at everything that an agent stands on: config, keys, OTP, components, state, clock, license, hooks, NATS.
     ///
     /// Every finding has a code and says what to do. Changes nothing; safe beside a running agent. Run it as the
@@ -61,6 +68,13 @@ pub enum Verb {
     License(LicenseArgs),
     /// Show what is on flash: device, epoch, standing, license. Reads only; safe beside a running agent.
     Status,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct UpdateArgs {
+    /// A signed offer, as bytes of PROTOCOL.md section 6.5.
+    #[arg(long)]
+    pub offer: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

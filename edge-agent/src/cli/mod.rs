@@ -5,6 +5,7 @@ mod exit;
 mod license;
 mod output;
 mod status;
+mod update;
 
 use crate::doctor::{self, Level};
 use crate::shell::activate::{ActivateError, activate};
@@ -59,6 +60,10 @@ fn dispatch(args: &Args) -> Result<(), Failure> {
         Verb::BootCheck => boot_check(&config()?, output),
         Verb::Activate(wanted) => block_on(redeem(&config()?, wanted, output)),
         Verb::Status => status::show(&config()?, output),
+        Verb::Update(wanted) => match &wanted.offer {
+            None => update::show(&config()?, output),
+            Some(file) => block_on(update::install(&config()?, file, output)),
+        },
         Verb::Doctor(wanted) => block_on(examine(&args.config, wanted, output)),
         Verb::License(wanted) => license::show(wanted, output),
     }

@@ -18,6 +18,7 @@ use super::settings::{CLOCK_SLACK_MILLIS, INTERVAL_MILLIS_MAX, INTERVAL_MILLIS_M
 use events::envelope::heartbeat::{HeartbeatHead, RequestDigest};
 use events::envelope::{HeartbeatStatus, SessionKeys, VerdictBody};
 use events::ids::{Epoch, LogIndex, Sequence};
+use events::update::with_failure;
 use events::vocabulary::heartbeat::{HeartbeatBody, condition};
 use events::vocabulary::rejection::RejectionReason;
 
@@ -276,5 +277,6 @@ fn condition_of(core: &mut Core, world: &World<'_>) -> u8 {
         core.events.push_back(AgentEvent::ClockBehind { wall, at_least });
     }
     core.clock_behind = behind;
-    restricted | if behind { condition::CLOCK_ROLLBACK } else { 0 }
+    let flags = restricted | if behind { condition::CLOCK_ROLLBACK } else { 0 };
+    with_failure(flags, core.update_failure)
 }

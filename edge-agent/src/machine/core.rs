@@ -12,6 +12,7 @@ use events::envelope::Refusal;
 use events::ids::{BootId, Epoch};
 use events::keyring::ClusterPublic;
 use events::time::Timestamp;
+use events::update::UpdateFailure;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind};
 use rand_core::CryptoRng;
@@ -55,6 +56,8 @@ pub(super) struct Core {
     pub heartbeats: u32,
     /// The lease whose token was asked for by a resume in this boot.
     pub lease_asked: u32,
+    /// Why the last update failed, as heartbeats tell it.
+    pub update_failure: Option<UpdateFailure>,
     pub events: VecDeque<AgentEvent>,
     gate: PersistGate,
     outbox: VecDeque<Transmit>,
@@ -116,6 +119,7 @@ impl Core {
             young_deaths: 0,
             heartbeats: 0,
             lease_asked: 0,
+            update_failure: None,
             events: VecDeque::new(),
             gate: PersistGate::default(),
             outbox: VecDeque::new(),

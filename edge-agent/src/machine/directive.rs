@@ -20,6 +20,14 @@ pub(super) enum Consequence {
 /// that this version knows how to obey. What was obeyed is on flash before anything else leaves; a re-key counts as
 /// obeyed once its sealed answer came.
 pub(super) fn obey(directive: &Directive, stamp: Timestamp, core: &mut Core, now: Now) -> Consequence {
+    // The offer brings its own order and its own proof: this name is only a hint that it is there, and is exempt from
+    // rule 12, or a directive that was obeyed meanwhile would hide it.
+    if directive.kind == OperationKind::OfferUpdate {
+        if directive.expires == Timestamp::ZERO || directive.expires >= stamp {
+            core.events.push_back(AgentEvent::UpdateOffered { id: directive.id });
+        }
+        return Consequence::None;
+    }
     if directive.id <= core.saved.obeyed {
         return Consequence::None;
     }

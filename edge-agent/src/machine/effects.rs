@@ -147,6 +147,11 @@ pub enum AgentEvent {
     StartedOver {
         why: &'static str,
     },
+    /// A verdict names an update offer: ask for it. Comes with every verdict until the cluster knows the result.
+    UpdateOffered {
+        id: DirectiveId,
+    },
+    Update(crate::update::UpdateEvent),
     /// A report of a failed boot check was sent.
     TamperReported,
 }

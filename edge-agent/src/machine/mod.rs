@@ -57,6 +57,8 @@ use self::phase::Phase;
 use self::saved::Saved;
 use events::ids::{BootId, DeviceId};
 use events::keyring::ClusterPublic;
+use events::time::Timestamp;
+use events::update::UpdateFailure;
 use events::vocabulary::shared::Legitimacy;
 use rand_core::CryptoRng;
 use std::sync::Arc;
@@ -173,6 +175,17 @@ impl Machine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         self.phase.due()
+    }
+
+    /// What heartbeats tell of the last update from now on.
+    pub fn tell_update_failure(&mut self, failure: Option<UpdateFailure>) {
+        self.core.update_failure = failure;
+    }
+
+    /// The time by which leases and offers are judged.
+    #[must_use]
+    pub fn known_time(&self, now: Now) -> Timestamp {
+        self.core.time.for_leases(now)
     }
 
     #[must_use]

@@ -10,15 +10,22 @@ use super::home::{self, Home};
 use super::lock::{InstanceLock, LockError};
 use super::state_file::{StateFile, StateFileError};
 use crate::hooks::TerminalStanding;
-use crate::machine::{AgentEvent, BootCheck, Command, HandedLicense, Machine};
+use crate::machine::{AgentEvent, BootCheck, Command, HandedLicense, Machine, RequestId};
+use crate::update::UpdateIdentity;
+use bytes::Bytes;
 use events::ids::AppName;
 use events::keyring::ClusterPublic;
 use events::license::LicenseRefusal;
 use events::license::proof::NONCE_BYTES;
+use events::time::Timestamp;
+use events::update::UpdateFailure;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::time::sleep_until;
+
+/// Requests of the machine count from 1; those for updates from here.
+const UPDATE_REQUESTS: RequestId = 1 << 63;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -39,6 +46,9 @@ pub struct Agent {
     state: StateFile<Box<dyn Flash + Send>>,
     bus: Bus,
     clock: Clock,
+    /// Answers to update requests, which are no business of the machine.
+    update_answers: Vec<Bytes>,
+    update_requests: RequestId,
     /// Held as long as the agent lives.
     _lock: InstanceLock,
 }
@@ -73,7 +83,17 @@ impl Agent {
         let persisted = found.payload.as_ref().map(|payload| payload.as_slice());
         let machine = machine_from(config, boot::cluster(config)?, check, persisted);
         let bus = Bus::open(config, address).await?;
-        Ok(Agent { machine, state, bus, clock: Clock::start(), _lock: lock })
+        let clock = Clock::start();
+        let update_answers = Vec::new();
+        Ok(Agent {
+            machine,
+            state,
+            bus,
+            clock,
+            update_answers,
+            update_requests: UPDATE_REQUESTS,
+            _lock: lock,
+        })
     }
 
     /// Starts the machine: every start of the process is a boot.
@@ -100,6 +120,10 @@ impl Agent {
         tokio::select! {
             answer = self.bus.next_answer() => {
                 let (request, bytes) = answer?;
+                if request >= UPDATE_REQUESTS {
+                    self.update_answers.push(bytes);
+                    return Ok(());
+                }
                 self.machine.handle_reply(request, &bytes, self.clock.now(), &mut Entropy);
             }
             () = timeout => self.machine.handle_timeout(self.clock.now(), &mut Entropy),
@@ -117,6 +141,40 @@ impl Agent {
             self.bus.publish(transmit).await;
         }
         Ok(std::iter::from_fn(|| self.machine.poll_event()).collect())
+    }
+
+    /// Publishes an update request.
+    pub async fn ask_update(&mut self, payload: Vec<u8>) {
+        self.update_requests += 1;
+        self.bus.ask_update(self.update_requests, payload).await;
+    }
+
+    /// What came as answers to update requests since the last call.
+    pub fn take_update_answers(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.update_answers)
+    }
+
+    /// What heartbeats tell of the last update.
+    pub fn tell_update_failure(&mut self, failure: Option<UpdateFailure>) {
+        self.machine.tell_update_failure(failure);
+    }
+
+    /// The time by which offers are judged.
+    #[must_use]
+    pub fn known_time(&self) -> Timestamp {
+        self.machine.known_time(self.clock.now())
+    }
+
+    /// Who this terminal is, as far as update offers are concerned.
+    pub fn update_identity(&self, config: &Config) -> Result<UpdateIdentity, AgentError> {
+        let check = self.machine.boot_check();
+        Ok(UpdateIdentity {
+            device: check.device(),
+            record: check.record,
+            lot: check.lot,
+            sku: boot::lot_firmware(config)?.declaration.sku().to_owned(),
+            firmware: config.firmware,
+        })
     }
 
     /// What the terminal may do now, and why.

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::replace::replace;
 use crate::hooks::{HookDesk, Occasion, TerminalStanding};
 use crate::machine::AgentEvent;
-use events::vocabulary::shared::OperationKind;
+use events::vocabulary::shared::{DirectiveId, OperationKind};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,14 @@ pub struct Announcer {
     /// Readable by all programs of the terminal.
     standing_file: Option<PathBuf>,
     told: Option<TerminalStanding>,
+    offered: Option<DirectiveId>,
 }
 
 impl Announcer {
     #[must_use]
     pub fn open(config: &Config) -> Self {
         let desk = HookDesk::open(config.hooks.clone());
-        Announcer { desk, standing_file: config.standing_file.clone(), told: None }
+        Announcer { desk, standing_file: config.standing_file.clone(), told: None, offered: None }
     }
 
     /// The terminal may do this now. The first call of a start always tells.
@@ -37,9 +38,11 @@ impl Announcer {
     }
 
     /// Directives that are the vendor's business.
-    pub fn event(&self, event: &AgentEvent) {
+    pub fn event(&mut self, event: &AgentEvent) {
         match event {
-            AgentEvent::DirectiveObeyed { id, kind: OperationKind::OfferUpdate, .. } => {
+            // Every verdict names it until the cluster knows the result; the hook is told once.
+            AgentEvent::UpdateOffered { id } if self.offered != Some(*id) => {
+                self.offered = Some(*id);
                 self.desk.tell(Occasion::Update(*id));
             }
             AgentEvent::DirectiveObeyed { id, kind: OperationKind::Notify, .. } => {

@@ -39,9 +39,16 @@ pub struct Address {
     pub lot: LotId,
 }
 
+impl Address {
+    /// The sender in subjects and inboxes.
+    fn who(&self) -> String {
+        self.device.map_or_else(|| self.lot.to_string(), |device| device.to_string())
+    }
+}
+
 pub struct Bus {
     client: Client,
-    answers: Option<Subscriber>,
+    answers: Subscriber,
     subject_prefix: String,
     address: Address,
     token: String,
@@ -64,13 +71,9 @@ impl Bus {
         let client = options.connect(&config.nats.url).await;
         let client = client.map_err(|error| refused(error.to_string()))?;
         let token = format!("{:016x}", Entropy.next_u64());
-        let answers = match address.device {
-            None => None,
-            Some(device) => {
-                let inbox = format!("_INBOX_{device}.{token}.*");
-                Some(client.subscribe(inbox).await.map_err(|error| refused(error.to_string()))?)
-            }
-        };
+        // A terminal without a device hears the answers to what it asks for its lot.
+        let inbox = format!("_INBOX_{}.{token}.*", address.who());
+        let answers = client.subscribe(inbox).await.map_err(|error| refused(error.to_string()))?;
         let subject_prefix = format!("muster.v1.{}.up.{}.", config.region, config.source);
         let traces = config.traces;
         Ok(Bus { client, answers, subject_prefix, address, token, traces, connected, held: None })
@@ -84,8 +87,8 @@ impl Bus {
             return;
         }
         let who = match (transmit.kind, self.address.device) {
-            (TransmitKind::Tamper, _) | (_, None) => self.address.lot.to_string(),
-            (_, Some(device)) => device.to_string(),
+            (TransmitKind::Tamper, _) => self.address.lot.to_string(),
+            (_, _) => self.address.who(),
         };
         let subject = format!("{}{who}.{}", self.subject_prefix, transmit.kind.as_str());
         let reply = format!("_INBOX_{who}.{}.{}", self.token, transmit.request);
@@ -103,12 +106,22 @@ impl Bus {
         }
     }
 
-    /// The next answer; none ever comes for a terminal without a device. Sends what waited for a connection.
+    /// Asks for the update offer of the lot. Lost without a connection: it is asked again.
+    pub async fn ask_update(&self, request: RequestId, payload: Vec<u8>) {
+        let who = self.address.who();
+        let subject = format!("{}{who}.update", self.subject_prefix);
+        let reply = format!("_INBOX_{who}.{}.{request}", self.token);
+        if let Err(error) = self.client.publish_with_reply(subject, reply, payload.into()).await {
+            tracing::debug!(%error, "an update request was not published");
+        }
+    }
+
+    /// The next answer. Sends what waited for a connection.
     /// Safe to cancel.
     pub async fn next_answer(&mut self) -> Result<(RequestId, Bytes), BusError> {
         loop {
             let message = tokio::select! {
-                message = next_message(&mut self.answers) => message?,
+                message = self.answers.next() => message.ok_or(BusError::Closed)?,
                 () = self.connected.notified() => {
                     if let Some(held) = self.held.take() {
                         self.publish(held).await;
@@ -128,13 +141,6 @@ impl Bus {
         if self.client.connection_state() == State::Connected {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.client.flush()).await;
         }
-    }
-}
-
-async fn next_message(answers: &mut Option<Subscriber>) -> Result<async_nats::Message, BusError> {
-    match answers {
-        Some(answers) => answers.next().await.ok_or(BusError::Closed),
-        None => std::future::pending().await,
     }
 }
 

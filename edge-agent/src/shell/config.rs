@@ -9,6 +9,7 @@ pub use hooks::{HookCommand, HooksConfig};
 pub use license::{LICENSE_SOCKET, LicenseConfig};
 
 use crate::machine::Settings;
+use crate::update::UpdateConfig;
 use events::envelope::SuiteSet;
 use events::ids::{RegionName, SourceName};
 use events::vocabulary::shared::{ComponentKind, Suite};
@@ -60,6 +61,8 @@ pub struct Config {
     pub license: LicenseConfig,
     #[serde(default)]
     pub hooks: HooksConfig,
+    #[serde(default)]
+    pub update: UpdateConfig,
 }
 
 #[derive(Deserialize)]
@@ -188,6 +191,7 @@ impl Config {
             .chain(&mut self.otp.fuse_secret)
             .chain(&mut self.nats.password_file)
             .chain(&mut self.nats.ca_file)
+            .chain(&mut self.update.ca_file)
             .chain(self.components.values_mut());
         for path in paths {
             *path = folder.join(&*path);

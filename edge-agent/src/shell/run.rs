@@ -7,6 +7,7 @@ use super::control::{ActivationOutcome, ControlError, ControlSocket, HandedCode}
 use super::supervisor::Supervisor;
 use crate::license::socket::{Asked, LicenseSocket, LicenseSocketError};
 use crate::machine::{AgentEvent, Command, SessionOrigin};
+use crate::update::{JournalError, UpdateDesk, Wanted};
 use events::license::ActivationCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -19,6 +20,8 @@ pub enum RunError {
     Control(#[from] ControlError),
     #[error(transparent)]
     License(#[from] LicenseSocketError),
+    #[error(transparent)]
+    Update(#[from] JournalError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }
@@ -32,6 +35,7 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
     let mut licenses = LicenseSocket::listen(&config.license)?;
     let mut announcer = Announcer::open(config);
     let mut supervisor = Supervisor::from_environment();
+    let mut updates = open_updates(config, &agent)?;
     let mut waiting = None;
     let mut told = agent.start().await?;
     supervisor.ready();
@@ -40,10 +44,19 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
             report(&event);
             answer_waiting(&event, &mut waiting);
             announcer.event(&event);
+            updates.event(&event);
         }
+        for answer in agent.take_update_answers() {
+            updates.answered(answer, agent.known_time());
+        }
+        agent.tell_update_failure(updates.failure());
         announcer.standing(agent.standing());
         tokio::select! {
             woken = agent.wait() => woken?,
+            wanted = updates.next() => match wanted {
+                Wanted::Ask(request) => agent.ask_update(request).await,
+                Wanted::Tell(event) => told.push(AgentEvent::Update(event)),
+            },
             () = supervisor.due() => supervisor.alive(),
             Some(asked) = next_question(&mut licenses) => {
                 let _gone = asked.answer.send(agent.hand_out_license(&asked.app, asked.nonce));
@@ -60,6 +73,11 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
     }
     supervisor.stopping();
     Ok(agent.stop().await?)
+}
+
+fn open_updates(config: &Config, agent: &Agent) -> Result<UpdateDesk, RunError> {
+    let identity = agent.update_identity(config)?;
+    Ok(UpdateDesk::open(&config.update, identity, &config.state_dir, agent.known_time())?)
 }
 
 async fn next_question(licenses: &mut Option<LicenseSocket>) -> Option<Asked> {

@@ -1,0 +1,110 @@
+//! The agent's end of software update: hands on what the loop hears, and says what is to be asked and told.
+
+use super::config::UpdateConfig;
+use super::event::UpdateEvent;
+use super::journal::{Journal, JournalError};
+use super::worker::{Input, Worker};
+use crate::machine::AgentEvent;
+use crate::shell::flash::FolderFlash;
+use bytes::Bytes;
+use events::ids::{DeviceId, LotId, RecordDigest};
+use events::time::Timestamp;
+use events::update::UpdateFailure;
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// What waits to be handed on; more is dropped, since verdicts name an offer again and again.
+const WAITING_MAX: usize = 64;
+/// Folder of the journal and of the artifact, below the state folder.
+const FOLDER: &str = "update";
+
+/// Who this terminal is, as far as offers are concerned.
+#[derive(Clone, Debug)]
+pub struct UpdateIdentity {
+    /// None if its record does not open.
+    pub device: Option<DeviceId>,
+    pub record: RecordDigest,
+    pub lot: LotId,
+    pub sku: String,
+    /// The version that runs.
+    pub firmware: u32,
+}
+
+/// What the agent's loop does for an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Publish this as an update request.
+    Ask(Vec<u8>),
+    Tell(UpdateEvent),
+}
+
+/// The work is ended when it is dropped; what is on flash is where it goes on.
+pub struct UpdateDesk {
+    inputs: mpsc::Sender<Input>,
+    wanted: mpsc::Receiver<Wanted>,
+    failure: watch::Receiver<Option<UpdateFailure>>,
+    worker: JoinHandle<()>,
+}
+
+impl UpdateDesk {
+    /// Opens the journal and goes on with what it says; `time` is what the agent knows of it.
+    pub fn open(
+        config: &UpdateConfig,
+        identity: UpdateIdentity,
+        state_dir: &Path,
+        time: Timestamp,
+    ) -> Result<Self, JournalError> {
+        let folder = folder(state_dir);
+        let journal = Journal::open(FolderFlash::open(&folder).map_err(JournalError::Folder)?)?;
+        let (inputs, heard) = mpsc::channel(WAITING_MAX);
+        let (wants, wanted) = mpsc::channel(WAITING_MAX);
+        let (worker, failure) = Worker::new(config.clone(), identity, folder, journal, heard, wants);
+        let worker = tokio::spawn(async move {
+            if let Err(error) = worker.work(time).await {
+                tracing::error!(%error, "no updates until the agent starts again");
+            }
+        });
+        Ok(UpdateDesk { inputs, wanted, failure, worker })
+    }
+
+    pub fn event(&self, event: &AgentEvent) {
+        let input = match event {
+            AgentEvent::UpdateOffered { id } => Input::Named(*id),
+            AgentEvent::Acknowledged { .. } => Input::Acknowledged,
+            _ => return,
+        };
+        let _full = self.inputs.try_send(input);
+    }
+
+    /// An answer to an update request came. It may be anything.
+    pub fn answered(&self, bytes: Bytes, time: Timestamp) {
+        let _full = self.inputs.try_send(Input::Answer { bytes, time });
+    }
+
+    /// What heartbeats tell now.
+    #[must_use]
+    pub fn failure(&self) -> Option<UpdateFailure> {
+        *self.failure.borrow()
+    }
+
+    /// The next thing to do. Safe to cancel.
+    pub async fn next(&mut self) -> Wanted {
+        match self.wanted.recv().await {
+            Some(wanted) => wanted,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for UpdateDesk {
+    fn drop(&mut self) {
+        self.worker.abort();
+    }
+}
+
+/// Where everything about updates lies.
+#[must_use]
+pub fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join(FOLDER)
+}

@@ -1,0 +1,256 @@
+//! An artifact on its way to flash: resumed where it ended, bounded by the offer's size, checked over what lies in the
+//! file. What a server says is never believed.
+
+use super::http::{HttpClient, HttpError, Response};
+use crate::shell::entropy::Entropy;
+use events::update::{Offer, UpdateFailure};
+use rand_core::Rng;
+use rustix::fs::statvfs;
+use sha2::{Digest, Sha384};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Tries in a row that bring nothing new, over all URLs.
+const BARREN_TRIES_MAX: u32 = 12;
+/// Whole downloads that are begun anew because a continued one did not match.
+const ROUNDS_MAX: u32 = 3;
+/// Left alone on the disk, in bytes.
+const SPACE_LEFT_ALONE: u64 = 16 * 1024 * 1024;
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// The file in the folder of updates.
+const ARTIFACT: &str = "artifact";
+
+/// One artifact and where it goes.
+pub struct Download<'a> {
+    offer: &'a Offer,
+    file: PathBuf,
+    folder: &'a Path,
+    retry_first: Duration,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// All of it is on flash, and size and digest hold.
+    Whole,
+    Failed(UpdateFailure),
+}
+
+/// Why one try ended.
+enum Try {
+    /// The file has all bytes.
+    Complete,
+    /// The connection ended early; `brought` says whether it brought anything.
+    Broken {
+        brought: bool,
+    },
+    /// This server has something else.
+    OtherSize,
+    Disk(io::Error),
+}
+
+impl<'a> Download<'a> {
+    #[must_use]
+    pub fn new(offer: &'a Offer, folder: &'a Path, retry_first: Duration) -> Self {
+        Download { offer, file: artifact(folder), folder, retry_first }
+    }
+
+    /// Fetches what is missing. Safe to call again after any interruption.
+    pub async fn fetch(&self, http: &mut HttpClient) -> Fetched {
+        for _round in 0..ROUNDS_MAX {
+            match self.round(http).await {
+                Ok(continued) => match self.verify().await {
+                    Ok(true) => return Fetched::Whole,
+                    // A power cut may have left holes in what came before it: once more, from the start.
+                    Ok(false) if continued => {
+                        tracing::warn!("a continued download does not match: begun anew")
+                    }
+                    Ok(false) => return self.discard(UpdateFailure::Digest),
+                    Err(error) => return self.storage(&error),
+                },
+                Err(failed) => return failed,
+            }
+            if let Err(error) = discard(self.folder) {
+                return self.storage(&error);
+            }
+        }
+        self.discard(UpdateFailure::Digest)
+    }
+
+    /// Gets the file to its full length; true if not all of it came in one go.
+    async fn round(&self, http: &mut HttpClient) -> Result<bool, Fetched> {
+        let (mut continued, mut barren, mut other_size) = (false, 0_u32, 0_usize);
+        let disk = |error: io::Error| self.storage(&error);
+        loop {
+            let have = self.have().map_err(disk)?;
+            continued |= have > 0;
+            if have == self.offer.size {
+                return Ok(continued);
+            }
+            if !self.fits(have).map_err(disk)? {
+                return Err(self.discard(UpdateFailure::NoSpace));
+            }
+            let url = &self.offer.urls[barren as usize % self.offer.urls.len()];
+            match self.attempt(http, url, have).await {
+                Try::Complete => return Ok(continued),
+                Try::Broken { brought: true } => barren = 0,
+                Try::Broken { brought: false } => barren += 1,
+                Try::OtherSize => {
+                    (barren, other_size) = (barren + 1, other_size + 1);
+                    if other_size >= self.offer.urls.len() {
+                        return Err(self.discard(UpdateFailure::Size));
+                    }
+                }
+                Try::Disk(error) => return Err(self.storage(&error)),
+            }
+            if barren >= BARREN_TRIES_MAX {
+                return Err(self.discard(UpdateFailure::Download));
+            }
+            sleep(self.jitter(barren)).await;
+        }
+    }
+
+    async fn attempt(&self, http: &mut HttpClient, url: &str, have: u64) -> Try {
+        match http.get(url, have).await {
+            Ok(response) => self.receive(response, have).await,
+            Err(error) => {
+                tracing::info!(url, have, %error, "a download is tried again");
+                Try::Broken { brought: false }
+            }
+        }
+    }
+
+    /// Writes what comes, and makes it durable however it ends.
+    async fn receive(&self, mut response: Response, have: u64) -> Try {
+        let promised =
+            response.total.map(|total| if response.from == 0 { total } else { total.max(response.from) });
+        if promised.is_some_and(|total| total != self.offer.size) {
+            return Try::OtherSize;
+        }
+        let mut file = match self.open_at(response.from) {
+            Ok(file) => file,
+            Err(error) => return Try::Disk(error),
+        };
+        let mut at = response.from;
+        let ended = loop {
+            match response.piece().await {
+                Ok(None) if at == self.offer.size => break Try::Complete,
+                Ok(None) => break Try::Broken { brought: at > have },
+                Ok(Some(piece)) => {
+                    let after = at + piece.len() as u64;
+                    if after > self.offer.size {
+                        break Try::OtherSize;
+                    }
+                    if let Err(error) = file.write_all(&piece) {
+                        break Try::Disk(error);
+                    }
+                    at = after;
+                    if at == self.offer.size {
+                        break Try::Complete;
+                    }
+                }
+                Err(error @ (HttpError::Transfer(_) | HttpError::Silence)) => {
+                    tracing::info!(at, %error, "a download was cut and goes on");
+                    break Try::Broken { brought: at > have };
+                }
+                Err(error) => {
+                    tracing::info!(at, %error, "a download ended");
+                    break Try::Broken { brought: false };
+                }
+            }
+        };
+        match file.sync_all().and_then(|()| File::open(self.folder)?.sync_all()) {
+            Ok(()) => ended,
+            Err(error) => Try::Disk(error),
+        }
+    }
+
+    /// Opened for writing from this byte on; what is behind it is cut off.
+    fn open_at(&self, from: u64) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.file)?;
+        file.set_len(from)?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(file)
+    }
+
+    /// Bytes in the file; a file that is too long is none of ours.
+    fn have(&self) -> io::Result<u64> {
+        match fs::metadata(&self.file) {
+            Ok(found) if found.len() <= self.offer.size => Ok(found.len()),
+            Ok(_) => discard(self.folder).map(|()| 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fits(&self, have: u64) -> io::Result<bool> {
+        let disk = statvfs(self.folder).map_err(io::Error::from)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free >= (self.offer.size - have).saturating_add(SPACE_LEFT_ALONE))
+    }
+
+    /// Whether the file on flash is what the offer says. Away from the agent's loop: it may take a while.
+    pub async fn verify(&self) -> io::Result<bool> {
+        let (file, size, digest) = (self.file.clone(), self.offer.size, self.offer.digest);
+        tokio::task::spawn_blocking(move || holds(&file, size, &digest)).await.map_err(io::Error::other)?
+    }
+
+    fn jitter(&self, barren: u32) -> Duration {
+        let bound = self.retry_first.saturating_mul(1 << barren.min(16)).min(BACKOFF_MAX);
+        Duration::from_millis(Entropy.next_u64() % (bound.as_millis() as u64).max(1))
+    }
+
+    fn storage(&self, error: &io::Error) -> Fetched {
+        tracing::error!(file = %self.file.display(), %error, "the artifact cannot be kept");
+        if error.kind() == io::ErrorKind::StorageFull {
+            return self.discard(UpdateFailure::NoSpace);
+        }
+        self.discard(UpdateFailure::Storage)
+    }
+
+    fn discard(&self, failure: UpdateFailure) -> Fetched {
+        if let Err(error) = discard(self.folder) {
+            tracing::error!(%error, "the artifact cannot be removed");
+        }
+        Fetched::Failed(failure)
+    }
+}
+
+/// The one file that an artifact goes to.
+#[must_use]
+pub(super) fn artifact(folder: &Path) -> PathBuf {
+    folder.join(ARTIFACT)
+}
+
+pub(super) fn discard(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(artifact(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::open(folder)?.sync_all(),
+    }
+}
+
+fn holds(file: &Path, size: u64, digest: &[u8; 48]) -> io::Result<bool> {
+    let mut file = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    if file.metadata()?.len() != size {
+        return Ok(false);
+    }
+    let (mut hash, mut buffer) = (Sha384::new(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().as_slice() == digest),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

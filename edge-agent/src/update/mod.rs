@@ -1,0 +1,33 @@
+//! Software update: the only thing that a restricted terminal may do.
+//!
+//! ```text
+//!   verdict, timer ─▶ desk.rs ─▶ NATS: the lot's offer ─▶ judge.rs ─▶ job.rs: Downloading ─▶ Verified ─▶ Installing ─▶ Installed
+//!                        ▲                                   │             │ download.rs ◀─ http.rs     │ the vendor's hook
+//!                        │                                   ▼             └────── journal.rs: each step on flash first
+//!                 result.rs: what heartbeats tell       refused: told to nobody
+//! ```
+//!
+//! Invariants:
+//! - Nothing but a file whose size and digest are those of an offer under a pinned key reaches the hook.
+//! - The floor rises only after the version offered has booted, and never goes down.
+//! - Each step is durable before the next begins; after a power cut the work goes on from the last one.
+
+mod config;
+mod desk;
+mod download;
+mod event;
+mod http;
+mod job;
+mod journal;
+mod judge;
+mod result;
+mod worker;
+
+pub use config::UpdateConfig;
+pub use desk::{UpdateDesk, UpdateIdentity, Wanted, folder};
+pub use download::{Download, Fetched};
+pub use event::UpdateEvent;
+pub use http::{HttpClient, HttpError};
+pub use job::{Job, Settled, Step};
+pub use journal::{Journal, JournalError, Kept, read};
+pub use judge::{Target, judge};
