@@ -29,6 +29,9 @@ pub enum Kind {
     StationPublicKey,
     StationCertificate,
     Manifest,
+    UpdateKey,
+    UpdatePublicKey,
+    UpdateOffer,
 }
 
 /// Why a text file is not what it should be.
@@ -50,15 +53,19 @@ impl Kind {
             Kind::StationPublicKey => "muster station public key v1",
             Kind::StationCertificate => "muster station certificate v1",
             Kind::Manifest => "muster manifest v1",
+            Kind::UpdateKey => "muster update key v1",
+            Kind::UpdatePublicKey => "muster update public key v1",
+            Kind::UpdateOffer => "muster update offer v1",
         }
     }
 
     const fn label(self) -> &'static str {
         match self {
-            Kind::FactoryKey | Kind::StationKey => "PRIVATE KEY",
-            Kind::FactoryPublicKey | Kind::StationPublicKey => "PUBLIC KEY",
+            Kind::FactoryKey | Kind::StationKey | Kind::UpdateKey => "PRIVATE KEY",
+            Kind::FactoryPublicKey | Kind::StationPublicKey | Kind::UpdatePublicKey => "PUBLIC KEY",
             Kind::StationCertificate => "MUSTER STATION CERTIFICATE",
             Kind::Manifest => "MUSTER MANIFEST",
+            Kind::UpdateOffer => "MUSTER UPDATE OFFER",
         }
     }
 }

@@ -3,6 +3,8 @@
 //! ```text
 //!   factory.key          secret   certifies stations, signs lots; better kept in an HSM once production starts
 //!   factory.pub                   what nodes check manifests with
+//!   update.key           secret   signs update offers and nothing else; better kept offline
+//!   update.pub                    what terminals pin
 //!   keyring.json         secret   everything that the nodes of a cluster need
 //!   cluster.public.json           what agents and stations pin
 //! ```
@@ -12,11 +14,14 @@ use crate::files::{self, FileError};
 use events::identity::key::{FactoryKey, PublicKey, SigningKey};
 use events::ids::ClusterId;
 use events::keyring::{ClusterPublic, Keyring, KeyringError};
+use events::update::UpdateKey;
 use rand_core::CryptoRng;
 use std::path::{Path, PathBuf};
 
 pub const FACTORY_KEY_FILE: &str = "factory.key";
 pub const FACTORY_PUBLIC_FILE: &str = "factory.pub";
+pub const UPDATE_KEY_FILE: &str = "update.key";
+pub const UPDATE_PUBLIC_FILE: &str = "update.pub";
 pub const KEYRING_FILE: &str = "keyring.json";
 pub const CLUSTER_PUBLIC_FILE: &str = "cluster.public.json";
 
@@ -58,6 +63,27 @@ pub fn load_factory_key(path: &Path) -> Result<FactoryKey, CeremonyError> {
 
 pub fn load_factory_public(path: &Path) -> Result<PublicKey, CeremonyError> {
     Ok(armor::public_key(Kind::FactoryPublicKey, path, &files::read_public(path)?)?)
+}
+
+/// Makes the update key in a folder of mode 0700.
+pub fn create_update_key(folder: &Path, rng: &mut impl CryptoRng) -> Result<UpdateKey, CeremonyError> {
+    files::secret_folder(folder)?;
+    let key = SigningKey::generate(rng);
+    let note = "signs update offers. Secret: keep this file mode 0600, offline, and a copy in a safe.";
+    let path = folder.join(UPDATE_KEY_FILE);
+    files::create_secret(&path, armor::signing_key_text(Kind::UpdateKey, note, &key).as_bytes())?;
+    let note = "terminals believe update offers under this key. Public.";
+    let text = armor::public_key_text(Kind::UpdatePublicKey, note, &key.public());
+    files::create_public(&folder.join(UPDATE_PUBLIC_FILE), text.as_bytes())?;
+    Ok(key)
+}
+
+pub fn load_update_key(path: &Path) -> Result<UpdateKey, CeremonyError> {
+    Ok(armor::signing_key(Kind::UpdateKey, path, &files::read_secret(path)?)?)
+}
+
+pub fn load_update_public(path: &Path) -> Result<PublicKey, CeremonyError> {
+    Ok(armor::public_key(Kind::UpdatePublicKey, path, &files::read_public(path)?)?)
 }
 
 /// Makes the keyring of a new cluster in a folder of mode 0700. It must lie beside, never in, a data directory.
@@ -113,6 +139,19 @@ mod tests {
         let loaded = load_factory_key(&folder.join(FACTORY_KEY_FILE)).unwrap();
         assert_eq!(loaded.to_bytes(), key.to_bytes());
         assert_eq!(load_factory_public(&folder.join(FACTORY_PUBLIC_FILE)).unwrap(), key.public());
+    }
+
+    #[test]
+    fn the_update_key_survives_its_files_and_is_no_factory_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("updates");
+        let key = create_update_key(&folder, &mut UnwrapErr(SysRng)).unwrap();
+        let file = folder.join(UPDATE_KEY_FILE);
+        assert_eq!(load_update_key(&file).unwrap().to_bytes(), key.to_bytes());
+        assert_eq!(load_update_public(&folder.join(UPDATE_PUBLIC_FILE)).unwrap(), key.public());
+        let as_factory = load_factory_key(&file).unwrap_err().to_string();
+        assert!(as_factory.contains("expected `muster factory key v1`"), "{as_factory}");
+        assert!(create_update_key(&folder, &mut UnwrapErr(SysRng)).is_err(), "never overwritten");
     }
 
     #[test]

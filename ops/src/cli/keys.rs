@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use nodes::entropy::{EntropyRng, OsEntropy};
 use provisioning::ceremony::{
-    CLUSTER_PUBLIC_FILE, FACTORY_KEY_FILE, FACTORY_PUBLIC_FILE, cluster_public_text, create_factory_key,
-    load_factory_public,
+    CLUSTER_PUBLIC_FILE, FACTORY_KEY_FILE, FACTORY_PUBLIC_FILE, UPDATE_KEY_FILE, UPDATE_PUBLIC_FILE,
+    cluster_public_text, create_factory_key, create_update_key, load_factory_public,
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -18,6 +18,15 @@ pub(crate) enum KeysCommand {
     /// Make the factory's key: it signs lots and certifies stations
     Create {
         /// The factory's directory (mode 0700); a key in it is never overwritten
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Make the update key: it signs update offers (`muster update sign`) and nothing else
+    ///
+    /// Make it on a machine that is on no network, and keep it there. Terminals pin the public key in their
+    /// configuration (`[update] keys`); the cluster never gets the private one.
+    Update {
+        /// The directory for it (mode 0700); a key in it is never overwritten
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
@@ -61,6 +70,23 @@ pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<()> {
                      stations.\nNext: muster lot create --factory {} --sku …",
                     dir.join(FACTORY_KEY_FILE).display(),
                     said.public_file.parent().unwrap_or(&dir).display()
+                )
+            })
+        }
+        KeysCommand::Update { dir } => {
+            let key = create_update_key(&dir, &mut EntropyRng(&OsEntropy))?;
+            let said = FactoryKeys {
+                public_key: hex(key.public().as_bytes()),
+                public_file: dir.join(UPDATE_PUBLIC_FILE),
+                secret_file: Some(dir.join(UPDATE_KEY_FILE)),
+            };
+            global.format().print(&said, |said| {
+                format!(
+                    "The update key is in {}: keep it offline, and a copy in a safe; whoever has it can install \
+                     anything on every terminal that pins it.\nPin it in the terminals' agent.toml:\n\n[update]\n\
+                     keys = [\"{}\"]",
+                    dir.join(UPDATE_KEY_FILE).display(),
+                    said.public_key
                 )
             })
         }

@@ -11,17 +11,20 @@ mod license;
 mod log;
 mod lot;
 pub(crate) mod manifest;
+mod manual;
 mod node;
 mod replay;
+mod source;
 mod station;
 pub(crate) mod terminal;
+mod update;
 
 use crate::api::Api;
 use crate::context::Context;
 use crate::exit;
 use crate::output::Format;
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use events::time::Timestamp;
 use nodes::clock::{Clock, SystemClock};
 use std::path::PathBuf;
@@ -126,21 +129,28 @@ enum Command {
     /// Activation codes: what customers buy
     #[command(subcommand)]
     Code(code::CodeCommand),
-    /// Devices: who they are, how they stand, why
-    #[command(subcommand)]
-    Device(device::DeviceCommand),
     /// Licenses: as they stand; transfer, renewal, suspension, reissue
     #[command(subcommand)]
     License(license::LicenseCommand),
+    /// Devices: who they are, how they stand, why
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
     /// Findings of attacks, with their evidence
     #[command(subcommand)]
     Flag(flag::FlagCommand),
+    /// Who may connect to NATS, and as what
+    #[command(subcommand)]
+    Source(source::SourceCommand),
+    /// Software update: signed offers, and how they go out
+    #[command(subcommand)]
+    Update(update::UpdateCommand),
     Fleet(fleet::FleetArguments),
     /// The log on a node's disk, read-only
     #[command(subcommand)]
     Log(log::LogCommand),
     Replay(replay::ReplayArguments),
     Dev(dev::DevArguments),
+    Manual(manual::ManualArguments),
 }
 
 pub(crate) use cluster::this_year;
@@ -175,12 +185,15 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Station(command) => station::run(&global, command).await,
         Command::Manifest(command) => manifest::run(&global, command).await,
         Command::Code(command) => code::run(&global, command).await,
+        Command::License(command) => license::run(&global, command).await,
         Command::Device(command) => device::run(&global, command).await,
         Command::Flag(command) => flag::run(&global, command).await,
+        Command::Source(command) => source::run(&global, command),
+        Command::Update(command) => update::run(&global, command).await,
         Command::Fleet(arguments) => fleet::run(&global, arguments).await,
         Command::Log(command) => log::run(&global, command),
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Dev(arguments) => dev::run(&global, arguments).await,
+        Command::Manual(arguments) => manual::run(&global, &arguments, Cli::command()),
     }
 }
-        Command::License(command) => license::run(&global, command).await,

@@ -11,3 +11,4 @@ mod nats_confinement;
 mod other_cluster;
 mod restarts;
 mod support;
+mod update;
