@@ -3,6 +3,8 @@
 //!
 //! The programs are not built by the tests themselves: `./ops/test` does so before it runs them.
 
+pub mod bench;
+
 use ops::dev::DevPlan;
 use ops::dev::nats::find_binary;
 use ops::dev::stage::{Programs, Stage, set_up};
