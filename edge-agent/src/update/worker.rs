@@ -160,7 +160,8 @@ impl Worker {
     }
 
     async fn ask(&mut self) -> Result<(), JournalError> {
-        self.ask_at = Instant::now() + UNANSWERED.min(self.config.ask_interval()) + jitter(UNANSWERED / 6);
+        let patience = UNANSWERED.min(self.config.ask_interval());
+        self.ask_at = Instant::now() + patience + jitter(patience / 6);
         let UpdateIdentity { device, record, lot, firmware, .. } = self.identity;
         let request = match device {
             Some(device) => UpdateRequest::of_device(device, lot, firmware),

@@ -5,6 +5,7 @@ use crate::support::sim::{Captured, Fate, Sim};
 use edge_agent::machine::{AgentEvent, Command, Now, SessionOrigin, Standing, StateSummary, TransmitKind};
 use events::envelope::Directive;
 use events::time::Timestamp;
+use events::update::{UpdateFailure, with_failure};
 use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind};
 use std::collections::BTreeSet;
 
@@ -45,6 +46,38 @@ fn a_restricted_terminal_serves_nothing_beats_on_and_reports_obedience_over_rebo
 
     order(&mut sim, terminal, directive(101, OperationKind::Reinstate));
     assert_eq!(sim.terminals[terminal].machine.standing(), Standing::Full);
+}
+
+#[test]
+fn an_offered_update_is_told_with_every_verdict_is_obeyed_by_nobody_and_hidden_by_no_other_directive() {
+    let mut sim = Sim::new(62);
+    let terminal = sim.add_beating_terminal();
+    // A higher name was obeyed before: rule 12 would hide the offer.
+    order(&mut sim, terminal, directive(200, OperationKind::Rekey));
+    let device = sim.terminals[terminal].device;
+    let offer = directive(100, OperationKind::OfferUpdate);
+    sim.cluster.device_mut(device).directive = Some(offer);
+    let told = |sim: &Sim| {
+        let offered = |event: &&AgentEvent| **event == AgentEvent::UpdateOffered { id: offer.id };
+        sim.terminals[terminal].events.iter().filter(offered).count()
+    };
+    sim.run_until(240_000, |sim| told(sim) >= 3);
+    let obeyed = sim.cluster.device(device).bodies.last().unwrap().obeyed;
+    assert_eq!(obeyed.index, 200, "it is not reported as obeyed");
+}
+
+#[test]
+fn a_failed_update_is_told_in_the_condition_and_leaves_its_flags_alone() {
+    let mut sim = Sim::new(63);
+    let terminal = sim.add_beating_terminal();
+    let device = sim.terminals[terminal].device;
+    let last = |sim: &Sim| sim.cluster.device(device).bodies.last().unwrap().condition;
+    let before = last(&sim);
+    sim.terminals[terminal].machine.tell_update_failure(Some(UpdateFailure::Digest));
+    sim.run_until(120_000, |sim| last(sim) != before);
+    assert_eq!(last(&sim), with_failure(before, Some(UpdateFailure::Digest)));
+    sim.terminals[terminal].machine.tell_update_failure(None);
+    sim.run_until(120_000, |sim| last(sim) == before);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Offer {
     fn check(&self) -> Result<(), OfferError> {
         let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let kind = (1..=UPDATE_KIND_BYTES_MAX).contains(&self.kind.len()) && self.kind.bytes().all(name);
-        let urls = (1..=UPDATE_URLS_MAX).contains(&self.urls.len()) && self.urls.iter().all(is_url);
+        let urls = (1..=UPDATE_URLS_MAX).contains(&self.urls.len()) && self.urls.iter().all(|url| is_url(url));
         let rules = [
             (self.scope.is_well_formed(), OfferError::Scope),
             (self.floor <= self.firmware, OfferError::Floor),
@@ -159,7 +159,7 @@ fn signed_message(body: &[u8]) -> Vec<u8> {
     [LABEL, body].concat()
 }
 
-fn is_url(url: &String) -> bool {
+fn is_url(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let named = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
     named && url.len() <= UPDATE_URL_BYTES_MAX && url.bytes().all(|byte| byte.is_ascii_graphic())

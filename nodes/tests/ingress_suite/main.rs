@@ -14,4 +14,5 @@ mod tamper;
 mod terminal;
 mod throughput;
 mod trace;
+mod update;
 mod world;

@@ -4,13 +4,14 @@ use crate::world::{World, reason};
 use events::envelope::{Refusal, TamperReport};
 use events::ids::{DeviceId, RecordDigest};
 use events::limits::MESSAGE_BYTES_MAX;
+use events::update::UpdateRequest;
 use events::vocabulary::Event;
 use events::vocabulary::rejection::{RejectionReason, TamperReason};
 use nodes::bus::Message;
 use nodes::bus::subject::UpKind;
 use nodes::proposer::ProposeError;
 
-const KINDS: [UpKind; 5] = UpKind::ALL;
+const KINDS: [UpKind; 6] = UpKind::ALL;
 
 #[tokio::test]
 async fn garbage_truncated_oversized_and_wrong_versions_are_refused_on_every_subject() {
@@ -34,6 +35,7 @@ async fn garbage_truncated_oversized_and_wrong_versions_are_refused_on_every_sub
             random: [1; 16],
         }
         .seal(&world.tamper_key),
+        UpKind::Update => UpdateRequest::of_device(terminal.id, crate::world::LOT, 1).encode(),
     };
     let (before, p384) = (world.events().len(), world.nodes[0].ingress.counters().p384);
     for kind in KINDS {

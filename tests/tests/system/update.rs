@@ -2,6 +2,7 @@
 //! connection in the middle.
 
 use crate::support::{muster, muster_json};
+use ops::dev::sources;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -175,4 +176,30 @@ async fn a_signed_update_reaches_a_terminal_through_a_cut_connection_and_a_bad_o
         "{}",
         human.stdout
     );
+}
+
+/// The record of this terminal does not open on the board that it lies on: no key, no session, no verdict. Software
+/// update is all that is left to it.
+#[tokio::test]
+async fn a_restricted_terminal_without_a_key_gets_the_update_of_its_lot() {
+    let staged = tests::staged(4).await;
+    let dir = staged.dir.path().to_owned();
+    let keys = muster_json(&dir, &["keys", "update", "--dir", "updates"]);
+    let user = &staged.stage.users[sources::BOARD];
+    let home = staged.stage.agents[0].0.copy_to(&dir.join("board"), user).unwrap();
+    fs::write(dir.join("board/hardware/soc-serial"), "another board").unwrap();
+    prepare_terminal(&home.config(), keys["public_key"].as_str().unwrap());
+    let text = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), text.replace("retry_first_ms = 50", "retry_first_ms = 50\nask_interval_ms = 200")).unwrap();
+
+    let artifact = vec![7; 10_000];
+    let server = serve(artifact.clone());
+    let desk = Desk { dir: &dir, lot: staged.stage.burned.lot.to_string() };
+    desk.offer(2, &artifact, &server.url);
+    let _running = home.run().unwrap();
+    let said = || fs::read_to_string(home.config().with_file_name("events.jsonl")).unwrap_or_default();
+    until("the hook", || said().contains("\"step\":\"installed\"").then_some(())).await;
+    assert!(said().contains("\"standing\":\"restricted\""), "{}", said());
+    let hook = fs::read_to_string(home.config().with_file_name("hook.log")).unwrap();
+    assert!(hook.contains("MUSTER_UPDATE_FIRMWARE=2"), "{hook}");
 }
