@@ -11,6 +11,7 @@ mod api_licenses;
 mod api_limits;
 mod api_live;
 mod api_pages;
+mod api_updates;
 mod automation;
 mod clock;
 mod cluster;
