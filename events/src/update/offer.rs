@@ -84,7 +84,8 @@ impl Offer {
     fn check(&self) -> Result<(), OfferError> {
         let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let kind = (1..=UPDATE_KIND_BYTES_MAX).contains(&self.kind.len()) && self.kind.bytes().all(name);
-        let urls = (1..=UPDATE_URLS_MAX).contains(&self.urls.len()) && self.urls.iter().all(|url| is_url(url));
+        let urls =
+            (1..=UPDATE_URLS_MAX).contains(&self.urls.len()) && self.urls.iter().all(|url| is_url(url));
         let rules = [
             (self.scope.is_well_formed(), OfferError::Scope),
             (self.floor <= self.firmware, OfferError::Floor),

@@ -58,6 +58,9 @@ struct View {
     from: Option<(Slot, Wrapped)>,
 }
 
+/// Whoever asked first for this resume: device, epoch, the client's nonce.
+type FirstOfItsKind = First<(Slot, Epoch, [u8; 16]), ResumeWaiter>;
+
 /// A verified resume on its way into the log.
 pub(super) struct ResumeWaiter {
     received: Received,
@@ -68,7 +71,7 @@ pub(super) struct ResumeWaiter {
     suite: Suite,
     attempts: u32,
     /// Who came with the same while it was under way, if this is the first.
-    first: Option<First<(Slot, Epoch, [u8; 16]), ResumeWaiter>>,
+    first: Option<FirstOfItsKind>,
 }
 
 impl Resumes {

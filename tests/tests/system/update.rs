@@ -190,7 +190,11 @@ async fn a_restricted_terminal_without_a_key_gets_the_update_of_its_lot() {
     fs::write(dir.join("board/hardware/soc-serial"), "another board").unwrap();
     prepare_terminal(&home.config(), keys["public_key"].as_str().unwrap());
     let text = fs::read_to_string(home.config()).unwrap();
-    fs::write(home.config(), text.replace("retry_first_ms = 50", "retry_first_ms = 50\nask_interval_ms = 200")).unwrap();
+    fs::write(
+        home.config(),
+        text.replace("retry_first_ms = 50", "retry_first_ms = 50\nask_interval_ms = 200"),
+    )
+    .unwrap();
 
     let artifact = vec![7; 10_000];
     let server = serve(artifact.clone());
