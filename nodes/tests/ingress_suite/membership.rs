@@ -17,22 +17,22 @@ async fn a_node_that_lost_its_quorum_leaves_the_queue_group_and_comes_back() {
     let mut world = World::new().await;
     let terminal = world.burn();
     let mut live = terminal.activate(&mut world).await;
-    until_members(&world, 5).await;
+    until_members(&world, UpKind::ALL.len()).await;
     world.nodes[0].serving.send_replace(false);
     until_members(&world, 0).await;
     world.nodes[0].serving.send_replace(true);
-    until_members(&world, 5).await;
+    until_members(&world, UpKind::ALL.len()).await;
     assert_eq!(terminal.beat(&world, &mut live).await.status, HeartbeatStatus::Committed);
 }
 
 #[tokio::test]
 async fn a_server_that_must_not_be_used_is_left() {
     let world = World::new().await;
-    until_members(&world, 5).await;
+    until_members(&world, UpKind::ALL.len()).await;
     world.nodes[0].bus.set_health(BusHealth::Refused("version 2.9.0".into()));
     until_members(&world, 0).await;
     world.nodes[0].bus.set_health(BusHealth::Connected);
-    until_members(&world, 5).await;
+    until_members(&world, UpKind::ALL.len()).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! A cluster in memory: one node, no log, but the rules by which sessions live and die. It is a model, written from
 //! protocol.md and ARCHITECTURE.md and not from the nodes' code, so that both can be held against it.
 
+mod device;
+
 use edge_agent::machine::TransmitKind;
 use events::envelope::answer::GrantBody;
 use events::envelope::resume::ResumeHead;
@@ -11,7 +13,7 @@ use events::identity::key::{DeviceSeed, PreSharedKey, PublicKey, SigningKey};
 use events::ids::{ClusterId, CodeDigest, DeviceId, Epoch, Generation, LicenseId, LogIndex, Sequence};
 use events::keyring::Keyring;
 use events::license::{ActivationCode, Claims, KeyThumbprint, token};
-use events::limits::{EPOCH_CLAIM_JUMP_MAX, PENDING_SUCCESSORS_MAX};
+use events::limits::EPOCH_CLAIM_JUMP_MAX;
 use events::time::Timestamp;
 use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::rejection::RejectionReason;
@@ -460,56 +462,5 @@ impl ModelCluster {
         let mut bytes = [0; N];
         self.rng.fill_bytes(&mut bytes);
         bytes
-    }
-}
-
-impl ModelSession {
-    pub fn server_nonce(&self) -> [u8; 32] {
-        self.grant.server_nonce
-    }
-}
-
-impl ModelDevice {
-    pub fn current(&self) -> Option<Epoch> {
-        self.sessions.iter().find(|(_, session)| session.life == Life::Current).map(|(epoch, _)| *epoch)
-    }
-
-    /// Forgets every session, as a cluster restored from an old backup does.
-    pub fn forget_sessions(&mut self) {
-        self.sessions.clear();
-        self.activations.clear();
-        self.resumes.clear();
-        self.next_epoch = 1;
-    }
-
-    /// Whether `epoch` is `ancestor` or comes from it.
-    fn descends(&self, epoch: Epoch, ancestor: Epoch) -> bool {
-        let mut at = Some(epoch);
-        while let Some(epoch) = at {
-            if epoch == ancestor {
-                return true;
-            }
-            at = self.sessions.get(&epoch).and_then(|session| session.parent);
-        }
-        false
-    }
-
-    fn keep_two_superseded(&mut self) {
-        let superseded = |session: &&mut ModelSession| matches!(session.life, Life::Superseded { .. });
-        for session in self.sessions.values_mut().rev().filter(superseded).skip(2) {
-            session.life = Life::Gone;
-        }
-    }
-
-    fn bound_pending(&mut self) {
-        let mut pending: Vec<_> =
-            self.sessions.iter_mut().filter(|(_, session)| session.life == Life::Pending).collect();
-        pending.sort_by_key(|(_, session)| (session.ticket, session.granted_at));
-        let too_many = pending.len().saturating_sub(PENDING_SUCCESSORS_MAX);
-        for (_, session) in pending.into_iter().take(too_many) {
-            session.life = Life::Dead;
-            let evicted = self.evicted.entry(session.parent).or_default();
-            *evicted = session.ticket.max(*evicted);
-        }
     }
 }
