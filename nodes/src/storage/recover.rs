@@ -7,7 +7,7 @@
 //!   carries the log's birth
 //! ```
 //!
-//! A torn tail is no loss: nobody was told of it, and the node votes as before.
+//! A torn tail is no loss: nobody was told of it, and the node votes as before. What is believed is made durable first.
 
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
@@ -127,9 +127,14 @@ impl Recovery<'_> {
                     let offset = scanned.offset;
                     take(view, &segment, scanned).map_err(|error| segment.corrupt(offset, error))?;
                 }
+                Step::End if may_be_torn => {
+                    write_again(&segment, &bytes, scan.durable, scan.offset)?;
+                    return Ok(scan.offset);
+                }
                 Step::End => return Ok(scan.offset),
                 Step::TornTail(damage) if may_be_torn => {
                     cut(&segment, scan.offset, damage, bytes.len())?;
+                    write_again(&segment, &bytes, scan.durable, scan.offset)?;
                     return Ok(scan.offset);
                 }
                 // The segment after it began only when this one was durable as a whole.
@@ -192,6 +197,18 @@ fn take(view: &mut LogView, segment: &Arc<SegmentFile>, scanned: Scanned) -> Res
         Record::PurgeFloor(purge) => view.recover_floor(purge),
         Record::Closed => Ok(()),
     }
+}
+
+/// Writes what was read but is not known durable once more, and syncs it. After a failed fsync the kernel keeps such
+/// pages, takes them for clean, and no sync alone would ever write them.
+fn write_again(segment: &SegmentFile, bytes: &[u8], durable: u32, end: u32) -> Result<(), StorageError> {
+    let SegmentFile { path, file, .. } = segment;
+    let from = u64::from(durable);
+    if let Some(believed) = bytes.get(durable as usize..end as usize).filter(|bytes| !bytes.is_empty()) {
+        file.write_at(from, believed).map_err(StorageError::write(path, from))?;
+        file.sync_data().map_err(StorageError::io("syncing", path))?;
+    }
+    Ok(())
 }
 
 fn cut(segment: &SegmentFile, offset: u32, damage: FrameDamage, length: usize) -> Result<(), StorageError> {

@@ -14,6 +14,8 @@ pub(super) struct Scan<'a> {
     pub(super) offset: u32,
     /// How many frames were read.
     pub(super) counter: u32,
+    /// The highest offset that a frame read so far knew durable.
+    pub(super) durable: u32,
 }
 
 /// A record and the place of its frame.
@@ -35,12 +37,12 @@ pub(super) enum Step {
 impl<'a> Scan<'a> {
     /// `bytes` are all of the segment's.
     pub(super) fn new(segment: &'a SegmentFile, bytes: &'a [u8]) -> Self {
-        Scan { segment, bytes, offset: HEADER_BYTES as u32, counter: 0 }
+        Scan { segment, bytes, offset: HEADER_BYTES as u32, counter: 0, durable: 0 }
     }
 
     /// Goes on after `counter` frames, at `offset`.
     pub(super) fn resume(segment: &'a SegmentFile, bytes: &'a [u8], offset: u32, counter: u32) -> Self {
-        Scan { segment, bytes, offset, counter }
+        Scan { segment, bytes, offset, counter, durable: 0 }
     }
 
     pub(super) fn step(&mut self) -> Result<Step, StorageError> {
@@ -60,6 +62,7 @@ impl<'a> Scan<'a> {
         frame.in_order(self.counter).map_err(refused)?;
         let record = self.segment.cipher.open(&frame).map_err(refused)?;
         let scanned = Scanned { record, offset: self.offset, length: frame.length() };
+        self.durable = self.durable.max(frame.place.durable);
         self.offset = frame.end();
         self.counter += 1;
         Ok(Step::Record(scanned))

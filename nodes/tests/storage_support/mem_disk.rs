@@ -21,6 +21,7 @@ struct State {
     faults: Faults,
     operations: usize,
     syncs: usize,
+    writes: usize,
     late: Option<usize>,
 }
 
@@ -28,6 +29,9 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Sectors that a sync has to write. A failed sync forgets them, as kernels do: what they hold is still read, and
+    /// no later sync writes it.
+    dirty: BTreeSet<usize>,
 }
 
 /// What goes wrong, and when. Operations are everything that changes the disk, counted from 0.
@@ -37,6 +41,8 @@ pub struct Faults {
     pub power_fails_at: Option<usize>,
     /// This sync of a file fails once, and what it should have written is forgotten, as kernels do.
     pub sync_fails_at: Option<usize>,
+    /// This write puts a part of what it should and fails: (which write, how many bytes of it).
+    pub write_fails_at: Option<(usize, usize)>,
     /// The disk is full at this many bytes over all files: a write puts what fits and fails.
     pub capacity: Option<usize>,
     /// A planted bug: what a sync promises.
@@ -109,6 +115,12 @@ impl MemDisk {
         self.0.lock().operations
     }
 
+    /// How many syncs of files and writes were asked for so far.
+    pub fn syncs_and_writes(&self) -> (usize, usize) {
+        let state = self.0.lock();
+        (state.syncs, state.writes)
+    }
+
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.0.lock();
         state.contents[state.names[path]].now.clone()
@@ -121,6 +133,7 @@ impl MemDisk {
         let content = &mut state.contents[id];
         change(&mut content.now);
         content.durable = content.now.clone();
+        content.dirty.clear();
     }
 
     /// Removes a file behind everybody's back.
@@ -134,7 +147,7 @@ impl MemDisk {
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.0.lock();
         let id = state.contents.len();
-        state.contents.push(Content { now: bytes.clone(), durable: bytes });
+        state.contents.push(Content { now: bytes.clone(), durable: bytes, dirty: BTreeSet::new() });
         state.names.insert(path.to_owned(), id);
         state.durable_names.insert(path.to_owned(), id);
     }
@@ -184,7 +197,21 @@ impl Content {
                 None => bytes.truncate(start),
             }
         }
-        Content { now: bytes.clone(), durable: bytes }
+        Content { now: bytes.clone(), durable: bytes, dirty: BTreeSet::new() }
+    }
+
+    fn touch(&mut self, from: usize, to: usize) {
+        self.dirty.extend(from / SECTOR..to.div_ceil(SECTOR));
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.now.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let (start, end) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.now.len()));
+            if start < end {
+                self.durable[start..end].copy_from_slice(&self.now[start..end]);
+            }
+        }
     }
 }
 
@@ -202,7 +229,7 @@ impl State {
     }
 
     fn make_durable(&mut self, id: usize) {
-        self.contents[id].durable = self.contents[id].now.clone();
+        self.contents[id].sync();
     }
 
     fn used(&self) -> usize {
@@ -285,11 +312,19 @@ impl DiskFile for MemFile {
         let mut state = self.disk.0.lock();
         state.change()?;
         let room = state.faults.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(state.used()));
-        let fits = bytes.len().min(room);
-        let (now, start) = (&mut state.contents[self.id].now, offset as usize);
-        now.resize(now.len().max(start + fits), 0);
-        now[start..start + fits].copy_from_slice(&bytes[..fits]);
-        if fits < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        let write = state.writes;
+        state.writes += 1;
+        let failing = state.faults.write_fails_at.filter(|(at, _)| *at == write);
+        let fits = failing.map_or(bytes.len(), |(_, part)| part).min(bytes.len()).min(room);
+        let (content, start) = (&mut state.contents[self.id], offset as usize);
+        content.now.resize(content.now.len().max(start + fits), 0);
+        content.now[start..start + fits].copy_from_slice(&bytes[..fits]);
+        content.touch(start, start + fits);
+        match failing {
+            Some(_) => Err(Error::other("the disk failed")),
+            None if fits < bytes.len() => Err(ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -307,7 +342,9 @@ impl DiskFile for MemFile {
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.change()?;
-        state.contents[self.id].now.truncate(length as usize);
+        let content = &mut state.contents[self.id];
+        content.now.truncate(length as usize);
+        content.touch(length as usize, length as usize + 1);
         Ok(())
     }
 
@@ -317,6 +354,7 @@ impl DiskFile for MemFile {
         let sync = state.syncs;
         state.syncs += 1;
         if state.faults.sync_fails_at == Some(sync) {
+            state.contents[self.id].dirty.clear();
             return Err(Error::other("the disk failed"));
         }
         match state.faults.sync {

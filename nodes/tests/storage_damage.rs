@@ -1,0 +1,198 @@
+//! What happens to the files of a log at rest: bits flip, files are cut, swapped, rolled back, lost. Whatever was known
+//! durable is there or its loss is named by file and offset, and nothing is changed then; only a torn tail is cut.
+//!
+//! What no single disk can tell is written down here too: the end of the last file cut at a frame's end, or an older
+//! copy of that file, is an earlier moment of the same log. Nothing is made up, and no log is ever put together from
+//! two moments.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod storage_support;
+
+use nodes::storage::error::StorageError;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use storage_support::life::{Model, Planted, frames, held, live_watched, open_planted, segments, sensible};
+use storage_support::mem_disk::{Left, MemDisk};
+
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip { file: Index, at: Index, bit: u8 },
+    Zeros { file: Index, at: Index, length: usize },
+    Cut { file: Index, at: Index },
+    Swap { one: Index, two: Index },
+    RollBack { file: Index, to: Index },
+    Lose { file: Index },
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let index = any::<Index>;
+    prop_oneof![
+        4 => (index(), index(), 0u8..8).prop_map(|(file, at, bit)| Damage::Flip { file, at, bit }),
+        2 => (index(), index(), 1usize..1200).prop_map(|(file, at, length)| Damage::Zeros { file, at, length }),
+        2 => (index(), index()).prop_map(|(file, at)| Damage::Cut { file, at }),
+        1 => (index(), index()).prop_map(|(one, two)| Damage::Swap { one, two }),
+        2 => (index(), index()).prop_map(|(file, to)| Damage::RollBack { file, to }),
+        1 => index().prop_map(|file| Damage::Lose { file }),
+    ]
+}
+
+/// A life that ended, with all of its moments.
+struct Lived {
+    disk: MemDisk,
+    moments: Vec<(Model, MemDisk)>,
+    end: Model,
+}
+
+fn live_on(choices: &[(u8, u64)]) -> Lived {
+    let (disk, mut moments) = (MemDisk::default(), Vec::new());
+    let (end, _) = live_watched(&disk, &sensible(choices), Planted::Nothing, &mut moments);
+    Lived { disk: disk.after_power_cut(Left::Everything), moments, end }
+}
+
+/// Whether every log must notice this: it touches what a later frame or a later file knew durable.
+fn must_be_noticed(lived: &Lived, damaged: &MemDisk) -> bool {
+    let files = segments(&lived.disk);
+    let last_with_frames = files.iter().rposition(|path| !frames(&lived.disk.bytes(path)).is_empty());
+    files.iter().enumerate().any(|(number, path)| {
+        let before = lived.disk.bytes(path);
+        let now = damaged.files().contains(path).then(|| damaged.bytes(path)).unwrap_or_default();
+        let Some(first) = first_difference(&before, &now) else { return false };
+        if Some(number) < last_with_frames {
+            return true;
+        }
+        // Only frames that are still intact can know anything.
+        let intact_after = frames(&before).into_iter().filter(|frame| {
+            frame.start as usize > first
+                && now.get(frame.start as usize..frame.end as usize)
+                    == before.get(frame.start as usize..frame.end as usize)
+        });
+        let damaged_frame = frames(&before).into_iter().find(|frame| frame.end as usize > first);
+        let known = intact_after.map(|frame| frame.durable).max().unwrap_or(0);
+        damaged_frame.is_some_and(|frame| frame.start < known)
+    })
+}
+
+fn first_difference(one: &[u8], two: &[u8]) -> Option<usize> {
+    let common = one.iter().zip(two).position(|(one, two)| one != two);
+    common.or_else(|| (one.len() != two.len()).then(|| one.len().min(two.len())))
+}
+
+fn apply(damage: &Damage, lived: &Lived) -> MemDisk {
+    let disk = lived.disk.copy();
+    let files = segments(&disk);
+    let pick = |index: &Index| files[index.index(files.len())].clone();
+    match damage {
+        Damage::Flip { file, at, bit } => {
+            disk.tamper(&pick(file), |bytes| {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            });
+        }
+        Damage::Zeros { file, at, length } => disk.tamper(&pick(file), |bytes| {
+            let start = at.index(bytes.len());
+            let end = (start + length).min(bytes.len());
+            bytes[start..end].fill(0);
+        }),
+        Damage::Cut { file, at } => {
+            disk.tamper(&pick(file), |bytes| bytes.truncate(at.index(bytes.len())));
+        }
+        Damage::Swap { one, two } => {
+            let (one, two) = (pick(one), pick(two));
+            let (first, second) = (disk.bytes(&one), disk.bytes(&two));
+            disk.tamper(&one, |bytes| *bytes = second);
+            disk.tamper(&two, |bytes| *bytes = first);
+        }
+        Damage::RollBack { file, to } => {
+            let (path, (_, then)) = (pick(file), &lived.moments[to.index(lived.moments.len())]);
+            if then.files().contains(&path) {
+                let older = then.bytes(&path);
+                disk.tamper(&path, |bytes| *bytes = older);
+            }
+        }
+        Damage::Lose { file } => disk.lose(&pick(file)),
+    }
+    disk
+}
+
+fn contents(disk: &MemDisk) -> BTreeMap<PathBuf, Vec<u8>> {
+    // A last file that holds no frame may be removed by any open.
+    let files = segments(disk).into_iter().map(|path| (path.clone(), disk.bytes(&path)));
+    files.filter(|(_, bytes)| bytes.len() > events::log::segment::HEADER_BYTES).collect()
+}
+
+/// Whether `found` is the log as it stood at some moment, or between two of them: a group that was written in part.
+fn is_a_moment(lived: &Lived, found: &Model) -> bool {
+    let moments = [Model::default()].into_iter().chain(lived.moments.iter().map(|(model, _)| model.clone()));
+    moments.collect::<Vec<_>>().windows(2).any(|pair| {
+        let (before, after) = (&pair[0], &pair[1]);
+        let is_part = found.vote == after.vote
+            && found.floor == after.floor
+            && after.entries.starts_with(&found.entries)
+            && found.entries.starts_with(&before.entries);
+        found == before || found == after || is_part
+    })
+}
+
+fn judge(lived: &Lived, damaged: &MemDisk, planted: Planted) -> Result<(), String> {
+    let before = contents(damaged);
+    let must = must_be_noticed(lived, damaged);
+    match open_planted(damaged, planted) {
+        Ok(log) => {
+            let found = held(&log);
+            if found == lived.end {
+                return Ok(());
+            }
+            if must {
+                return Err(format!("what was known durable is gone without a word: {found:?}"));
+            }
+            if is_a_moment(lived, &found) { Ok(()) } else { Err(format!("made up: {found:?}")) }
+        }
+        Err(StorageError::Corrupt(corruption)) => {
+            let named = corruption.path.to_string_lossy().contains("segment-");
+            let unchanged = contents(damaged) == before;
+            match (named, unchanged) {
+                (true, true) => Ok(()),
+                (false, _) => Err(format!("no file is named: {corruption}")),
+                (_, false) => Err("a refused log was changed".to_owned()),
+            }
+        }
+        Err(other) => Err(format!("another error: {other}")),
+    }
+}
+
+fn choices() -> impl Strategy<Value = Vec<(u8, u64)>> {
+    prop::collection::vec((any::<u8>(), any::<u64>()), 4..50)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn whatever_happens_to_a_file_is_noticed_or_a_torn_tail_or_does_no_harm(choices in choices(), damage in damage()) {
+        let lived = live_on(&choices);
+        if !lived.moments.is_empty() {
+            let damaged = apply(&damage, &lived);
+            let judged = judge(&lived, &damaged, Planted::Nothing);
+            prop_assert!(judged.is_ok(), "{damage:?}: {judged:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_of_what_is_no_tail_is_caught() {
+    let choices = [(5, 0); 5];
+    let lived = live_on(&choices);
+    let caught = (0..200).filter(|at| {
+        let damaged = lived.disk.copy();
+        let last = segments(&damaged).pop().unwrap();
+        damaged.tamper(&last, |bytes| {
+            let at = 192 + at * (bytes.len() - 192) / 200;
+            bytes[at] ^= 1;
+        });
+        assert!(judge(&lived, &damaged.copy(), Planted::Nothing).is_ok());
+        judge(&lived, &damaged, Planted::CutOfANonTail).is_err()
+    });
+    assert!(caught.count() > 50);
+}
