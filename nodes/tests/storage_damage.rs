@@ -10,12 +10,18 @@
 mod storage_support;
 
 use nodes::storage::error::StorageError;
+use nodes::storage::repair::note_damage;
+use nodes::storage::view::LogEntry;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use storage_support::life::{Model, Planted, frames, held, live_watched, open_planted, segments, sensible};
+use storage_support::entry;
+use storage_support::life::{
+    Model, Planted, frames, held, live_watched, open_planted, segments, sensible, small,
+};
 use storage_support::mem_disk::{Left, MemDisk};
+use storage_support::peer::{committed, repair};
 
 #[derive(Clone, Debug)]
 enum Damage {
@@ -163,6 +169,17 @@ fn judge(lived: &Lived, damaged: &MemDisk, planted: Planted) -> Result<(), Strin
     }
 }
 
+/// What a peer holds that agreed with this log all along, and went on.
+fn peers_entries(lived: &Lived) -> Vec<LogEntry> {
+    let mut entries = committed(&lived.disk);
+    let next = entries.len() as u64;
+    entries.extend(lived.end.entries.iter().filter(|entry| entry.at.index >= next).cloned());
+    let (term, next) = (lived.end.vote.map_or(0, |vote| vote.term), entries.len() as u64);
+    // A damaged file may have held more entries than this log had; the cluster goes on, so a repair gets there.
+    entries.extend((next..next + 400).map(|index| entry(term, index)));
+    entries
+}
+
 fn choices() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((any::<u8>(), any::<u64>()), 4..50)
 }
@@ -176,6 +193,46 @@ proptest! {
             let damaged = apply(&damage, &lived);
             let judged = judge(&lived, &damaged, Planted::Nothing);
             prop_assert!(judged.is_ok(), "{damage:?}: {judged:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn what_is_refused_is_repaired_from_a_peer_and_takes_back_neither_entry_nor_vote(
+        choices in choices(),
+        damage in damage(),
+    ) {
+        let lived = live_on(&choices);
+        if !lived.moments.is_empty() {
+            let peer = peers_entries(&lived);
+            let damaged = apply(&damage, &lived);
+            if let Err(StorageError::Corrupt(found)) = open_planted(&damaged, Planted::Nothing) {
+                let need = match note_damage(&*damaged.as_disk(), &small(), &found) {
+                    Ok(need) => need,
+                    // Nothing is left that tells the log's birth: the node's life is over.
+                    Err(StorageError::Corrupt(_)) => return Ok(()),
+                    Err(other) => panic!("{damage:?}: {other}"),
+                };
+                let last = lived.end.entries.last().map(|last| last.at.index).or(lived.end.floor);
+                prop_assert!(need.acknowledged >= last, "{damage:?}: {need:?} of {last:?}");
+                let vote = need.vote.map(|(term, ..)| term);
+                let held = lived.end.vote.map(|vote| vote.term);
+                prop_assert!(!need.vote_is_known || vote == held, "{damage:?}: {need:?} of {held:?}");
+
+                let refused = open_planted(&damaged, Planted::Nothing).err();
+                prop_assert!(matches!(refused, Some(StorageError::NeedsRepair { .. })), "{refused:?}");
+                repair(&damaged, &peer, held);
+                let log = open_planted(&damaged, Planted::Nothing).unwrap();
+                let repaired = storage_support::life::held(&log);
+                let of_peer: Vec<_> = peer.iter().filter(|entry| repaired.floor < Some(entry.at.index)).collect();
+                prop_assert!(of_peer.into_iter().take(repaired.entries.len()).eq(repaired.entries.iter()));
+                prop_assert!(repaired.entries.last().map(|last| last.at.index).or(repaired.floor) >= last);
+                prop_assert!(repaired.vote.map(|vote| vote.term) >= held);
+                drop(log);
+                prop_assert!(open_planted(&damaged, Planted::Nothing).is_ok());
+            }
         }
     }
 }

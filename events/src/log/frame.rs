@@ -215,6 +215,19 @@ pub fn is_torn_tail(identity: &SegmentIdentity, segment: &[u8], offset: u32) -> 
     true
 }
 
+/// The first intact frame of `segment` (the whole file) after the one at `offset`, which is damaged.
+#[must_use]
+pub fn next_intact<'a>(identity: &SegmentIdentity, segment: &'a [u8], offset: u32) -> Option<Frame<'a>> {
+    let mut from = offset as usize + 1;
+    loop {
+        let at = from + find_magic(segment.get(from..)?)?;
+        if let Ok(frame) = Frame::read(identity, at as u32, &segment[at..]) {
+            return Some(frame);
+        }
+        from = at + 1;
+    }
+}
+
 fn find_magic(bytes: &[u8]) -> Option<usize> {
     bytes.windows(MAGIC.len()).position(|window| window == MAGIC)
 }

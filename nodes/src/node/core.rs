@@ -24,6 +24,7 @@ use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
 use crate::raft::snapshot::{FileShelf, SnapshotShelf};
 use crate::shared_projector::SharedProjector;
+use crate::storage::archive::Archive;
 use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
@@ -48,6 +49,7 @@ pub const SNAPSHOT_FOLDER: &str = "snapshots";
 /// A peer must have entries on its disk within this time, in milliseconds, however short the election timeout is.
 const APPEND_MS_MIN: u64 = 2_000;
 
+#[derive(Clone)]
 pub struct CoreDeps {
     pub config: Arc<NodeConfig>,
     pub keyring: Arc<Keyring>,
@@ -81,7 +83,8 @@ impl Core {
         let CoreDeps { config, keyring, clock, entropy, disk, transport, measures } = deps;
         let projector = SharedProjector::measured(Projector::new(), measures);
         let (store, machine, shelf) =
-            open_disk(&config, &keyring, disk, entropy.clone(), projector.clone()).await?;
+            open_disk(&config, &keyring, disk.clone(), entropy.clone(), projector.clone()).await?;
+        let archive = archive(&config, &keyring, disk)?;
         let timers = &config.raft;
         let network = Network {
             own: config.node,
@@ -116,6 +119,8 @@ impl Core {
             clock_guard: clock_guard.clone(),
             reports: watch.reports(),
             inbound: Inbound::new(shelf),
+            log: store.log().clone(),
+            archive: Arc::new(archive),
         };
         Ok(Core {
             config,
@@ -255,7 +260,7 @@ impl Core {
     }
 }
 
-fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
+pub(super) fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
     let others = config.members.iter().filter(|member| member.id != config.node);
     others.map(|member| PeerAddress { node: member.id, address: member.address.clone() }).collect()
 }
@@ -271,9 +276,7 @@ async fn open_disk(
     let config = config.clone();
     let open = move || {
         let data = &config.data_directory;
-        let (log, birth) = (data.join(LOG_FOLDER), Beginning::BirthFile(data.join(BIRTH_FILE)));
-        let options = LogOptions::new(log, config.cluster, config.node, keys.clone(), birth);
-        let log = DurableLog::open(disk.clone(), entropy.clone(), options)?;
+        let log = DurableLog::open(disk.clone(), entropy.clone(), log_options(&config, keys.clone()))?;
         let options = SnapshotOptions {
             dir: data.join(SNAPSHOT_FOLDER),
             cluster: config.cluster,
@@ -289,6 +292,23 @@ async fn open_disk(
     tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
 }
 
+/// Where the log of this node lies, and with which keys.
+pub(super) fn log_options(config: &NodeConfig, keys: SegmentKeys) -> LogOptions {
+    let data = &config.data_directory;
+    let (log, birth) = (data.join(LOG_FOLDER), Beginning::BirthFile(data.join(BIRTH_FILE)));
+    LogOptions::new(log, config.cluster, config.node, keys, birth)
+}
+
+/// The log's history, for peers that repair theirs.
+pub(super) fn archive(
+    config: &NodeConfig,
+    keyring: &Keyring,
+    disk: Arc<dyn Disk>,
+) -> Result<Archive, NodeError> {
+    let keys = segment_keys(config, keyring)?;
+    Ok(Archive::new(disk, config.data_directory.join(LOG_FOLDER), keys))
+}
+
 /// A damaged newest snapshot is passed over for the one before it, but raft sees no entry at or below the purge floor:
 /// a state that stands below it would skip what lies between.
 fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), StorageError> {
@@ -296,7 +316,7 @@ fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), S
     if found < floor { Err(StorageError::SnapshotBelowFloor { dir, found, floor }) } else { Ok(()) }
 }
 
-fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
+pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
     let refused = |why: String| NodeError::SegmentKeys { file: config.keyring.clone(), why };
     keyring.segment_keys().map_err(|e| refused(e.to_string()))
 }

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   start   keyring ─▶ core (disk, fold, raft) ─▶ peers' wire ─▶ run ─▶ bus, ingress ─▶ API
+//!             └─ damaged log ─▶ peers' wire ─▶ repair from peers ─▶ core
 //!   stop    ingress drained ─▶ leadership handed over ─▶ API ─▶ raft ─▶ peers' wire ─▶ disk closed
 //! ```
 //!
 //! A node whose storage or raft failed stops at once and says why: it neither answers nor retries.
 
 pub mod core;
+mod desk;
 mod error;
 mod form;
 mod keyring;
+pub mod repair;
 mod running;
 
 pub use error::NodeError;

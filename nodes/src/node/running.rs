@@ -1,6 +1,8 @@
 //! A running node: its start and its end, each in the order that loses nothing.
 
 use super::core::{Core, CoreDeps};
+use super::desk::Desk;
+use super::repair::Repair;
 use super::{NodeError, keyring};
 use crate::api::{ApiDeps, ApiServer};
 use crate::bus::{Bus, NatsBus, NatsOptions};
@@ -9,7 +11,7 @@ use crate::config::NodeConfig;
 use crate::entropy::{Entropy, OsEntropy};
 use crate::ingress::{Ingress, IngressCounters, IngressDeps, IngressHandle, IngressLimits};
 use crate::peers::tls::PeerTls;
-use crate::peers::{PeerCounters, PeerServer, PeerTransport, TonicTransport};
+use crate::peers::{PeerCounters, PeerServer, PeerService, PeerTransport, TonicTransport};
 use crate::storage::disk::{Disk, OsDisk};
 use crate::telemetry::measures::{MeasuredDisk, Measures};
 use std::collections::BTreeMap;
@@ -66,7 +68,7 @@ impl Node {
             Arc::new(TonicTransport::new(config.cluster, config.node, tls.client, connect_within));
         let measures = Arc::new(Measures::default());
         let bus_health = deps.bus.health();
-        let core = Core::open(CoreDeps {
+        let core_deps = CoreDeps {
             config: config.clone(),
             keyring: keyring.clone(),
             clock: deps.clock.clone(),
@@ -74,17 +76,25 @@ impl Node {
             disk: Arc::new(MeasuredDisk { disk: deps.disk.clone(), measures: measures.clone() }),
             measures: measures.clone(),
             transport: transport.clone(),
-        })
-        .await?;
+        };
         let peer_counters = Arc::new(PeerCounters::default());
-        let peers = PeerServer::start(
-            peers_listener,
-            tls.server,
-            (config.cluster, config.node),
-            config.members.iter().map(|member| member.id).collect(),
-            peer_counters.clone(),
-            core.receiver(),
-        );
+        let serve_peers = |service| {
+            PeerServer::start(
+                peers_listener,
+                tls.server,
+                (config.cluster, config.node),
+                config.members.iter().map(|member| member.id).collect(),
+                peer_counters.clone(),
+                service,
+            )
+        };
+        let (core, peers) = match Core::open(core_deps.clone()).await {
+            Ok(core) => {
+                let peers = serve_peers(core.receiver());
+                (core, peers)
+            }
+            Err(failed) => open_repaired(failed, core_deps, serve_peers).await?,
+        };
         core.run();
 
         let ingress = Ingress::start(IngressDeps {
@@ -150,6 +160,27 @@ impl Node {
         self.peers.stop().await;
         closed
     }
+}
+
+/// Repairs the log if that is what keeps the core from opening, and opens it; the peers' wire serves what is intact
+/// meanwhile, and the core afterwards.
+async fn open_repaired(
+    failed: NodeError,
+    deps: CoreDeps,
+    serve_peers: impl FnOnce(Arc<dyn PeerService>) -> PeerServer,
+) -> Result<(Core, PeerServer), NodeError> {
+    let Some(repair) = Repair::after(failed, &deps).await? else {
+        // An earlier process had done all but the last step.
+        let core = Core::open(deps).await?;
+        let peers = serve_peers(core.receiver());
+        return Ok((core, peers));
+    };
+    let desk = Arc::new(Desk::new(repair.service()?));
+    let peers = serve_peers(desk.clone());
+    repair.run().await?;
+    let core = Core::open(deps).await?;
+    desk.hand_over(core.receiver());
+    Ok((core, peers))
 }
 
 /// Ingress' counters by name.

@@ -38,12 +38,16 @@ impl Lane {
     fn of(request: &PeerRequest) -> Lane {
         match request {
             PeerRequest::Append(append) if append.entries.is_empty() => Lane::Small,
-            PeerRequest::Append(_) | PeerRequest::Snapshot(_) | PeerRequest::Forward(_) => Lane::Large,
+            PeerRequest::Append(_)
+            | PeerRequest::Snapshot(_)
+            | PeerRequest::Forward(_)
+            | PeerRequest::LogRange { .. } => Lane::Large,
             PeerRequest::Vote(_)
             | PeerRequest::PreVote(_)
             | PeerRequest::TransferLeader(_)
             | PeerRequest::HandOver { .. }
-            | PeerRequest::Status => Lane::Small,
+            | PeerRequest::Status
+            | PeerRequest::LogStanding => Lane::Small,
         }
     }
 }

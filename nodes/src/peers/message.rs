@@ -4,9 +4,11 @@ use crate::leader::clock_guard::ClockVerdict;
 use crate::proposer::ProposeError;
 use crate::raft::types::{SnapshotMeta, TypeConfig, Vote};
 use crate::shared_projector::LevelDigest;
+use crate::storage::view::LogEntry;
 use bytes::Bytes;
 use events::ids::{LogIndex, NodeId};
 use events::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX};
+use events::log::record::{EntryBody, LogPosition};
 use events::time::Timestamp;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
@@ -18,11 +20,14 @@ use serde::{Deserialize, Serialize};
 pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
 /// The entries of one append are cut above this many bytes of payload.
 pub const APPEND_BYTES_TARGET: usize = 4 * 1024 * 1024;
+/// A range of committed entries ends once it exceeds so many bytes.
+pub const RANGE_BYTES_TARGET: usize = 2 * 1024 * 1024;
 /// A snapshot travels in pieces of this size.
 pub const SNAPSHOT_CHUNK_BYTES: usize = crate::storage::snapshot_spill::PIECE_BYTES;
 
 const _: () = {
     assert!(APPEND_BYTES_TARGET + BATCH_BYTES_MAX + 64 * 1024 <= MESSAGE_BYTES_MAX);
+    assert!(RANGE_BYTES_TARGET <= APPEND_BYTES_TARGET);
     assert!(SNAPSHOT_CHUNK_BYTES < MESSAGE_BYTES_MAX);
 };
 
@@ -40,6 +45,12 @@ pub enum PeerRequest {
         to: Option<NodeId>,
     },
     Status,
+    /// How far this member's log is known committed, and in which term it is: for one that repairs its log.
+    LogStanding,
+    /// Committed entries from this index on, for one that repairs its log.
+    LogRange {
+        from: LogIndex,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,6 +70,57 @@ pub enum PeerReply {
     Stopped(String),
     /// This member understood and will not do it now.
     Refused(String),
+    LogStanding(LogStanding),
+    /// In order and without a gap, about [`RANGE_BYTES_TARGET`]; none if the first one is not held.
+    LogRange(Vec<CommittedEntry>),
+}
+
+/// Where a member's log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStanding {
+    /// Of its vote, as it lies on its disk.
+    pub term: u64,
+    /// Whether it leads in that term.
+    pub leads: bool,
+    /// (term, index) of the last entry that it knows committed.
+    pub committed: Option<(u64, LogIndex)>,
+}
+
+/// An entry that a majority agreed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedEntry {
+    pub term: u64,
+    pub index: LogIndex,
+    pub body: CommittedBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommittedBody {
+    Blank,
+    Batch(Bytes),
+    Membership(Bytes),
+}
+
+impl From<LogEntry> for CommittedEntry {
+    fn from(entry: LogEntry) -> Self {
+        let body = match entry.body {
+            EntryBody::Blank => CommittedBody::Blank,
+            EntryBody::Batch(bytes) => CommittedBody::Batch(bytes),
+            EntryBody::Membership(bytes) => CommittedBody::Membership(bytes),
+        };
+        CommittedEntry { term: entry.at.term, index: entry.at.index, body }
+    }
+}
+
+impl From<CommittedEntry> for LogEntry {
+    fn from(CommittedEntry { term, index, body }: CommittedEntry) -> Self {
+        let body = match body {
+            CommittedBody::Blank => EntryBody::Blank,
+            CommittedBody::Batch(bytes) => EntryBody::Batch(bytes),
+            CommittedBody::Membership(bytes) => EntryBody::Membership(bytes),
+        };
+        LogEntry { at: LogPosition { term, index }, body }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -8,14 +8,18 @@ use super::types::TypeConfig;
 use crate::clock::Clock;
 use crate::leader::clock_guard::{ClockGuard, ClockVerdict};
 use crate::leader::transfer;
-use crate::peers::message::{ForwardedBatch, SnapshotChunk, SnapshotReceipt};
+use crate::peers::message::{
+    CommittedEntry, ForwardedBatch, LogStanding, RANGE_BYTES_TARGET, SnapshotChunk, SnapshotReceipt,
+};
 use crate::peers::watch::PeerReports;
 use crate::peers::{PeerReply, PeerRequest, PeerService, PeerStatus};
 use crate::proposer::Proposer;
 use crate::shared_projector::SharedProjector;
+use crate::storage::archive::Archive;
+use crate::storage::log::DurableLog;
 use crate::telemetry::trace::continue_from;
 use bytes::Bytes;
-use events::ids::NodeId;
+use events::ids::{LogIndex, NodeId};
 use futures::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::RaftError;
@@ -35,6 +39,9 @@ pub struct Receiver {
     pub clock_guard: Arc<ClockGuard>,
     pub reports: watch::Receiver<Arc<PeerReports>>,
     pub inbound: Inbound,
+    pub log: Arc<DurableLog>,
+    /// For peers that repair their log.
+    pub archive: Arc<Archive>,
 }
 
 impl Receiver {
@@ -73,7 +80,20 @@ impl Receiver {
                 PeerReply::HandOver { to: transfer::hand_over_to(&self.raft, &reports, to).await }
             }
             PeerRequest::Status => PeerReply::Status(self.status()),
+            PeerRequest::LogStanding => self.log_standing(),
+            PeerRequest::LogRange { from } => log_range(self.archive.clone(), from).await,
         }
+    }
+
+    fn log_standing(&self) -> PeerReply {
+        let standing = self.log.standing();
+        let leads =
+            matches!(standing.vote, Some(vote) if vote.committed && vote.node == *self.raft.node_id());
+        PeerReply::LogStanding(LogStanding {
+            term: standing.vote.map_or(0, |vote| vote.term),
+            leads,
+            committed: standing.committed.map(|at| (at.term, at.index)),
+        })
     }
 
     async fn take_forwarded(
@@ -152,13 +172,27 @@ fn speaks_for(request: &PeerRequest) -> Option<NodeId> {
         PeerRequest::Forward(forwarded) => {
             events::batch::access(&forwarded.batch).ok().map(|batch| batch.batch_id().node)
         }
-        PeerRequest::TransferLeader(_) | PeerRequest::HandOver { .. } | PeerRequest::Status => None,
+        PeerRequest::TransferLeader(_)
+        | PeerRequest::HandOver { .. }
+        | PeerRequest::Status
+        | PeerRequest::LogStanding
+        | PeerRequest::LogRange { .. } => None,
     }
 }
 
 impl PeerService for Receiver {
     fn answer(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply> {
         Box::pin(self.receive(from, request))
+    }
+}
+
+/// A range of the history in `archive`.
+pub(crate) async fn log_range(archive: Arc<Archive>, from: LogIndex) -> PeerReply {
+    let read = tokio::task::spawn_blocking(move || archive.range(from, RANGE_BYTES_TARGET)).await;
+    match read {
+        Ok(Ok(entries)) => PeerReply::LogRange(entries.into_iter().map(CommittedEntry::from).collect()),
+        Ok(Err(error)) => PeerReply::Refused(error.to_string()),
+        Err(error) => PeerReply::Refused(error.to_string()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use events::ids::{ClusterId, NodeId};
 use events::log::frame::{FrameDamage, FrameRefusal, RecordTooLarge};
+use events::log::record::RecordError;
 use events::log::segment::{HeaderError, HeaderKeyError};
 use events::log::standing::StandingError;
 use std::io;
@@ -74,6 +75,13 @@ pub enum StorageError {
         "the birth file {path} is malformed: {why}. Copy it again from where `muster cluster init` wrote it"
     )]
     BirthMalformed { path: PathBuf, why: String },
+    #[error(
+        "the log needs repair, since {file} is damaged at offset {offset} ({path} says so). A node that is started with \
+         its peers in reach repairs it by itself; nothing else may open it before"
+    )]
+    NeedsRepair { path: PathBuf, file: String, offset: u64 },
+    #[error("entry {index} that a peer sent for the repair of this log is refused: {why}")]
+    PeersEntry { index: u64, why: &'static str },
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
     #[error("the log is closed")]
@@ -81,7 +89,7 @@ pub enum StorageError {
 }
 
 /// Bytes that had reached the disk and are not what was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "{path} is corrupt at offset {offset}: {what}. Nothing was changed. Keep the file; restore it from a copy, \
      or replace this node by one with a new node id and an empty data directory"
@@ -91,6 +99,21 @@ pub struct Corruption {
     /// In bytes from the start of the file.
     pub offset: u64,
     pub what: CorruptionKind,
+}
+
+impl Corruption {
+    /// Whether peers can make it good. What a newer version wrote is no damage: it must not be written over.
+    #[must_use]
+    pub fn is_repairable(&self) -> bool {
+        let is_newer = matches!(
+            &self.what,
+            CorruptionKind::Header(HeaderError::UnknownVersion(_))
+                | CorruptionKind::Refusal(FrameRefusal::Record(
+                    RecordError::UnknownKind(_) | RecordError::UnknownSchema { .. }
+                ))
+        );
+        super::segment_file::segment_number_of(&self.path).is_some() && !is_newer
+    }
 }
 
 /// What is wrong there.
@@ -148,7 +171,9 @@ impl From<StorageError> for io::Error {
             | StorageError::SnapshotBelowFloor { .. }
             | StorageError::NotBorn { .. }
             | StorageError::BornTwice { .. }
-            | StorageError::BirthMalformed { .. } => io::ErrorKind::InvalidData,
+            | StorageError::BirthMalformed { .. }
+            | StorageError::NeedsRepair { .. }
+            | StorageError::PeersEntry { .. } => io::ErrorKind::InvalidData,
             StorageError::Refused(_) | StorageError::TooLarge(_) | StorageError::PurgeConflict { .. } => {
                 io::ErrorKind::InvalidInput
             }

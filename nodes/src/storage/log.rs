@@ -8,6 +8,7 @@ use super::disk::{Disk, DiskLock};
 use super::error::{Poisoned, StorageError};
 use super::poison::Poison;
 use super::recover::{Recovered, recover};
+use super::repair::refuse_if_needed;
 use super::segment_file::Owner;
 use super::segment_writer::{SegmentWriter, Stationery};
 use super::view::{Found, LogEntry, LogView, Ticket};
@@ -86,6 +87,7 @@ impl DurableLog {
         let LogOptions { dir, cluster, node, keys, beginning, segment_bytes_target, cache_bytes_max } =
             options;
         let lock = prepare(&*disk, &dir)?;
+        refuse_if_needed(&*disk, &dir)?;
         let owner = Owner { cluster: Some(cluster), node: Some(node), keys };
         let Recovered { view, next, birth } = recover(&*disk, &dir, &owner, cache_bytes_max)?;
         let decided = beginning.decide(&*disk, (cluster, node), birth)?;
@@ -242,7 +244,7 @@ impl Entries {
 }
 
 /// Makes sure that the directory is there to stay and that nobody else uses it.
-fn prepare(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn DiskLock>, StorageError> {
+pub(super) fn prepare(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn DiskLock>, StorageError> {
     disk.create_dir(dir).map_err(StorageError::io("creating", dir))?;
     if let Some(parent) = dir.parent() {
         disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;

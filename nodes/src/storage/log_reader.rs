@@ -5,8 +5,9 @@
 
 use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
+use super::salvage::Salvage;
 use super::scan::{Scan, Scanned, Step};
-use super::segment_file::{Owner, SegmentFile, list_segments, segment_path, shared};
+use super::segment_file::{Owner, SegmentFile, last_segment, list_segments, segment_path, shared};
 use super::view::LogEntry;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::SegmentKeys;
@@ -76,6 +77,9 @@ pub struct LogReader {
     ready: VecDeque<History>,
     report: LogReport,
     ended: bool,
+    past_damage: bool,
+    /// A hole was passed in this segment: where the log stands is not known again before the next header.
+    lost: bool,
 }
 
 /// The segment that is being read.
@@ -91,7 +95,22 @@ impl LogReader {
     /// Opens the log in `dir`, whosever it is.
     pub fn open(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys) -> Result<LogReader, StorageError> {
         let last_segment = list_segments(&*disk, &dir)?;
-        Ok(LogReader {
+        Ok(LogReader::up_to(disk, dir, keys, last_segment))
+    }
+
+    /// As [`LogReader::open`], but damage is passed over: what is intact and surely committed is given, and nothing says
+    /// what is missing but the indices.
+    pub fn open_past_damage(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        keys: SegmentKeys,
+    ) -> Result<LogReader, StorageError> {
+        let last_segment = last_segment(&*disk, &dir)?;
+        Ok(LogReader { past_damage: true, ..LogReader::up_to(disk, dir, keys, last_segment) })
+    }
+
+    fn up_to(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys, last_segment: u64) -> LogReader {
+        LogReader {
             disk,
             dir,
             owner: Owner { cluster: None, node: None, keys },
@@ -103,7 +122,26 @@ impl LogReader {
             ready: VecDeque::new(),
             report: LogReport::default(),
             ended: false,
-        })
+            past_damage: false,
+            lost: false,
+        }
+    }
+
+    /// Begins at the newest segment before which `index` was not written, so that no time is spent on what lies before.
+    #[must_use]
+    pub fn starting_near(mut self, index: LogIndex) -> Self {
+        for segment in (2..=self.last_segment).rev() {
+            let path = segment_path(&self.dir, segment);
+            let Ok(file) = self.disk.open_read(&path) else { continue };
+            let Ok(Ok((_, header))) = SegmentFile::open(path, file, segment, &self.owner) else { continue };
+            if header.standing.last.is_none_or(|last| last.index < index) {
+                self.segment = segment - 1;
+                self.before = header.previous_length;
+                self.report.standing = header.standing;
+                break;
+            }
+        }
+        self
     }
 
     /// Refuses another cluster's log by name.
@@ -130,8 +168,30 @@ impl LogReader {
 
     /// Takes one step; `false` at the end of the log.
     fn read_on(&mut self) -> Result<bool, StorageError> {
-        let Some(mut current) = self.current.take() else { return self.open_next() };
-        match current.step()? {
+        let Some(mut current) = self.current.take() else {
+            return match self.open_next() {
+                Err(StorageError::Corrupt(_)) if self.past_damage => {
+                    self.lose_track();
+                    Ok(self.segment < self.last_segment)
+                }
+                opened => opened,
+            };
+        };
+        let stepped = match current.step() {
+            Err(StorageError::Corrupt(_)) | Ok(Step::TornTail(_))
+                if self.past_damage && current.pass_hole() =>
+            {
+                self.lose_track();
+                self.current = Some(current);
+                return Ok(true);
+            }
+            Err(StorageError::Corrupt(_)) | Ok(Step::TornTail(_)) if self.past_damage => {
+                self.lose_track();
+                return Ok(self.segment < self.last_segment);
+            }
+            stepped => stepped?,
+        };
+        match stepped {
             Step::Record(scanned) => {
                 self.report.frames += 1;
                 self.take(&current, scanned)?;
@@ -151,6 +211,12 @@ impl LogReader {
         }
     }
 
+    /// What was read but not known committed may have been replaced in the hole.
+    fn lose_track(&mut self) {
+        self.pending.clear();
+        self.lost = true;
+    }
+
     fn finish(&mut self, current: &Current) {
         self.before = u64::from(current.offset);
         self.report.bytes += self.before;
@@ -167,6 +233,9 @@ impl LogReader {
             Ok(file) => file,
             // A node that opens its log removes a last segment without frames.
             Err(error) if is_last && error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing));
+            }
             Err(error) => return Err(StorageError::io("opening", &path)(error)),
         };
         let (file, header) = match SegmentFile::open(path.clone(), file, self.segment, &self.owner)? {
@@ -185,12 +254,21 @@ impl LogReader {
 
     fn check_follows(&mut self, path: &Path, header: &SegmentHeader) -> Result<(), StorageError> {
         let found = self.before;
-        if found != header.previous_length {
+        if self.lost {
+            self.lost = false;
+            self.report.standing = header.standing;
+            if let Some(committed) = header.standing.committed {
+                self.release(committed.index);
+            }
+        }
+        if found != header.previous_length && !self.past_damage {
             let before = segment_path(&self.dir, self.segment - 1);
             let what = CorruptionKind::Length { expected: header.previous_length, found };
             return Err(StorageError::corrupt(&before, found.min(header.previous_length), what));
         }
         if header.standing != self.report.standing {
+            // The file before was another one than this header knew: nothing of it is sure.
+            self.lose_track();
             return Err(StorageError::corrupt(path, 0, CorruptionKind::Standpoint));
         }
         let identity = header.identity;
@@ -201,7 +279,9 @@ impl LogReader {
 
     fn take(&mut self, current: &Current, scanned: Scanned) -> Result<(), StorageError> {
         let Scanned { record, offset, .. } = scanned;
-        self.report.standing.follow(&record).map_err(|error| current.file.corrupt(offset, error))?;
+        if !self.lost {
+            self.report.standing.follow(&record).map_err(|error| current.file.corrupt(offset, error))?;
+        }
         match record {
             Record::Entry { at, body } => self.pending.push_back(HistoryEntry {
                 entry: LogEntry { at, body: shared(body) },
@@ -245,6 +325,14 @@ impl Current {
         let step = scan.step()?;
         (self.offset, self.counter) = (scan.offset, scan.counter);
         Ok(step)
+    }
+
+    /// Steps to the next intact frame after damage, if there is one.
+    fn pass_hole(&mut self) -> bool {
+        let mut salvage = Salvage::resume(&self.file, &self.bytes, self.offset, self.counter);
+        salvage.hole();
+        (self.offset, self.counter) = (salvage.offset, salvage.counter);
+        (self.offset as usize) < self.bytes.len()
     }
 
     fn tail(&self) -> TornTail {

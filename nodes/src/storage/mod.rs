@@ -6,24 +6,29 @@
 //!                           └─ segment_writer.rs ──▶ disk.rs      frames into segments
 //!   open  ──▶ recover.rs ──▶ scan.rs       believe, cut a torn tail, or refuse by file and offset
 //!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
+//!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
 //!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node
+//!   a peer repairs ──▶ archive.rs          ranges of it, from the log that this node has open
 //! ```
 //!
 //! What is written here is never rewritten: a segment only grows, a truncation begins a new one, and a purge moves a
 //! floor. The formats are in `events::log`.
 
+pub mod archive;
 pub mod birth;
 pub mod disk;
 pub mod error;
 pub mod log;
 pub mod log_reader;
 pub mod poison;
+pub mod repair;
 pub mod snapshot_file;
 pub mod snapshot_spill;
 pub mod view;
 pub mod writer;
 
 mod recover;
+mod salvage;
 mod scan;
 mod segment_file;
 mod segment_writer;

@@ -19,6 +19,7 @@ use events::log::frame::FrameDamage;
 use events::log::record::Record;
 use events::log::segment::{HEADER_BYTES, SegmentHeader};
 use events::log::standing::{Standing, StandingError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +72,47 @@ pub(super) fn recover(
     };
     let birth = outlines.first().map(|first| first.header.birth);
     Ok(Recovered { view, next, birth })
+}
+
+/// Where the log stood at a segment's end.
+pub(super) struct Before {
+    pub(super) standing: Standing,
+    pub(super) previous_length: u64,
+    pub(super) generation: u64,
+    pub(super) birth: Option<u64>,
+}
+
+/// Where the log stands before `segment`, read from the one before that; all of it must be whole.
+pub(super) fn recover_before(
+    disk: &dyn Disk,
+    dir: &Path,
+    owner: &Owner,
+    segment: u64,
+) -> Result<Before, StorageError> {
+    let Some(number) = segment.checked_sub(1).filter(|number| *number > 0) else {
+        return Ok(Before { standing: Standing::default(), previous_length: 0, generation: 0, birth: None });
+    };
+    let path = segment_path(dir, number);
+    let file = disk.open_read(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => StorageError::corrupt(&path, 0, CorruptionKind::Missing),
+        _ => StorageError::io("opening", &path)(error),
+    })?;
+    let (opened, header) = SegmentFile::open(path.clone(), file, number, owner)?
+        .map_err(|damage| StorageError::corrupt(&path, 0, damage))?;
+    let (bytes, mut standing) = (opened.read_all()?, header.standing);
+    let mut scan = Scan::new(&opened, &bytes);
+    loop {
+        match scan.step()? {
+            Step::Record(scanned) => {
+                standing.follow(&scanned.record).map_err(|error| opened.corrupt(scanned.offset, error))?
+            }
+            Step::TornTail(damage) => return Err(opened.corrupt(scan.offset, damage)),
+            Step::End => break,
+        }
+    }
+    let SegmentHeader { identity, birth, .. } = header;
+    let previous_length = u64::from(scan.offset);
+    Ok(Before { standing, previous_length, generation: identity.generation, birth: Some(birth) })
 }
 
 impl Recovery<'_> {

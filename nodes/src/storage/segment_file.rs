@@ -56,6 +56,17 @@ pub(super) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<u64, StorageE
     Ok(last)
 }
 
+/// The number of the last segment in `dir`, whatever is missing before it; 0 for none.
+pub(super) fn last_segment(disk: &dyn Disk, dir: &Path) -> Result<u64, StorageError> {
+    let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
+    Ok(names.iter().filter_map(|name| segment_number(name)).max().unwrap_or(0))
+}
+
+/// Which segment a file is, by its name.
+pub(super) fn segment_number_of(path: &Path) -> Option<u64> {
+    segment_number(path.file_name()?.to_str()?)
+}
+
 fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("segment-")?.strip_suffix(".log")?;
     let all_digits = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit());

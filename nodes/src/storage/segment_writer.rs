@@ -114,6 +114,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Of the segment that is written now.
+    pub(super) fn number(&self) -> u64 {
+        self.current.cipher.identity().segment
+    }
+
     fn end(&self) -> u32 {
         self.written + self.buffer.len() as u32
     }

@@ -19,6 +19,7 @@ mod config;
 mod identity;
 mod poison;
 mod processes;
+mod repair;
 mod snapshot;
 mod support;
 mod throughput;

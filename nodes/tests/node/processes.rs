@@ -3,7 +3,7 @@
 //! `cargo test --release -p nodes --test node -- --ignored --nocapture three_processes` prints the table.
 
 use crate::support::faulty::FaultyDisk;
-use crate::support::members::{config, timers};
+use crate::support::members::{config, lot_created, timers};
 use crate::whole::House;
 use events::batch::{Batch, BatchId};
 use events::ids::NodeId;
@@ -27,8 +27,9 @@ const CHILD: &str = "processes::the_process_that_is_one_node";
 /// What a child says to its parent begins so; the test harness prints other lines.
 const SAYS: &str = "muster says ";
 
-/// Not a test by itself: the measurement starts it as a process of its own. It obeys a line at a time: `role`, `used`,
-/// `propose <first boot> <lanes> <rounds>`, until its standard input ends.
+/// Not a test by itself: others start it as a process of its own. It obeys a line at a time: `role`, `used`,
+/// `propose <first boot> <lanes> <rounds>`, `lots <from> <to>`, `applied <index>`, `digest <index>`, until its standard
+/// input ends.
 #[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::print_stdout, reason = "its parent reads it")]
 async fn the_process_that_is_one_node() {
@@ -57,6 +58,28 @@ async fn the_process_that_is_one_node() {
                 Leadership::Elsewhere(_) => "follows".to_owned(),
                 Leadership::HereSoon | Leadership::Nobody => "waits".to_owned(),
             },
+            ["lots", from, to] => {
+                let [from, to] = [from, to].map(|word| word.parse::<u32>().unwrap());
+                let mut index = 0;
+                for number in from..to {
+                    let proposed =
+                        node.core().proposer().propose_events(&[lot_created(number)]).await.unwrap();
+                    index = proposed.index;
+                }
+                index.to_string()
+            }
+            ["applied", index] => {
+                let index: u64 = index.parse().unwrap();
+                let mut applied = node.core().projector().applied();
+                let reached = *applied.wait_for(|applied| *applied >= index).await.unwrap();
+                format!("{reached} {}", node.core().projector().read(|fold| fold.lots().count()))
+            }
+            ["digest", index] => {
+                let index: u64 = index.parse().unwrap();
+                let digests = node.core().projector().digests();
+                let at = digests.iter().find(|at| at.index == index);
+                at.map_or("none".to_owned(), |at| at.digest.to_string())
+            }
             ["used"] => format!("{} {}", disk.syncs(), cpu_millis()),
             ["propose", boot, lanes, rounds] => {
                 let [boot, lanes, rounds] = [boot, lanes, rounds].map(|word| word.parse().unwrap());
@@ -126,14 +149,14 @@ async fn lane_of(proposer: Proposer, node: NodeId, boot: u64, rounds: u64) -> Ve
 }
 
 /// A child, killed when dropped.
-struct Process {
+pub struct Process {
     child: Child,
     tell: ChildStdin,
     says: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    fn start(house: &House, node: NodeId) -> Self {
+    pub fn start(house: &House, node: NodeId) -> Self {
         let ports: Vec<String> = house.ports().iter().map(u16::to_string).collect();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([CHILD, "--exact", "--nocapture", "--test-threads=1"])
@@ -150,7 +173,7 @@ impl Process {
         Process { child, tell, says }
     }
 
-    fn ask(&mut self, what: &str) -> String {
+    pub fn ask(&mut self, what: &str) -> String {
         writeln!(self.tell, "{what}").unwrap();
         loop {
             let line = self.says.next().expect("the node lives").unwrap();
@@ -160,7 +183,7 @@ impl Process {
         }
     }
 
-    fn numbers(&mut self, what: &str) -> Vec<u64> {
+    pub fn numbers(&mut self, what: &str) -> Vec<u64> {
         self.ask(what).split(' ').map(|word| word.parse().unwrap()).collect()
     }
 }
@@ -169,6 +192,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Which of three leads, once the others follow it.
+pub fn leader(processes: &mut [Process]) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let roles: Vec<String> = processes.iter_mut().map(|process| process.ask("role")).collect();
+        if let Some(leader) = roles.iter().position(|role| role == "leads")
+            && roles.iter().filter(|role| *role == "follows").count() == 2
+        {
+            return leader;
+        }
+        assert!(Instant::now() < deadline, "no leader: {roles:?}");
     }
 }
 
@@ -185,16 +222,7 @@ fn three_processes_commit_batches_without_events() {
     let house = House::new(3);
     house.write_members();
     let mut processes: Vec<_> = (1..=3).map(|node| Process::start(&house, node)).collect();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let leader = loop {
-        let roles: Vec<String> = processes.iter_mut().map(|process| process.ask("role")).collect();
-        if let Some(leader) = roles.iter().position(|role| role == "leads")
-            && roles.iter().filter(|role| *role == "follows").count() == 2
-        {
-            break leader;
-        }
-        assert!(Instant::now() < deadline, "no leader: {roles:?}");
-    };
+    let leader = leader(&mut processes);
     println!("| at | lanes | commits/s | p50 | p99 | fdatasync a commit, 3 nodes | CPU a commit, 3 nodes |");
     println!("|---|---|---|---|---|---|---|");
     let mut boot = 1;

@@ -4,6 +4,7 @@
 
 pub mod life;
 pub mod mem_disk;
+pub mod peer;
 
 use bytes::Bytes;
 use events::ids::ClusterId;

@@ -99,7 +99,16 @@ impl Members {
 
     /// As [`Members::open`], for a disk that may be refused.
     pub async fn try_open(&mut self, node: NodeId) -> Result<(), NodeError> {
-        let core = Core::open(CoreDeps {
+        let core = Core::open(self.core_deps(node)).await?;
+        self.board.plug_in(node, core.receiver());
+        core.run();
+        self.running.insert(node, core);
+        Ok(())
+    }
+
+    /// What a member's core is made of.
+    pub fn core_deps(&self, node: NodeId) -> CoreDeps {
+        CoreDeps {
             config: Arc::new(config(self.dir.path(), node, self.count, self.timers.clone())),
             keyring: self.keyring.clone(),
             clock: self.clocks[&node].clone(),
@@ -107,12 +116,7 @@ impl Members {
             disk: self.disk.clone(),
             transport: self.transport(node),
             measures: Arc::default(),
-        });
-        let core = core.await?;
-        self.board.plug_in(node, core.receiver());
-        core.run();
-        self.running.insert(node, core);
-        Ok(())
+        }
     }
 
     /// Where a member keeps everything.

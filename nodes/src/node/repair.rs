@@ -1,0 +1,258 @@
+//! A node whose log lost what was known durable repairs it from its peers before raft starts.
+//!
+//! ```text
+//!   damage ─▶ noted for good ─▶ every second: ask all members where they stand ─▶ a vote that takes nothing back
+//!                                  └─▶ ranges of committed entries, from whoever holds them ─▶ new segments
+//!                                        └─▶ once they reach all that may have been acknowledged: put into place
+//! ```
+//!
+//! Meanwhile it answers peers through [`Convalescent`]: it serves what is intact, and refuses everything else. So it gives
+//! no vote and no acknowledgement.
+
+use super::NodeError;
+use super::core::{CoreDeps, archive, log_options, peers_of, segment_keys};
+use crate::peers::message::LogStanding;
+use crate::peers::watch::ASK_EVERY;
+use crate::peers::{PeerAddress, PeerReply, PeerRequest, PeerService};
+use crate::raft::log_store::decode_membership;
+use crate::raft::receive::log_range;
+use crate::storage::archive::Archive;
+use crate::storage::error::StorageError;
+use crate::storage::log::LogOptions;
+use crate::storage::repair::{Need, Rebuild, note_damage, noted};
+use crate::storage::view::LogEntry;
+use events::batch::{access, split_stamp};
+use events::ids::{LogIndex, NodeId};
+use events::log::record::{EntryBody, VoteRecord};
+use futures::future::{BoxFuture, join_all};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A peer reads a range from its disk within this time.
+const RANGE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A log that must be repaired before the node's core can be opened.
+pub struct Repair {
+    deps: CoreDeps,
+    options: LogOptions,
+    need: Need,
+    peers: Vec<PeerAddress>,
+}
+
+/// What answers peers while the log is repaired.
+pub struct Convalescent {
+    archive: Arc<Archive>,
+}
+
+impl Repair {
+    /// Why the core did not open, or the repair that will let it. Noted damage is durable when this returns; a node
+    /// without peers has nobody to repair from.
+    pub async fn after(failed: NodeError, deps: &CoreDeps) -> Result<Option<Repair>, NodeError> {
+        let peers = peers_of(&deps.config);
+        let damage = match &failed {
+            NodeError::Storage(StorageError::Corrupt(damage)) if damage.is_repairable() => {
+                Some(damage.clone())
+            }
+            NodeError::Storage(StorageError::NeedsRepair { .. }) => None,
+            _ => return Err(failed),
+        };
+        if peers.is_empty() {
+            return Err(failed);
+        }
+        let keys = segment_keys(&deps.config, &deps.keyring)?;
+        let (options, disk) = (log_options(&deps.config, keys), deps.disk.clone());
+        let found = blocking({
+            let options = options.clone();
+            move || match damage {
+                Some(damage) => note_damage(&*disk, &options, &damage).map(Some),
+                None => noted(&*disk, &options),
+            }
+        });
+        Ok(found.await?.map(|need| Repair { deps: deps.clone(), options, need, peers }))
+    }
+
+    /// What must be made good.
+    #[must_use]
+    pub fn need(&self) -> &Need {
+        &self.need
+    }
+
+    /// What answers peers meanwhile.
+    pub fn service(&self) -> Result<Arc<dyn PeerService>, NodeError> {
+        let CoreDeps { config, keyring, disk, .. } = &self.deps;
+        Ok(Arc::new(Convalescent { archive: Arc::new(archive(config, keyring, disk.clone())?) }))
+    }
+
+    /// Repairs the log; returns once it can be opened. What a peer cannot give now is asked for again, for as long as it
+    /// takes: without it this node must not come back.
+    pub async fn run(self) -> Result<(), NodeError> {
+        let Need { file, offset, acknowledged, vote_is_known, .. } = &self.need;
+        tracing::error!(
+            file,
+            offset,
+            acknowledged,
+            vote_is_known,
+            "the log is damaged where it was known durable: this node repairs it from its peers, and neither votes nor \
+             acknowledges before that is done"
+        );
+        loop {
+            match self.attempt().await {
+                Ok(()) => {
+                    tracing::warn!(file = self.need.file, "the log is repaired");
+                    return Ok(());
+                }
+                Err(Setback::Wait(why)) => tracing::warn!(why, "the repair waits"),
+                Err(Setback::Failed(error)) => return Err(error),
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    async fn attempt(&self) -> Result<(), Setback> {
+        let standings = self.ask_all().await;
+        let vote = self.vote(&standings)?;
+        let (deps, options, need) = (self.deps.clone(), self.options.clone(), self.need.clone());
+        let mut rebuild =
+            blocking(move || Rebuild::begin(deps.disk, deps.entropy, options, need, vote)).await?;
+        loop {
+            let from = rebuild.next_index();
+            match self.fetch(from, &standings).await {
+                Some((peer, entries)) => {
+                    rebuild =
+                        blocking(move || rebuild.take(entries).map(|()| rebuild)).await.map_err(|error| {
+                            match error {
+                                // Another peer, or the same one later, may do better.
+                                NodeError::Storage(refused @ StorageError::PeersEntry { .. }) => {
+                                    Setback::Wait(format!("node {peer}: {refused}"))
+                                }
+                                other => Setback::Failed(other),
+                            }
+                        })?;
+                }
+                None if rebuild.reaches() => return Ok(blocking(move || rebuild.finish()).await?),
+                None => {
+                    let acknowledged = self.need.acknowledged.unwrap_or(0);
+                    return Err(Setback::Wait(format!(
+                        "no peer in reach gives entry {from} as committed, and this node may have acknowledged entries \
+                         up to {acknowledged}"
+                    )));
+                }
+            }
+        }
+    }
+
+    async fn ask_all(&self) -> BTreeMap<NodeId, LogStanding> {
+        let asked = self.peers.iter().map(|peer| async move {
+            match self.deps.transport.call(peer, PeerRequest::LogStanding, ASK_EVERY).await {
+                Ok(PeerReply::LogStanding(standing)) => Some((peer.node, standing)),
+                Ok(_) | Err(_) => None,
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// The vote to come back with. If one may be lost, all others must say their term: a candidate saves its term before
+    /// it asks for votes, so no lost vote was in a later one.
+    fn vote(&self, standings: &BTreeMap<NodeId, LogStanding>) -> Result<Option<VoteRecord>, Setback> {
+        let left = self.need.vote.map(|(term, node, committed)| VoteRecord { term, node, committed });
+        if self.need.vote_is_known {
+            return Ok(left);
+        }
+        let silent: Vec<_> =
+            self.peers.iter().map(|peer| peer.node).filter(|node| !standings.contains_key(node)).collect();
+        if !silent.is_empty() {
+            return Err(Setback::Wait(format!(
+                "a vote of this node may be lost, so every member must say its term; these did not: {silent:?}"
+            )));
+        }
+        let own = left.map_or(0, |vote| vote.term);
+        let term = standings.values().map(|standing| standing.term).fold(own, u64::max);
+        let leader = standings.iter().find(|(_, standing)| standing.leads && standing.term == term);
+        Ok(Some(match leader {
+            Some((leader, _)) => VoteRecord { term, node: *leader, committed: true },
+            None => VoteRecord { term: term + 1, node: self.deps.config.node, committed: false },
+        }))
+    }
+
+    /// Committed entries from `from` on, and who gave them: whoever knows most committed is asked first.
+    async fn fetch(
+        &self,
+        from: LogIndex,
+        standings: &BTreeMap<NodeId, LogStanding>,
+    ) -> Option<(NodeId, Vec<LogEntry>)> {
+        let mut peers: Vec<_> = self.peers.iter().collect();
+        peers.sort_by_key(|peer| {
+            std::cmp::Reverse(standings.get(&peer.node).and_then(|standing| standing.committed))
+        });
+        for peer in peers {
+            let request = PeerRequest::LogRange { from };
+            match self.deps.transport.call(peer, request, RANGE_WITHIN).await {
+                Ok(PeerReply::LogRange(entries)) if !entries.is_empty() => {
+                    let entries: Vec<_> = entries.into_iter().map(LogEntry::from).collect();
+                    if entries.iter().all(is_readable) {
+                        return Some((peer.node, entries));
+                    }
+                    tracing::warn!(
+                        peer = peer.node,
+                        from,
+                        "a peer sent entries that this version cannot read"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, from, "no range of the log"),
+            }
+        }
+        None
+    }
+}
+
+/// Whether raft and the fold can take it.
+fn is_readable(entry: &LogEntry) -> bool {
+    match &entry.body {
+        EntryBody::Blank => true,
+        EntryBody::Membership(bytes) => decode_membership(bytes).is_ok(),
+        EntryBody::Batch(payload) => split_stamp(payload).and_then(|(_, batch)| access(batch)).is_ok(),
+    }
+}
+
+/// Why an attempt did not get to its end.
+enum Setback {
+    /// It may succeed later.
+    Wait(String),
+    Failed(NodeError),
+}
+
+impl From<NodeError> for Setback {
+    fn from(error: NodeError) -> Self {
+        Setback::Failed(error)
+    }
+}
+
+impl PeerService for Convalescent {
+    fn answer(&self, _from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply> {
+        Box::pin(async move {
+            match request {
+                PeerRequest::LogRange { from } => log_range(self.archive.clone(), from).await,
+                PeerRequest::Append(_)
+                | PeerRequest::Vote(_)
+                | PeerRequest::PreVote(_)
+                | PeerRequest::TransferLeader(_)
+                | PeerRequest::Snapshot(_)
+                | PeerRequest::Forward(_)
+                | PeerRequest::HandOver { .. }
+                | PeerRequest::Status
+                | PeerRequest::LogStanding => PeerReply::Refused(
+                    "this node repairs its log and takes no part before that is done".to_owned(),
+                ),
+            }
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, NodeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|e| NodeError::Failed(e.to_string()))??)
+}

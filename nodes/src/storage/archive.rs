@@ -1,0 +1,75 @@
+//! Ranges of committed history, for a peer that repairs its log: read from the files, also while the node writes them,
+//! and past damage.
+
+use super::disk::Disk;
+use super::error::StorageError;
+use super::log_reader::{History, LogReader};
+use super::view::LogEntry;
+use events::ids::LogIndex;
+use events::log::keys::SegmentKeys;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The committed history of one log.
+pub struct Archive {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    keys: SegmentKeys,
+    /// Where the last range ended: ranges are asked for in order.
+    reading: Mutex<Option<Reading>>,
+}
+
+struct Reading {
+    next: LogIndex,
+    reader: LogReader,
+}
+
+impl Archive {
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys) -> Self {
+        Archive { disk, dir, keys, reading: Mutex::new(None) }
+    }
+
+    /// Entries from `from` on, without a gap, until their bodies exceed `bytes_max`; none if `from` is not held or not
+    /// known committed. Blocks on the disk.
+    pub fn range(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<LogEntry>, StorageError> {
+        let mut reading = self.reading.lock();
+        if let Some(kept) = reading.take_if(|kept| kept.next == from) {
+            let (entries, left) = kept.read_on(bytes_max)?;
+            if !entries.is_empty() {
+                *reading = left;
+                return Ok(entries);
+            }
+        }
+        // What the reader knew of a growing log may be old.
+        let reader =
+            LogReader::open_past_damage(Arc::clone(&self.disk), self.dir.clone(), self.keys.clone())?;
+        let (entries, left) =
+            Reading { next: from, reader: reader.starting_near(from) }.read_on(bytes_max)?;
+        *reading = left;
+        Ok(entries)
+    }
+}
+
+impl Reading {
+    /// Reads on; what is left to read, if the end was not reached.
+    fn read_on(mut self, bytes_max: usize) -> Result<(Vec<LogEntry>, Option<Reading>), StorageError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while bytes <= bytes_max {
+            match self.reader.next().transpose()? {
+                None => return Ok((entries, None)),
+                Some(History::Entry(held)) if held.entry.at.index < self.next => {}
+                Some(History::Entry(held)) if held.entry.at.index == self.next => {
+                    self.next += 1;
+                    bytes += held.entry.body.bytes().len();
+                    entries.push(held.entry);
+                }
+                Some(History::Gap { through, .. }) if through < self.next => {}
+                // It goes on after a gap: nothing more is held in order.
+                Some(History::Entry(_) | History::Gap { .. }) => return Ok((entries, None)),
+            }
+        }
+        Ok((entries, Some(self)))
+    }
+}

@@ -1,0 +1,103 @@
+//! That a log needs repair, as a file beside its segments.
+
+use crate::storage::disk::Disk;
+use crate::storage::error::StorageError;
+use crate::storage::segment_file::read_range;
+use events::ids::{ClusterId, LogIndex, NodeId};
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// The file's name within the log's directory.
+pub const NEED_FILE: &str = "needs-repair.json";
+
+const NEED_BYTES_MAX: usize = 64 * 1024;
+
+/// What must be made good before this node may vote or acknowledge again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Need {
+    pub cluster: ClusterId,
+    pub node: NodeId,
+    /// The damaged file, where in it, and what was found: for people.
+    pub file: String,
+    pub offset: u64,
+    pub what: String,
+    /// This segment and all after it are rebuilt.
+    pub from_segment: u64,
+    /// Of the rebuilt segments; above all that were seen.
+    pub generation: u64,
+    /// The mark of the log's birth.
+    pub birth: u64,
+    /// The highest index that this node may ever have acknowledged.
+    pub acknowledged: Option<LogIndex>,
+    /// The highest vote that is left: term, node, whether that node was known to lead.
+    pub vote: Option<(u64, NodeId, bool)>,
+    /// Whether no later vote can be lost. If one can, every other member must name its term first: no candidate asked
+    /// for a vote in a term that it had not saved itself.
+    pub vote_is_known: bool,
+    /// The last segment that waits, whole, to be put into place.
+    pub rebuilt_through: Option<u64>,
+}
+
+impl Need {
+    /// Writes the file; when this returns it is durable.
+    pub(super) fn persist(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+        let (path, temporary) = (dir.join(NEED_FILE), dir.join("needs-repair.tmp"));
+        remove_if_there(disk, &temporary)?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|e| StorageError::io("encoding", &path)(e.into()))?;
+        let file = disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
+        file.write_at(0, &text).map_err(StorageError::write(&temporary, 0))?;
+        file.sync_data().map_err(StorageError::io("syncing", &temporary))?;
+        disk.rename(&temporary, &path).map_err(StorageError::io("renaming to", &path))?;
+        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+    }
+
+    pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Need>, StorageError> {
+        let path = dir.join(NEED_FILE);
+        let file = match disk.open_read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StorageError::io("opening", &path)(error)),
+        };
+        let bytes = read_range(&*file, 0, NEED_BYTES_MAX).map_err(StorageError::io("reading", &path))?;
+        let malformed = |e: serde_json::Error| StorageError::io("reading", &path)(e.into());
+        serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+    }
+
+    /// Refuses what was noted of another node's log.
+    pub(super) fn check(&self, dir: &Path, cluster: ClusterId, node: NodeId) -> Result<(), StorageError> {
+        let path = dir.join(NEED_FILE);
+        if self.cluster != cluster {
+            return Err(StorageError::OtherCluster { path, found: self.cluster, expected: cluster });
+        }
+        if self.node != node {
+            return Err(StorageError::OtherNode { path, found: self.node, expected: node });
+        }
+        Ok(())
+    }
+
+    /// The log is whole again.
+    pub(super) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+        remove_if_there(disk, &dir.join(NEED_FILE))?;
+        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+    }
+}
+
+/// No log is opened while it needs repair.
+pub(in crate::storage) fn refuse_if_needed(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+    match Need::read(disk, dir)? {
+        Some(need) => {
+            Err(StorageError::NeedsRepair { path: dir.join(NEED_FILE), file: need.file, offset: need.offset })
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::io("removing", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
