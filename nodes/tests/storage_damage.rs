@@ -64,7 +64,7 @@ fn must_be_noticed(lived: &Lived, damaged: &MemDisk) -> bool {
     let last_with_frames = files.iter().rposition(|path| !frames(&lived.disk.bytes(path)).is_empty());
     files.iter().enumerate().any(|(number, path)| {
         let before = lived.disk.bytes(path);
-        let now = damaged.files().contains(path).then(|| damaged.bytes(path)).unwrap_or_default();
+        let now = if damaged.files().contains(path) { damaged.bytes(path) } else { Vec::new() };
         let Some(first) = first_difference(&before, &now) else { return false };
         if Some(number) < last_with_frames {
             return true;
