@@ -6,9 +6,10 @@
 use crate::ids::{DeviceId, StationId};
 use crate::secret::{derive, secret_bytes};
 use hpke::{Kem, Serializable};
+use p384::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use p384::ecdsa::signature::{Signer, Verifier};
 use rand_core::CryptoRng;
-use sha2::{Digest, Sha384};
+use sha2::{Digest, Sha256, Sha384};
 use zeroize::Zeroizing;
 
 /// An uncompressed SEC1 point of P-384, known to lie on the curve.
@@ -63,6 +64,13 @@ impl PublicKey {
         let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).map_err(|_| SignatureRefused)?;
         let parsed = signature.parse_low_s()?;
         key.verify(message, &parsed).map_err(|_| SignatureRefused)
+    }
+
+    /// Verifies a signature over the SHA-256 of `message`, in DER, as C2SP notes carry it.
+    pub fn verify_sha256_der(&self, message: &[u8], der: &[u8]) -> Result<(), SignatureRefused> {
+        let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).map_err(|_| SignatureRefused)?;
+        let parsed = p384::ecdsa::Signature::from_der(der).map_err(|_| SignatureRefused)?;
+        key.verify_prehash(&Sha256::digest(message), &parsed).map_err(|_| SignatureRefused)
     }
 
     /// First 16 bytes of SHA-384 over the 97 bytes (protocol.md rule 23).
@@ -185,6 +193,20 @@ impl SigningKey {
     pub fn sign(&self, message: &[u8]) -> Signature {
         let signature: p384::ecdsa::Signature = self.0.sign(message);
         Signature(signature.normalize_s().to_bytes().into())
+    }
+}
+
+impl SigningKey {
+    /// Signs the SHA-256 of `message`, in DER, as C2SP notes carry it.
+    #[must_use]
+    pub fn sign_sha256_der(&self, message: &[u8]) -> Vec<u8> {
+        #[allow(
+            clippy::expect_used,
+            reason = "signing fails only for digests below half of the curve's size"
+        )]
+        let signature: p384::ecdsa::Signature =
+            self.0.sign_prehash(&Sha256::digest(message)).expect("32 bytes are signed");
+        signature.normalize_s().to_der().as_bytes().to_vec()
     }
 }
 

@@ -11,16 +11,20 @@
 //!   header.rs   how a file's header proves itself
 //!   snapshot.rs a snapshot of the projector: header and sealed parts
 //!   merkle.rs   RFC 6962 hashes, and the frontier of a growing tree
+//!   proof.rs    what shows that a leaf is in that tree, or one tree the beginning of another
+//!   checkpoint.rs  a signed head of it
 //!   leaf.rs     what a committed entry looks like as a leaf of that tree
 //! ```
 //!
 //! Numbers are little endian. All offsets and lengths are in bytes.
 
+pub mod checkpoint;
 pub mod frame;
 mod header;
 pub mod keys;
 pub mod leaf;
 pub mod merkle;
+pub mod proof;
 pub mod record;
 pub mod segment;
 pub mod snapshot;
