@@ -1,6 +1,7 @@
 //! `muster log`: the log on a node's disk, read-only.
 
 use super::Global;
+use super::evidence::{self, CheckArguments, CheckpointArguments, ProveArguments};
 use crate::exit::{NOT_HELD, answered, coded};
 use crate::offline::{open_log, read_keyring};
 use crate::output::{Format, line};
@@ -8,6 +9,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::batch::{BatchId, access, split_stamp};
 use events::ids::{LogIndex, Sequence, Slot};
+use events::log::leaf::entry_leaf_hash;
+use events::log::merkle::Frontier;
 use events::log::record::EntryBody;
 use events::time::Timestamp;
 use events::vocabulary::Event;
@@ -21,16 +24,22 @@ pub(crate) enum LogCommand {
     Verify(LogArguments),
     /// Print committed entries, one a line
     Cat(CatArguments),
+    /// Sign how many entries are committed and the Merkle root over them
+    Checkpoint(CheckpointArguments),
+    /// Prove that an entry stands in the log, or that the log only grew since a checkpoint
+    Prove(ProveArguments),
+    /// Check a proof or a checkpoint offline, with the public checkpoint key alone
+    Check(CheckArguments),
 }
 
 #[derive(Args)]
 pub(crate) struct LogArguments {
     /// The node's data directory
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// The cluster's keyring [default: the one that the context names]
     #[arg(long, value_name = "FILE")]
-    keyring: Option<PathBuf>,
+    pub(super) keyring: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -49,6 +58,9 @@ pub(crate) fn run(global: &Global, command: LogCommand) -> Result<()> {
     match command {
         LogCommand::Verify(arguments) => verify(global, arguments),
         LogCommand::Cat(arguments) => cat(global, arguments),
+        LogCommand::Checkpoint(arguments) => evidence::checkpoint(global, arguments),
+        LogCommand::Prove(arguments) => evidence::prove(global, arguments),
+        LogCommand::Check(arguments) => evidence::check(global, arguments),
     }
 }
 
@@ -66,6 +78,8 @@ struct Verified {
     uncommitted: u64,
     gaps: Vec<(LogIndex, LogIndex)>,
     torn_tail_bytes: u64,
+    /// Entries in the Merkle tree and its root in base64, as a checkpoint names them; none if the log has a gap.
+    tree: Option<(u64, String)>,
     fault: Option<String>,
 }
 
@@ -73,7 +87,13 @@ fn verify(global: &Global, arguments: LogArguments) -> Result<()> {
     let keyring = read_keyring(&super::keyring_path(global, arguments.keyring)?)?;
     let mut reader = open_log(&arguments.data, &keyring)?;
     let (mut first, mut last, mut gaps, mut fault) = (None, None, Vec::new(), None);
+    let mut frontier = Frontier::default();
     for history in reader.by_ref() {
+        if let Ok(History::Entry(held)) = &history
+            && let Ok(leaf) = entry_leaf_hash(held.entry.at.term, &held.entry.body)
+        {
+            frontier.push(leaf);
+        }
         match history.map_err(|error| error.to_string()).and_then(|history| check(history, last)) {
             Ok(Checked::Entry(index)) => {
                 first = first.or(Some(index));
@@ -101,6 +121,7 @@ fn verify(global: &Global, arguments: LogArguments) -> Result<()> {
         first,
         last,
         uncommitted: report.uncommitted,
+        tree: (gaps.is_empty() && fault.is_none()).then(|| evidence::root_of(&frontier)),
         gaps,
         torn_tail_bytes: report.torn_tail.map_or(0, |tail| tail.bytes),
         fault: fault.clone(),
@@ -142,12 +163,13 @@ fn human_verified(said: &Verified) -> String {
     };
     let gaps: Vec<_> = said.gaps.iter().map(|(from, through)| format!("{from} to {through}")).collect();
     format!(
-        "{}\n{} segments, {} frames, {} bytes: {} committed entries, {range}; {} more not known committed\n\
+        "{}\n{}{} segments, {} frames, {} bytes: {} committed entries, {range}; {} more not known committed\n\
          gaps: {}\ntorn tail: {} bytes (a running node may be writing them)",
         match &said.fault {
             None => "The log is sound.".to_owned(),
             Some(fault) => format!("THE LOG IS DAMAGED: {fault}"),
         },
+        said.tree.as_ref().map_or_else(String::new, |(_, root)| format!("Merkle root {root}\n")),
         said.segments,
         said.frames,
         said.bytes,
