@@ -235,6 +235,13 @@ impl Projector {
         lines
     }
 
+    /// How many lines a device's story has had so far, those left out included: whoever folds sees by it that there is
+    /// something new. Zero for an unknown device.
+    #[must_use]
+    pub fn story_told(&self, slot: Slot) -> u64 {
+        self.state.records.get(slot).map_or(0, |record| record.story.told())
+    }
+
     /// How many flags were raised, cleared ones included.
     #[must_use]
     pub fn flag_count(&self) -> u32 {

@@ -61,6 +61,9 @@ macro_rules! vocabulary {
             /// The numbers of all kinds that this version knows.
             pub const KINDS: &'static [u16] = &[$($number),+];
 
+            /// Their names, in the order of [`Event::KINDS`].
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),+];
+
             #[must_use]
             pub const fn kind(&self) -> u16 {
                 match self { $(Event::$name(_) => $number),+ }

@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
 use super::salvage::Salvage;
 use super::scan::{Scan, Scanned, Step};
-use super::segment_file::{Owner, SegmentFile, last_segment, list_segments, segment_path, shared};
+use super::segment_file::{Owner, SegmentFile, last_segment, segment_path, shared};
 use super::view::LogEntry;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::SegmentKeys;
@@ -92,9 +92,10 @@ struct Current {
 }
 
 impl LogReader {
-    /// Opens the log in `dir`, whosever it is.
+    /// Opens the log in `dir`, whosever it is. A missing segment is an error once the reader comes to it: what lies
+    /// before it can be read.
     pub fn open(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys) -> Result<LogReader, StorageError> {
-        let last_segment = list_segments(&*disk, &dir)?;
+        let last_segment = last_segment(&*disk, &dir)?;
         Ok(LogReader::up_to(disk, dir, keys, last_segment))
     }
 
@@ -160,10 +161,26 @@ impl LogReader {
     pub fn bytes_total(&self) -> Result<u64, StorageError> {
         let length = |segment| {
             let path = segment_path(&self.dir, segment);
-            let file = self.disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
-            file.length().map_err(StorageError::io("reading the length of", &path))
+            match self.disk.open_read(&path) {
+                Ok(file) => file.length().map_err(StorageError::io("reading the length of", &path)),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+                Err(error) => Err(StorageError::io("opening", &path)(error)),
+            }
         };
         (1..=self.last_segment).map(length).sum()
+    }
+
+    /// Reads on where the log ended when it was read last: for whoever follows a running node. Call it once the iterator
+    /// ended without an error.
+    pub fn read_further(&mut self) -> Result<(), StorageError> {
+        self.last_segment = last_segment(&*self.disk, &self.dir)?.max(self.last_segment);
+        self.report.torn_tail = None;
+        if let Some(current) = &mut self.current {
+            self.report.bytes -= u64::from(current.offset);
+            current.bytes = current.file.read_all()?;
+        }
+        self.ended = false;
+        Ok(())
     }
 
     /// Takes one step; `false` at the end of the log.
@@ -198,13 +215,17 @@ impl LogReader {
                 self.current = Some(current);
                 Ok(true)
             }
-            Step::End => {
+            Step::End if self.segment < self.last_segment => {
                 self.finish(&current);
-                Ok(self.segment < self.last_segment)
+                Ok(true)
+            }
+            Step::End => {
+                self.pause(current);
+                Ok(false)
             }
             Step::TornTail(_) if self.segment == self.last_segment => {
-                self.finish(&current);
                 self.report.torn_tail = Some(current.tail());
+                self.pause(current);
                 Ok(false)
             }
             Step::TornTail(damage) => Err(current.file.corrupt(current.offset, damage)),
@@ -222,6 +243,12 @@ impl LogReader {
         self.report.bytes += self.before;
     }
 
+    /// The end of the last segment, as far as it is written: a node may go on there.
+    fn pause(&mut self, current: Current) {
+        self.report.bytes += u64::from(current.offset);
+        self.current = Some(current);
+    }
+
     fn open_next(&mut self) -> Result<bool, StorageError> {
         if self.segment == self.last_segment {
             return Ok(false);
@@ -232,7 +259,10 @@ impl LogReader {
         let file = match self.disk.open_read(&path) {
             Ok(file) => file,
             // A node that opens its log removes a last segment without frames.
-            Err(error) if is_last && error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) if is_last && error.kind() == ErrorKind::NotFound => {
+                self.segment -= 1;
+                return Ok(false);
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing));
             }
@@ -241,7 +271,10 @@ impl LogReader {
         let (file, header) = match SegmentFile::open(path.clone(), file, self.segment, &self.owner)? {
             Ok(opened) => opened,
             // A node that creates a segment has not written its header yet.
-            Err(_) if is_last => return Ok(false),
+            Err(_) if is_last => {
+                self.segment -= 1;
+                return Ok(false);
+            }
             Err(damage) => return Err(StorageError::corrupt(&path, 0, damage)),
         };
         self.check_follows(&path, &header)?;

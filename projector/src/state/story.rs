@@ -163,6 +163,12 @@ impl Story {
         self.last.push_back(line);
     }
 
+    /// How many lines were told so far, those left out included.
+    #[must_use]
+    pub(crate) fn told(&self) -> u64 {
+        self.first.len() as u64 + self.dropped + self.last.len() as u64
+    }
+
     /// The story in order; a line of its own says what was left out.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<StoryLine> {
