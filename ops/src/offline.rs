@@ -1,24 +1,45 @@
-//! A node's log read from its files: read-only, beside a running node or without one.
+//! Nodes' logs read from their files: read-only, beside running nodes or without one.
+//!
+//! ```text
+//!   directories ──▶ logs.rs ──▶ fold.rs ──┬─▶ its state at a moment.rs ──▶ differences.rs, story.rs
+//!                   one history           └─▶ export/: events and projections as tables
+//!   trouble.rs: what is wrong with a file, where, and what can be read nevertheless
+//! ```
 
-use crate::exit::{NOT_HELD, coded};
+mod affected;
+pub mod differences;
+pub mod export;
+mod fold;
+mod logs;
+pub mod moment;
+pub mod story;
+mod trouble;
+mod unknown;
+
+pub use fold::{Fold, Folded};
+pub use logs::Logs;
+pub use moment::Moment;
+pub(crate) use trouble::refusal;
+
+use crate::exit::{USAGE, coded};
 use crate::files::read_text;
-use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
-use events::batch::split_stamp;
+use anyhow::{Context as _, Result};
 use events::ids::LogIndex;
 use events::keyring::Keyring;
-use events::log::record::{EntryBody, LogPosition};
 use nodes::storage::disk::OsDisk;
-use nodes::storage::log_reader::{History, HistoryEntry, LogReader, LogReport};
-use projector::{Outcomes, Projector};
+use nodes::storage::log_reader::{History, LogReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Reads a cluster's keyring from its file.
 pub fn read_keyring(path: &Path) -> Result<Keyring> {
-    let text = Zeroizing::new(read_text(path)?);
-    Keyring::from_json(&text).with_context(|| format!("{} is no keyring", path.display()))
+    let text = read_text(path).map_err(|error| {
+        coded(USAGE, format!("{error:#}; without the cluster's keyring nothing of its log can be read"))
+    })?;
+    let text = Zeroizing::new(text);
+    Keyring::from_json(&text)
+        .map_err(|error| coded(USAGE, format!("{} is no keyring: {error}", path.display())))
 }
 
 /// Opens the log of the node whose data directory is `data`; refuses another cluster's by name.
@@ -30,91 +51,39 @@ pub fn open_log(data: &Path, keyring: &Keyring) -> Result<LogReader> {
     Ok(reader.of_cluster(keyring.cluster))
 }
 
-/// The folder of segments: `data` itself or the `log` in it.
+/// Opens the logs of several nodes of one cluster as one history.
+pub fn open_logs(data: &[PathBuf], keyring: &Keyring) -> Result<Logs> {
+    data.iter().map(|data| open_log(data, keyring)).collect::<Result<_>>().map(Logs::new)
+}
+
+/// The index of the last entry of a stretch.
+pub(crate) fn entries_end(history: &History) -> LogIndex {
+    match history {
+        History::Entry(entry) => entry.entry.at.index,
+        History::Gap { through, .. } => *through,
+    }
+}
+
+/// The folder of segments: the `log` in `data`, or `data` itself.
 fn log_folder(data: &Path) -> Result<PathBuf> {
+    if !data.is_dir() {
+        let what = format!("{} is no directory; expected a node's data directory", data.display());
+        return Err(coded(USAGE, what));
+    }
     let within = data.join(nodes::node::core::LOG_FOLDER);
-    match (within.is_dir(), data.is_dir()) {
-        (true, _) => Ok(within),
-        (false, true) => Ok(data.to_owned()),
-        (false, false) => bail!("{} is no directory; expected a node's data directory", data.display()),
-    }
-}
-
-/// A node's history, folded entry by entry.
-pub struct Fold {
-    reader: LogReader,
-    /// Read, but past the index that was asked for.
-    held: Option<HistoryEntry>,
-    projector: Projector,
-}
-
-/// One entry that was folded.
-pub struct Folded {
-    pub index: LogIndex,
-    pub term: u64,
-    /// The batch's bytes and what became of it; none for an entry without a batch.
-    pub batch: Option<(Bytes, Outcomes)>,
-}
-
-impl Fold {
-    #[must_use]
-    pub fn new(reader: LogReader) -> Self {
-        Fold { reader, held: None, projector: Projector::new() }
-    }
-
-    /// Folds the next entry; none at the end of the history, or if the next entry's index is above `until`.
-    pub fn next_within(&mut self, until: LogIndex) -> Result<Option<Folded>> {
-        let entry = match self.held.take() {
-            Some(entry) => entry,
-            None => match self.read()? {
-                Some(entry) => entry,
-                None => return Ok(None),
-            },
-        };
-        if entry.entry.at.index > until {
-            self.held = Some(entry);
-            return Ok(None);
-        }
-        self.apply(&entry).map(Some)
-    }
-
-    /// The state so far.
-    pub fn projector(&mut self) -> &mut Projector {
-        &mut self.projector
-    }
-
-    /// What was read so far.
-    #[must_use]
-    pub fn report(&self) -> LogReport {
-        self.reader.report()
-    }
-
-    fn read(&mut self) -> Result<Option<HistoryEntry>> {
-        match self.reader.next().transpose().map_err(|error| coded(NOT_HELD, error.to_string()))? {
-            None => Ok(None),
-            Some(History::Entry(entry)) => Ok(Some(entry)),
-            Some(History::Gap { from, through }) => Err(coded(
-                NOT_HELD,
-                format!(
-                    "entries {from} to {through} came to this node in a snapshot and are not in its log; replay the \
-                     log of another node"
-                ),
-            )),
+    let folder = if within.is_dir() { within } else { data.to_owned() };
+    let listing = || format!("listing {}", folder.display());
+    for entry in std::fs::read_dir(&folder).with_context(listing)? {
+        let name = entry.with_context(listing)?.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with("segment-") && name.ends_with(".log")) {
+            return Ok(folder);
         }
     }
-
-    fn apply(&mut self, entry: &HistoryEntry) -> Result<Folded> {
-        let LogPosition { term, index } = entry.entry.at;
-        let at = || format!("{} at byte {}", entry.file.display(), entry.offset);
-        let payload = match &entry.entry.body {
-            EntryBody::Blank | EntryBody::Membership(_) => {
-                self.projector.skip(index).with_context(at)?;
-                return Ok(Folded { index, term, batch: None });
-            }
-            EntryBody::Batch(payload) => payload,
-        };
-        let applied = self.projector.apply(index, payload).with_context(at)?;
-        let (stamp, _) = split_stamp(payload).with_context(at)?;
-        Ok(Folded { index, term, batch: Some((payload.slice(size_of_val(&stamp)..), applied.outcomes)) })
-    }
+    Err(coded(
+        USAGE,
+        format!(
+            "{} holds no log: no segment-….log is in it; expected a node's data directory",
+            folder.display()
+        ),
+    ))
 }

@@ -1,6 +1,10 @@
 //! `muster device`: who a device is, how it stands, and why.
 
 use super::Global;
+use super::progress::Progress;
+use super::replay::warn_of;
+use crate::offline::story::tell;
+use crate::offline::{Fold, Moment, open_logs, read_keyring};
 use crate::output::Table;
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -8,7 +12,8 @@ use events::ids::{DeviceId, LotId, SourceName};
 use events::time::Timestamp;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use nodes::api::shapes::{Cursor, DeviceDetail, DevicePage, OrderOperation, Ordered, Story};
-use projector::view::{DeviceSummary, FlagView};
+use projector::view::{DeviceSummary, FlagView, StoryLine};
+use std::path::PathBuf;
 
 /// Devices asked for at once while listing.
 const PAGE: usize = 500;
@@ -23,10 +28,7 @@ pub(crate) enum DeviceCommand {
         device: DeviceId,
     },
     /// The whole story of a device: burned where and when, boots, activation, flags with evidence, operations
-    Explain {
-        /// The device's id (dev_…)
-        device: DeviceId,
-    },
+    Explain(ExplainArguments),
     /// Order a device to do nothing but software update
     Restrict(OrderArguments),
     /// Give a restricted device its rights back
@@ -56,6 +58,19 @@ pub(crate) struct ListArguments {
 }
 
 #[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The device's id (dev_…)
+    device: DeviceId,
+    /// Read the story from a node's data directory instead of asking a node: every line of it, whatever its length. May
+    /// be given again for several nodes of one cluster
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// The cluster's keyring, for --data [default: the one that the context names]
+    #[arg(long, value_name = "FILE", requires = "data")]
+    keyring: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub(crate) struct OrderArguments {
     /// The device's id (dev_…)
     device: DeviceId,
@@ -77,13 +92,27 @@ pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
             let detail: DeviceDetail = global.api()?.get(&format!("/v1/devices/{device}")).await?;
             global.format().print(&detail, human_detail)
         }
-        DeviceCommand::Explain { device } => {
-            let story: Story = global.api()?.get(&format!("/v1/devices/{device}/story")).await?;
+        DeviceCommand::Explain(arguments) if arguments.data.is_empty() => {
+            let path = format!("/v1/devices/{}/story", arguments.device);
+            let story: Story = global.api()?.get(&path).await?;
             global.format().print(&story, human_story)
         }
+        DeviceCommand::Explain(arguments) => explain_from_files(global, arguments),
         DeviceCommand::Restrict(arguments) => order(global, OperationKind::Restrict, arguments).await,
         DeviceCommand::Reinstate(arguments) => order(global, OperationKind::Reinstate, arguments).await,
     }
+}
+
+fn explain_from_files(global: &Global, arguments: ExplainArguments) -> Result<()> {
+    let keyring = read_keyring(&super::keyring_path(global, arguments.keyring)?)?;
+    let logs = open_logs(&arguments.data, &keyring)?;
+    let mut progress = Progress::new(global, false, logs.bytes_total()?);
+    let mut fold = Fold::new(logs);
+    let (from, until) = (Moment::Index(0), Moment::END);
+    let story = tell(&mut fold, arguments.device, from, until, |fold| progress.show(fold))?;
+    progress.end();
+    warn_of(&fold.troubles());
+    global.format().print(&story, super::replay::human_story)
 }
 
 async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
@@ -168,7 +197,7 @@ fn human_list(devices: &[DeviceSummary]) -> String {
     format!("{table}{} device(s)", devices.len())
 }
 
-fn human_detail(detail: &DeviceDetail) -> String {
+pub(super) fn human_detail(detail: &DeviceDetail) -> String {
     let DeviceSummary { device, legitimacy, lot, station, unit, record, .. } = &detail.summary;
     let summary = &detail.summary;
     let mut text = format!(
@@ -216,11 +245,16 @@ fn human_detail(detail: &DeviceDetail) -> String {
 }
 
 fn human_story(story: &Story) -> String {
+    format!("{} is {}\n{}", story.summary.device, story.summary.legitimacy, human_lines(&story.lines))
+}
+
+/// Lines of a story, one each.
+pub(super) fn human_lines(lines: &[StoryLine]) -> String {
     let mut table = Table::with_head(&["log index", "when", "what"]);
-    for line in &story.lines {
+    for line in lines {
         table.row([line.index.to_string(), when(line.stamp), line.what.clone()]);
     }
-    format!("{} is {}\n{table}", story.summary.device, story.summary.legitimacy)
+    table.to_string()
 }
 
 /// One flag in one line, its evidence included.

@@ -1,9 +1,13 @@
 //! `muster log`: the log on a node's disk, read-only.
 
+mod stat;
+mod tail;
+
 use super::Global;
 use super::evidence::{self, CheckArguments, CheckpointArguments, ProveArguments};
-use crate::exit::{NOT_HELD, answered, coded};
-use crate::offline::{open_log, read_keyring};
+use super::replay::moment;
+use crate::exit::{NOT_HELD, answered};
+use crate::offline::{Moment, entries_end, open_log, read_keyring, refusal};
 use crate::output::{Format, line};
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -24,6 +28,10 @@ pub(crate) enum LogCommand {
     Verify(LogArguments),
     /// Print committed entries, one a line
     Cat(CatArguments),
+    /// Print the last committed entries, and with --follow those that come
+    Tail(tail::TailArguments),
+    /// Count what a log holds, by kind of event, and what it costs
+    Stat(LogArguments),
     /// Sign how many entries are committed and the Merkle root over them
     Checkpoint(CheckpointArguments),
     /// Prove that an entry stands in the log, or that the log only grew since a checkpoint
@@ -46,18 +54,20 @@ pub(crate) struct LogArguments {
 pub(crate) struct CatArguments {
     #[command(flatten)]
     log: LogArguments,
-    /// First log index to print
-    #[arg(long, value_name = "INDEX", default_value_t = 0, hide_default_value = true)]
-    from: LogIndex,
-    /// Last log index to print
-    #[arg(long, value_name = "INDEX", default_value_t = LogIndex::MAX, hide_default_value = true)]
-    until: LogIndex,
+    /// Begin at this moment: a log index (4711), a time (yesterday 14:34) or so long ago (-2h)
+    #[arg(long, visible_alias = "since", value_name = "MOMENT", value_parser = moment, allow_hyphen_values = true)]
+    from: Option<Moment>,
+    /// End with this moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment, allow_hyphen_values = true)]
+    until: Option<Moment>,
 }
 
-pub(crate) fn run(global: &Global, command: LogCommand) -> Result<()> {
+pub(crate) async fn run(global: &Global, command: LogCommand) -> Result<()> {
     match command {
         LogCommand::Verify(arguments) => verify(global, arguments),
         LogCommand::Cat(arguments) => cat(global, arguments),
+        LogCommand::Tail(arguments) => tail::run(global, arguments).await,
+        LogCommand::Stat(arguments) => stat::run(global, arguments),
         LogCommand::Checkpoint(arguments) => evidence::checkpoint(global, arguments),
         LogCommand::Prove(arguments) => evidence::prove(global, arguments),
         LogCommand::Check(arguments) => evidence::check(global, arguments),
@@ -250,8 +260,12 @@ impl Line {
 fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
     let keyring = read_keyring(&super::keyring_path(global, arguments.log.keyring)?)?;
     let reader = open_log(&arguments.log.data, &keyring)?;
+    let (from, until) = (arguments.from.unwrap_or(Moment::Index(0)), arguments.until.unwrap_or(Moment::END));
+    let (mut stamp, mut readable) = (Timestamp::ZERO, None);
     for history in reader {
-        let entry = match history.map_err(|error| coded(NOT_HELD, error.to_string()))? {
+        let history = history.map_err(|error| refusal(error, readable))?;
+        readable = Some(entries_end(&history));
+        let entry = match history {
             History::Entry(entry) => entry,
             History::Gap { from, through } => {
                 if global.format() == Format::Human {
@@ -260,11 +274,11 @@ fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
                 continue;
             }
         };
-        let index = entry.entry.at.index;
-        if index > arguments.until {
+        if !until.includes(&entry, stamp) {
             break;
         }
-        if index >= arguments.from {
+        stamp = stamp.max(crate::offline::moment::stamp_of(&entry).unwrap_or(stamp));
+        if !from.is_after(entry.entry.at.index, stamp) {
             let entry = Line::of(&entry)?;
             global.format().print(&entry, Line::human)?;
         }

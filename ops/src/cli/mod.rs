@@ -7,6 +7,7 @@ mod device;
 mod evidence;
 pub(crate) mod flag;
 mod fleet;
+mod interrupt;
 mod keys;
 mod license;
 mod log;
@@ -14,6 +15,7 @@ mod lot;
 pub(crate) mod manifest;
 mod manual;
 mod node;
+mod progress;
 mod replay;
 mod source;
 mod station;
@@ -192,7 +194,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Source(command) => source::run(&global, command),
         Command::Update(command) => update::run(&global, command).await,
         Command::Fleet(arguments) => fleet::run(&global, arguments).await,
-        Command::Log(command) => log::run(&global, command),
+        Command::Log(command) => log::run(&global, command).await,
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Dev(arguments) => dev::run(&global, arguments).await,
         Command::Manual(arguments) => manual::run(&global, &arguments, Cli::command()),

@@ -1,31 +1,102 @@
-//! `muster replay`: folds a node's log again and says what it means.
+//! `muster replay`: folds nodes' logs again and says what they mean, at any moment.
+
+mod at;
+mod diff;
+mod export;
 
 use super::Global;
-use crate::offline::{Fold, open_log, read_keyring};
+use super::device::{human_lines, when};
+use super::progress::Progress;
+use crate::exit::{USAGE, coded};
+use crate::offline::story::{WholeStory, tell};
+use crate::offline::{Fold, Moment, open_logs, read_keyring};
 use anyhow::{Context as _, Result};
-use clap::Args;
-use events::ids::LogIndex;
+use clap::{Args, Subcommand};
+use events::batch::access;
+use events::ids::{DeviceId, LogIndex};
 use events::time::Timestamp;
-use indicatif::{ProgressBar, ProgressStyle};
 use projector::view::Counts;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 /// Fold a node's log from its first entry, read-only, beside a running node or without one, and print the state's
 /// digest. The digest at an index equals the one that the live nodes reported there.
+///
+/// A moment is a log index (4711), a time (2026-11-22T14:34:00Z, 2026-11-22 14:34, yesterday 14:34) or so long ago
+/// (-2h). Times are UTC unless they say otherwise.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, subcommand_precedence_over_arg = true)]
 pub(crate) struct ReplayArguments {
-    /// The node's data directory
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// Stop after this log index
-    #[arg(long, value_name = "INDEX", default_value_t = LogIndex::MAX, hide_default_value = true)]
-    until: LogIndex,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    window: Window,
+    #[command(subcommand)]
+    command: Option<ReplayCommand>,
+}
+
+#[derive(Subcommand)]
+enum ReplayCommand {
+    /// The state at a moment: of the fleet, or of one device
+    At(at::AtArguments),
+    /// What changed between two moments, or what differs between two nodes' folders: for whom, and by which entry
+    Diff(diff::DiffArguments),
+    /// Write events, heartbeats, devices, flags, operations or licenses as JSON Lines, CSV or Parquet
+    Export(export::ExportArguments),
+}
+
+/// Whose log, and how it is read.
+#[derive(Args)]
+pub(super) struct Files {
+    /// A node's data directory; several nodes' of one cluster are read as one history, each making up for the others
+    #[arg(long, value_name = "DIR", global = true, num_args = 1..)]
+    data: Vec<PathBuf>,
     /// The cluster's keyring [default: the one that the context names]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     keyring: Option<PathBuf>,
+    /// Pass over events of kinds that this version does not know, and count them; the state is then not the cluster's
+    #[arg(long, global = true)]
+    skip_unknown: bool,
+    /// Say how far it is, also with --json and without a terminal
+    #[arg(long, global = true)]
+    progress: bool,
+}
+
+#[derive(Args)]
+struct Window {
+    /// Stop after this moment
+    #[arg(long, value_name = "MOMENT", value_parser = moment, allow_hyphen_values = true)]
+    until: Option<Moment>,
+    /// Say also what happened from this moment on; the fold begins with the first entry all the same
+    #[arg(long, value_name = "MOMENT", value_parser = moment, allow_hyphen_values = true)]
+    since: Option<Moment>,
+    /// Tell this device's story (dev_…)
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceId>,
+}
+
+/// Reads a moment that somebody typed.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    Moment::parse(text, super::now()).map_err(|error| error.to_string())
+}
+
+impl Files {
+    /// Begins to fold the logs that were named.
+    fn open(&self, global: &Global) -> Result<(Fold, Progress)> {
+        if self.data.is_empty() {
+            return Err(coded(USAGE, "whose log? Give --data DIR, a node's data directory"));
+        }
+        self.open_these(global, &self.data)
+    }
+
+    fn open_these(&self, global: &Global, data: &[PathBuf]) -> Result<(Fold, Progress)> {
+        let keyring = read_keyring(&super::keyring_path(global, self.keyring.clone())?)?;
+        let logs = open_logs(data, &keyring)?;
+        let progress = Progress::new(global, self.progress, logs.bytes_total()?);
+        Ok((Fold::new(logs).skipping_unknown(self.skip_unknown), progress))
+    }
 }
 
 #[derive(Serialize)]
@@ -36,76 +107,188 @@ struct Replayed {
     stamp: Timestamp,
     digest: String,
     entries: u64,
+    /// Heartbeats included.
+    events: u64,
     heartbeats: u64,
     bytes: u64,
     uncommitted: u64,
     seconds: f64,
+    events_per_second: f64,
     counts: Counts,
+    /// Events of unknown kinds that were passed over, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    skipped: BTreeMap<u16, u64>,
+    /// What is wrong with folders that others made up for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Since>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    story: Option<WholeStory>,
+}
+
+/// What happened from a moment on, by name of the event.
+#[derive(Default, Serialize)]
+struct Since {
+    first: Option<LogIndex>,
+    events: BTreeMap<&'static str, u64>,
+    heartbeats: u64,
 }
 
 pub(crate) fn run(global: &Global, arguments: ReplayArguments) -> Result<()> {
-    let keyring = read_keyring(&super::keyring_path(global, arguments.keyring)?)?;
-    let reader = open_log(&arguments.data, &keyring)?;
-    let bar = progress(global, reader.bytes_total()?);
-    let started = Instant::now();
-    let mut fold = Fold::new(reader);
-    while let Some(folded) = fold.next_within(arguments.until)? {
-        bar.inc(folded.batch.map_or(0, |(batch, _)| batch.len() as u64));
+    let ReplayArguments { files, window, command } = arguments;
+    let Some(command) = command else { return fold(global, &files, &window) };
+    if window.until.is_some() || window.since.is_some() || window.device.is_some() {
+        let what =
+            "--until, --since and --device stand before no verb; give them after it, where it takes them";
+        return Err(coded(USAGE, what));
     }
-    bar.finish_and_clear();
+    match command {
+        ReplayCommand::At(arguments) => at::run(global, &files, &arguments),
+        ReplayCommand::Diff(arguments) => diff::run(global, &files, &arguments),
+        ReplayCommand::Export(arguments) => export::run(global, &files, arguments),
+    }
+}
+
+fn fold(global: &Global, files: &Files, window: &Window) -> Result<()> {
+    let (mut fold, mut progress) = files.open(global)?;
+    let until = window.until.unwrap_or(Moment::END);
+    let started = Instant::now();
+    let (mut since, mut story) = (window.since.map(|_| Since::default()), None);
+    match window.device {
+        Some(device) => {
+            let from = window.since.unwrap_or(Moment::Index(0));
+            story = Some(tell(&mut fold, device, from, until, |fold| progress.show(fold))?);
+            since = None;
+        }
+        None => {
+            while let Some(folded) = fold.next_up_to(until)? {
+                progress.show(&fold);
+                if let (Some(count), Some(from)) = (&mut since, window.since)
+                    && !from.is_after(folded.index, fold.stamp())
+                {
+                    count.add(&folded)?;
+                }
+            }
+            fold.check_reached(until)?;
+        }
+    }
+    progress.end();
+    let said = replayed(&mut fold, started.elapsed().as_secs_f64(), since, story);
+    warn_of(&said.damaged);
+    global.format().print(&said, human)
+}
+
+fn replayed(fold: &mut Fold, seconds: f64, since: Option<Since>, story: Option<WholeStory>) -> Replayed {
     let report = fold.report();
+    let events = fold.events();
+    let (skipped, damaged) = (fold.skipped().clone(), fold.troubles());
     let projector = fold.projector();
     let counts = projector.counts();
-    let said = Replayed {
+    Replayed {
         cluster: report.cluster,
         node: report.node,
         applied: projector.applied(),
         stamp: projector.stamp(),
         digest: projector.digest().to_string(),
         entries: report.entries,
+        events,
         heartbeats: counts.heartbeats,
         bytes: report.bytes,
         uncommitted: report.uncommitted,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds,
+        events_per_second: if seconds > 0.0 { events as f64 / seconds } else { 0.0 },
         counts,
-    };
-    global.format().print(&said, human)
+        skipped,
+        damaged,
+        since,
+        story,
+    }
 }
 
-fn progress(global: &Global, bytes: u64) -> ProgressBar {
-    if global.json {
-        return ProgressBar::hidden();
+/// Says on stderr what others made up for: the answer is right, the folder is not.
+pub(super) fn warn_of(damaged: &[String]) {
+    for why in damaged {
+        eprintln!("muster: warning: {why}. Read on from the other folders.");
     }
-    let style =
-        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}").context("a fixed template");
-    let bar = ProgressBar::new(bytes);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+}
+
+impl Since {
+    fn add(&mut self, folded: &crate::offline::Folded) -> Result<()> {
+        self.first = self.first.or(Some(folded.index));
+        let Some((bytes, _)) = &folded.batch else { return Ok(()) };
+        let batch = access(bytes).with_context(|| format!("entry {}", folded.index))?;
+        for event in batch.decode_events() {
+            let event = event.with_context(|| format!("entry {}", folded.index))?;
+            *self.events.entry(event.name()).or_default() += 1;
+        }
+        self.heartbeats += batch.heartbeats.len() as u64;
+        Ok(())
     }
 }
 
 fn human(said: &Replayed) -> String {
-    let legitimacy: Vec<_> =
-        said.counts.legitimacy.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    let flags: Vec<_> = said.counts.flags.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    format!(
+    let mut text = format!(
         "applied     {} (log time {})\n\
          digest      {}\n\
-         devices     {} ({})\n\
-         heartbeats  {}\n\
-         open flags  {}\n\
-         read        {} entries, {} bytes in {:.2} s; {} more are not known committed",
+         {}\n\
+         read        {} entries, {} events, {} bytes in {:.2} s: {:.0} events/s; {} more entries are not known committed",
         said.applied,
-        said.stamp,
+        when(said.stamp),
         said.digest,
-        said.counts.burned,
-        legitimacy.join(", "),
-        said.heartbeats,
-        if flags.is_empty() { "none".to_owned() } else { flags.join(", ") },
+        human_counts(&said.counts),
         said.entries,
+        said.events,
         said.bytes,
         said.seconds,
+        said.events_per_second,
         said.uncommitted,
+    );
+    if let Some(Since { first, events, heartbeats }) = &said.since {
+        let named: Vec<_> = events.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        let first = first.map_or_else(|| "nothing".to_owned(), |first| format!("log index {first} on"));
+        text.push_str(&format!(
+            "\nsince       {first}: {heartbeats} routine heartbeats {}",
+            named.join(", ")
+        ));
+    }
+    if !said.skipped.is_empty() {
+        let kinds: Vec<_> =
+            said.skipped.iter().map(|(kind, count)| format!("{count} of kind {kind}")).collect();
+        text.push_str(&format!(
+            "\nSKIPPED     {}: this version does not know them, and the state is not the cluster's",
+            kinds.join(", ")
+        ));
+    }
+    if let Some(story) = &said.story {
+        text.push_str(&format!("\n\n{}", human_story(story)));
+    }
+    text
+}
+
+pub(super) fn human_story(story: &WholeStory) -> String {
+    let (summary, lines) = (&story.summary, human_lines(&story.lines));
+    format!(
+        "{} is {}, as of log index {}\n{lines}{} heartbeats, the last {}",
+        summary.device,
+        summary.legitimacy,
+        story.applied,
+        summary.heartbeats,
+        when(summary.last_heard)
+    )
+}
+
+fn human_counts(counts: &Counts) -> String {
+    let legitimacy: Vec<_> =
+        counts.legitimacy.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let flags: Vec<_> = counts.flags.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    format!(
+        "devices     {} ({})\n\
+         heartbeats  {}\n\
+         open flags  {}",
+        counts.burned,
+        legitimacy.join(", "),
+        counts.heartbeats,
+        if flags.is_empty() { "none".to_owned() } else { flags.join(", ") },
     )
 }

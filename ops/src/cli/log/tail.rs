@@ -1,0 +1,69 @@
+//! `muster log tail`: the last entries, and what comes after them.
+
+use super::{Line, LogArguments};
+use crate::cli::Global;
+use crate::offline::{entries_end, open_log, read_keyring, refusal};
+use crate::output::{Format, line};
+use anyhow::Result;
+use clap::Args;
+use events::ids::LogIndex;
+use nodes::storage::log_reader::{History, LogReader};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long a follower waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+#[derive(Args)]
+pub(crate) struct TailArguments {
+    #[command(flatten)]
+    log: LogArguments,
+    /// So many entries from the end
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+    /// Go on with what a running node commits, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+}
+
+pub(super) async fn run(global: &Global, arguments: TailArguments) -> Result<()> {
+    let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.log.keyring)?)?;
+    let mut reader = open_log(&arguments.log.data, &keyring)?;
+    let mut last = VecDeque::with_capacity(arguments.lines.min(1024));
+    read(&mut reader, |said| {
+        last.push_back(said);
+        if last.len() > arguments.lines {
+            last.pop_front();
+        }
+        Ok(())
+    })?;
+    last.into_iter().try_for_each(|said| print(global, said))?;
+    if !arguments.follow {
+        return Ok(());
+    }
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        reader.read_further()?;
+        read(&mut reader, |said| print(global, said))?;
+    }
+}
+
+fn read(reader: &mut LogReader, mut take: impl FnMut(History) -> Result<()>) -> Result<()> {
+    let mut readable: Option<LogIndex> = None;
+    for history in reader.by_ref() {
+        let history = history.map_err(|error| refusal(error, readable))?;
+        readable = Some(entries_end(&history));
+        take(history)?;
+    }
+    Ok(())
+}
+
+fn print(global: &Global, said: History) -> Result<()> {
+    match said {
+        History::Entry(entry) => global.format().print(&Line::of(&entry)?, Line::human),
+        History::Gap { from, through } if global.format() == Format::Human => {
+            line(&format!("          entries {from} to {through} came in a snapshot"))
+        }
+        History::Gap { .. } => Ok(()),
+    }
+}

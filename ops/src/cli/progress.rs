@@ -1,0 +1,47 @@
+//! How far a long command is: a bar for people, lines where there is no terminal. Always on stderr.
+
+use super::Global;
+use crate::offline::Fold;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{IsTerminal as _, Write as _};
+
+/// How far a fold is in its files, by bytes.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// Lines instead of a bar: bytes of all files, and the next percent to tell.
+    lines: Option<(u64, u64)>,
+}
+
+impl Progress {
+    /// A bar where a person looks; with `asked` also beside `--json`, and as lines where there is no terminal.
+    pub(super) fn new(global: &Global, asked: bool, bytes: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        if !terminal || (global.json && !asked) {
+            let lines = (asked && !terminal).then_some((bytes, 0));
+            return Progress { bar: ProgressBar::hidden(), lines };
+        }
+        let bar = ProgressBar::new(bytes);
+        let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta} {msg}");
+        let bar = match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        Progress { bar, lines: None }
+    }
+
+    pub(super) fn show(&mut self, fold: &Fold) {
+        self.bar.set_position(fold.payload_bytes());
+        let Some((total, next)) = &mut self.lines else { return };
+        let percent = (fold.payload_bytes() * 100).checked_div(*total).unwrap_or(100);
+        if percent >= *next {
+            *next = percent + 10;
+            let applied = fold.state().applied();
+            // Whoever does not listen any more does not stop the command.
+            let _ = writeln!(std::io::stderr(), "{percent} % read, log index {applied}");
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

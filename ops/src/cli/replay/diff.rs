@@ -1,0 +1,118 @@
+//! `muster replay diff`: what changed, for whom, and by which entry.
+
+use super::{Files, moment, warn_of};
+use crate::cli::Global;
+use crate::cli::device::{human_flag, when};
+use crate::exit::{NOT_HELD, USAGE, answered, coded};
+use crate::offline::Moment;
+use crate::offline::differences::{Differences, FactChange, Standpoint, between, of_logs};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct DiffArguments {
+    /// A moment of the log, or a node's data directory
+    #[arg(allow_hyphen_values = true)]
+    from: String,
+    /// Another moment of the same log, or another node's data directory
+    #[arg(allow_hyphen_values = true)]
+    to: String,
+    /// Of two directories: compare them at this moment [default: as far as both reach]
+    #[arg(long, value_name = "MOMENT", value_parser = moment, allow_hyphen_values = true)]
+    until: Option<Moment>,
+}
+
+/// What is compared.
+enum Two {
+    Moments(Moment, Moment),
+    Folders(PathBuf, PathBuf),
+}
+
+pub(super) fn run(global: &Global, files: &Files, arguments: &DiffArguments) -> Result<()> {
+    let (differences, folders) = match two(arguments)? {
+        Two::Moments(from, to) => {
+            let (mut fold, mut progress) = files.open(global)?;
+            let differences = between(&mut fold, from, to, |fold| progress.show(fold))?;
+            progress.end();
+            warn_of(&fold.troubles());
+            (differences, false)
+        }
+        Two::Folders(from, to) => {
+            let (mut left, _) = files.open_these(global, &[from])?;
+            let (mut right, _) = files.open_these(global, &[to])?;
+            (of_logs(&mut left, &mut right, arguments.until.unwrap_or(Moment::END))?, true)
+        }
+    };
+    global.format().print(&differences, human)?;
+    match folders && differences.from.digest != differences.to.digest {
+        true => Err(answered(NOT_HELD, "the two logs do not mean the same")),
+        false => Ok(()),
+    }
+}
+
+fn two(arguments: &DiffArguments) -> Result<Two> {
+    let wrong = |why: String| coded(USAGE, why);
+    let (from, to) = (PathBuf::from(&arguments.from), PathBuf::from(&arguments.to));
+    match (from.is_dir(), to.is_dir()) {
+        (true, true) => Ok(Two::Folders(from, to)),
+        (true, false) | (false, true) => Err(wrong(
+            "compare two moments of one log, or two nodes' directories, not one with the other".into(),
+        )),
+        (false, false) => {
+            if arguments.until.is_some() {
+                return Err(wrong(
+                    "--until goes with two directories; two moments say themselves where to stop".into(),
+                ));
+            }
+            let (from, to) = (moment(&arguments.from).map_err(wrong)?, moment(&arguments.to).map_err(wrong)?);
+            match (from, to) {
+                (Moment::Index(a), Moment::Index(b)) if b < a => {
+                    Err(wrong(format!("{b} lies before {a}; give the earlier moment first")))
+                }
+                (Moment::Time(a), Moment::Time(b)) if b < a => {
+                    Err(wrong(format!("{b} lies before {a}; give the earlier moment first")))
+                }
+                _ => Ok(Two::Moments(from, to)),
+            }
+        }
+    }
+}
+
+fn human(said: &Differences) -> String {
+    let mut text = format!("from  {}\nto    {}\n", human_standpoint(&said.from), human_standpoint(&said.to));
+    if let Some(other) = &said.first_other_entry {
+        text.push_str(&format!("THE LOGS PART at entry {}: {} and {}\n", other.index, other.from, other.to));
+    }
+    for device in &said.devices {
+        text.push_str(&format!("{}\n", device.device));
+        device.changes.iter().for_each(|change| text.push_str(&human_change(change)));
+    }
+    for flag in &said.flags {
+        text.push_str(&format!("{}\n", human_flag(flag)));
+    }
+    if said.devices.is_empty() && said.flags.is_empty() {
+        text.push_str("No device stands otherwise, and no flag.\n");
+    }
+    text
+}
+
+fn human_standpoint(at: &Standpoint) -> String {
+    format!(
+        "log index {} (log time {}): {} devices, {} heartbeats, digest {}",
+        at.index,
+        when(at.stamp),
+        at.devices,
+        at.heartbeats,
+        at.digest
+    )
+}
+
+fn human_change(change: &FactChange) -> String {
+    let FactChange { what, from, to, index, cause } = change;
+    let why = match (index, cause) {
+        (Some(index), Some(cause)) => format!("   log index {index}: {cause}"),
+        _ => String::new(),
+    };
+    format!("  {what:<12}{from} → {to}{why}\n")
+}

@@ -1,0 +1,198 @@
+//! Writes a log as a node does, through the real writer, and folds it beside, as the live node does.
+
+use events::batch::{Batch, BatchId, EncodedEvent, HeartbeatRow, stamped};
+use events::ids::{ClusterId, LogIndex};
+use events::keyring::Keyring;
+use events::log::record::{EntryBody, LogPosition};
+use events::time::Timestamp;
+use events::vocabulary::Event;
+use nodes::entropy::{EntropyRng, OsEntropy};
+use nodes::storage::birth::Beginning;
+use nodes::storage::disk::OsDisk;
+use nodes::storage::log::{DurableLog, LogOptions};
+use nodes::storage::view::LogEntry;
+use projector::{Applied, Outcome, Projector};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+/// 2025-10-09T08:53:20Z
+pub(crate) const BEGIN: u64 = 1_760_000_000_000;
+
+pub(crate) struct Author {
+    pub(crate) dir: PathBuf,
+    pub(crate) keyring: Keyring,
+    pub(crate) fold: Projector,
+    /// The state's digest after each entry, as a live node knows it.
+    pub(crate) digests: BTreeMap<LogIndex, String>,
+    pub(crate) now: u64,
+    node: u64,
+    term: u64,
+    next: LogIndex,
+    counter: u64,
+    log: Option<DurableLog>,
+}
+
+impl Author {
+    /// A log with a membership and a leader's blank entry, in `dir/data`; the keyring is in `dir/keyring.json`.
+    pub(crate) fn begin(dir: &Path) -> Self {
+        let keyring = Keyring::generate(&mut EntropyRng(&OsEntropy), ClusterId::from_bytes([7; 16]));
+        Author::begin_with(dir, keyring, 1)
+    }
+
+    pub(crate) fn begin_with(dir: &Path, keyring: Keyring, node: u64) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("keyring.json"), keyring.to_json().as_bytes()).unwrap();
+        let mut author = Author {
+            dir: dir.to_owned(),
+            keyring,
+            fold: Projector::new(),
+            digests: BTreeMap::new(),
+            now: BEGIN,
+            node,
+            term: 1,
+            next: 0,
+            counter: 0,
+            log: None,
+        };
+        author.open();
+        author.append(EntryBody::Membership(b"of one voter".to_vec().into()));
+        author.fold.skip(0).unwrap();
+        author.lead();
+        author
+    }
+
+    /// The flags that every command about this log takes.
+    pub(crate) fn flags(&self) -> [String; 4] {
+        let flag = |path: PathBuf| path.to_str().unwrap().to_owned();
+        ["--data".into(), flag(self.data()), "--keyring".into(), flag(self.dir.join("keyring.json"))]
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub(crate) fn segment(&self, number: u64) -> PathBuf {
+        self.data().join(format!("log/segment-{number:016}.log"))
+    }
+
+    fn open(&mut self) {
+        let keys = self.keyring.segment_keys().unwrap();
+        let (dir, cluster) = (self.data().join("log"), self.keyring.cluster);
+        let options = LogOptions::new(dir, cluster, self.node, keys, Beginning::DangerUnasked);
+        self.log = Some(DurableLog::open(Arc::new(OsDisk), Arc::new(OsEntropy), options).unwrap());
+    }
+
+    fn log(&self) -> &DurableLog {
+        self.log.as_ref().unwrap()
+    }
+
+    /// The node stops: its log is closed in good order.
+    pub(crate) fn stop(&mut self) {
+        self.log.take().unwrap().close().unwrap();
+    }
+
+    /// Stops and starts again: what follows lies in a segment of its own.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.open();
+    }
+
+    /// A leader of the next term begins.
+    pub(crate) fn lead(&mut self) {
+        self.term += 1;
+        let index = self.append(EntryBody::Blank);
+        self.fold.skip(index).unwrap();
+        self.note(index);
+    }
+
+    /// Appends entries that a later leader takes back.
+    pub(crate) fn be_overruled(&mut self) {
+        let keep = LogPosition { term: self.term, index: self.next - 1 };
+        self.write(EntryBody::Batch(stamped(Timestamp::ZERO, b"never committed").into()));
+        let (done, word) = channel();
+        let tell = Box::new(move |result| done.send(result).unwrap());
+        self.log().truncate_after(Some(keep), tell).unwrap();
+        word.recv().unwrap().unwrap();
+        self.lead();
+    }
+
+    /// Entries up to here were purged and came in a snapshot, those before it are not in this log.
+    pub(crate) fn take_snapshot_of(&mut self, other: &mut Author) {
+        self.stop();
+        self.open();
+        let at = LogPosition { term: other.term, index: other.next - 1 };
+        let (done, word) = channel();
+        self.log().purge(at, Box::new(move |result| done.send(result).unwrap())).unwrap();
+        word.recv().unwrap().unwrap();
+        (self.next, self.term, self.counter, self.now) = (other.next, other.term, other.counter, other.now);
+        self.fold = Projector::from_snapshot(&other.fold.to_snapshot()).unwrap();
+    }
+
+    fn write(&self, body: EntryBody<bytes::Bytes>) {
+        let (done, word) = channel();
+        let entry = LogEntry { at: LogPosition { term: self.term, index: self.next }, body };
+        self.log().append(vec![entry], Box::new(move |result| done.send(result).unwrap())).unwrap();
+        word.recv().unwrap().unwrap();
+    }
+
+    fn append(&mut self, body: EntryBody<bytes::Bytes>) -> LogIndex {
+        self.write(body);
+        let index = self.next;
+        self.log().save_committed(LogPosition { term: self.term, index }).unwrap();
+        self.next += 1;
+        index
+    }
+
+    fn note(&mut self, index: LogIndex) {
+        self.digests.insert(index, self.fold.digest().to_string());
+    }
+
+    fn batch(&mut self) -> Batch {
+        self.now += 1000;
+        self.counter += 1;
+        Batch::new(BatchId { node: self.node, boot: 1, counter: self.counter })
+    }
+
+    /// Commits a batch a second after the last one.
+    pub(crate) fn commit(&mut self, events: &[Event], rows: &[HeartbeatRow]) -> Applied {
+        let mut batch = self.batch();
+        events.iter().for_each(|event| batch.push(event).unwrap());
+        rows.iter().for_each(|row| batch.heartbeats.push(*row));
+        let payload = stamped(Timestamp::from_millis(self.now), &batch.encode().unwrap());
+        let index = self.append(EntryBody::Batch(payload.clone().into()));
+        let applied = self.fold.apply(index, &payload).unwrap();
+        self.note(index);
+        applied
+    }
+
+    /// Commits an event of a version to come, with others around it; this version's fold passes over it.
+    pub(crate) fn commit_unknown(&mut self, kind: u16, before: &Event, after: &Event) -> LogIndex {
+        let mut batch = self.batch();
+        batch.push(before).unwrap();
+        batch.events.push(EncodedEvent { kind, bytes: vec![1, 2, 3] });
+        batch.push(after).unwrap();
+        let payload = stamped(Timestamp::from_millis(self.now), &batch.encode().unwrap());
+        self.append(EntryBody::Batch(payload.into()))
+    }
+
+    #[track_caller]
+    pub(crate) fn tell(&mut self, event: impl Into<Event>) -> Outcome {
+        self.commit(&[event.into()], &[]).outcomes.events.remove(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn accept(&mut self, event: impl Into<Event>) {
+        assert_eq!(self.tell(event), Outcome::Accepted);
+    }
+
+    /// The last entry.
+    pub(crate) fn index(&self) -> LogIndex {
+        self.next - 1
+    }
+
+    pub(crate) fn digest(&self, index: LogIndex) -> &str {
+        &self.digests[&index]
+    }
+}

@@ -1,0 +1,160 @@
+//! Logs that versions of muster have written: every later one reads them, and gives them the same meaning.
+//!
+//! `MUSTER_WRITE_GOLDEN=1 cargo nextest run -p ops golden` writes a log for this version if there is none; one that is
+//! there is never touched. Its keyring guards nothing else. A digest may only change together with the state's level
+//! (`Projector::level`); then the digest of the new level is written beside the log.
+
+use crate::author::Author;
+use crate::story::{LOT, STATION, Unit, by_hand, code, found, record};
+use crate::{muster, muster_json, path};
+use events::identity::key::SigningKey;
+use events::ids::RolloutId;
+use events::time::Timestamp;
+use events::update::{Offer, UpdateScope};
+use events::vocabulary::rejection::{RejectionCount, RejectionReason, TamperReason};
+use events::vocabulary::shared::OperationKind;
+use events::vocabulary::update::{RolloutPhase, RolloutRules};
+use events::vocabulary::{
+    CodeVoided, Event, FlagCleared, LicenseReissued, LicenseRenewed, LicenseResumed, LicenseSuspended,
+    LicenseTransferred, RejectionSummary, RequestKeyed, StationRevoked, TamperReported, Tick, UpdateAborted,
+    UpdateCreated, UpdatePaused, UpdateResumed,
+};
+use projector::Outcome;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+fn golden(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replay/golden").join(version)
+}
+
+/// A log with every kind of event that this version knows, in several segments and terms.
+fn write_log(dir: &Path) -> Value {
+    let mut author = Author::begin(dir);
+    found(&mut author);
+    let mut honest = Unit::alive(&mut author, 1);
+    let mut cloned = Unit::alive(&mut author, 2);
+    let owner = Unit::alive(&mut author, 3);
+    let heir = Unit::burned(&mut author, 4);
+    for _ in 0..3 {
+        let rows = [honest.row(&author), cloned.row(&author)];
+        let _ = author.commit(&[], &rows);
+    }
+    author.restart();
+    let ordered = cloned.be_cloned(&mut author);
+    cloned.obey(&mut author, ordered);
+    author.be_overruled();
+    let flag = author.fold.flags().next().unwrap().id;
+    author.accept(FlagCleared { flag, by: "ada".into(), reason: "a spare board".into() });
+    let _ = author.commit(&[by_hand(OperationKind::Reinstate, cloned.device, "a spare board")], &[]);
+    honest.resume(&mut author);
+    honest.observed(&mut author);
+    move_licenses(&mut author, &owner, &heir);
+    refuse(&mut author);
+    update(&mut author);
+    author.restart();
+    author.accept(StationRevoked { station: STATION, reason: "lost".into() });
+    author.now += 400 * 86_400_000;
+    author.accept(Tick {});
+    author.stop();
+    json!({ "index": author.index(), "level": author.fold.level(), "digest": author.digest(author.index()) })
+}
+
+fn move_licenses(author: &mut Author, owner: &Unit, heir: &Unit) {
+    let license = author.fold.device(owner.slot).unwrap().license().unwrap();
+    let (by, reason) = (|| "ada".to_owned(), || "a dispute".to_owned());
+    author.accept(LicenseSuspended { license, by: by(), reason: reason() });
+    author.accept(LicenseResumed { license, by: by(), reason: reason() });
+    let expires = Timestamp::from_millis(author.now + 800 * 86_400_000);
+    author.accept(LicenseRenewed { license, expires, by: by(), reason: reason() });
+    let keyed = RequestKeyed { key: [1; 16], content: [2; 16] };
+    let (from, to) = (owner.device, heir.device);
+    let transferred = LicenseTransferred { license, from, to, by: by(), reason: "exchange".into() };
+    let applied = author.commit(&[keyed.into(), transferred.into()], &[]);
+    assert_eq!(applied.outcomes.events, [Outcome::Accepted, Outcome::Accepted]);
+    author.accept(LicenseReissued { license, code: code(99), by: by(), reason: reason() });
+    author.accept(CodeVoided { code: code(7), reason: "refund".into() });
+}
+
+fn refuse(author: &mut Author) {
+    let (at, source) = (Timestamp::from_millis(author.now), || "attic-9".parse().unwrap());
+    let forged =
+        RejectionCount { source: source(), reason: RejectionReason::NotAuthentic, device: None, count: 40 };
+    author.accept(RejectionSummary { node: 1, from: at, until: at, entries: vec![forged], overflow: 2 });
+    let reason = TamperReason::ComponentMismatch;
+    author.accept(TamperReported { lot: LOT, record: record(3), reason, mismatched: 4, source: source() });
+}
+
+fn update(author: &mut Author) {
+    let rollout = RolloutId::from_bytes([6; 16]);
+    let offer = Offer {
+        rollout,
+        scope: UpdateScope::Lots(vec![LOT]),
+        firmware: 2,
+        floor: 1,
+        not_after: Timestamp::from_millis(author.now + 86_400_000),
+        size: 10,
+        digest: [1; 48],
+        kind: "rauc".into(),
+        urls: vec!["https://updates.example/2".into()],
+    };
+    let signed = offer.sign(&SigningKey::from_bytes(&[7; 48]).unwrap()).unwrap().encode();
+    let rules = RolloutRules {
+        phases: vec![RolloutPhase { permille: 1000, seconds: 60 }],
+        success_permille: 800,
+        failure_permille: 300,
+        sample_min: 3,
+        per_minute_max: 1_000,
+    };
+    let (by, reason) = (|| "ada".to_owned(), || "fix".to_owned());
+    author.accept(UpdateCreated { offer: signed, rules, by: by(), reason: reason() });
+    author.accept(UpdatePaused { rollout, by: by(), reason: reason() });
+    author.accept(UpdateResumed { rollout, by: by(), reason: reason() });
+    author.accept(UpdateAborted { rollout, by: by(), reason: reason() });
+}
+
+fn flags(dir: &Path) -> [String; 4] {
+    let flag = |name: &str| path(&dir.join(name)).to_owned();
+    ["--data".into(), flag("data"), "--keyring".into(), flag("keyring.json")]
+}
+
+#[test]
+fn golden_log_of_version_0_1_replays_to_its_pinned_digest() {
+    let dir = golden("0.1");
+    if !dir.exists() && std::env::var_os("MUSTER_WRITE_GOLDEN").is_some() {
+        let digest = write_log(&dir);
+        let _ = std::fs::remove_file(dir.join("data/log/lock"));
+        std::fs::write(dir.join("digest.json"), format!("{digest:#}\n")).unwrap();
+    }
+    let pinned: Value = serde_json::from_slice(&std::fs::read(dir.join("digest.json")).unwrap()).unwrap();
+    let [data, folder, keyring, file] = &flags(&dir);
+    let said = muster_json(&["replay", data, folder, keyring, file]);
+    assert_eq!((&said["applied"], &said["digest"]), (&pinned["index"], &pinned["digest"]));
+    let verified = muster_json(&["log", "verify", data, folder, keyring, file]);
+    assert_eq!((&verified["ok"], &verified["torn_tail_bytes"]), (&true.into(), &0.into()));
+}
+
+#[test]
+fn golden_log_of_version_0_1_holds_every_kind_that_the_version_knew() {
+    // Kinds that come with a later version belong into that version's golden log.
+    let [data, folder, keyring, file] = &flags(&golden("0.1"));
+    let stat = muster_json(&["log", "stat", data, folder, keyring, file]);
+    let held: Vec<_> = stat["events"].as_object().unwrap().keys().cloned().collect();
+    let missing: Vec<_> = Event::NAMES.iter().filter(|name| !held.iter().any(|held| held == *name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let exported = muster(&["replay", "export", data, folder, keyring, file]);
+    assert_eq!(exported.code, 0, "{}", exported.stderr);
+    for line in exported.stdout.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let outcome = row["outcome"].as_str().unwrap();
+        assert!(!outcome.contains("refused") && !outcome.contains("declined"), "each was applied: {row}");
+    }
+}
+
+#[test]
+fn the_writer_of_golden_logs_writes_what_replays_to_the_digest_that_it_saw() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = write_log(dir.path());
+    let [data, folder, keyring, file] = &flags(dir.path());
+    let said = muster_json(&["replay", data, folder, keyring, file]);
+    assert_eq!((&said["applied"], &said["digest"]), (&live["index"], &live["digest"]));
+}
