@@ -24,4 +24,5 @@ mod snapshot;
 mod support;
 mod throughput;
 mod trace;
+mod unknown_kind;
 mod whole;
