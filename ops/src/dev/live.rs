@@ -17,18 +17,21 @@ const LINES_SKIPPED_IN_A_PIPE: u64 = 10;
 pub async fn run(plan: &DevPlan, say: &dyn Fn(&str)) -> Result<()> {
     let programs = Programs::find()?;
     let dir = plan.prepare_dir()?;
+    // One listener from beginning to end: an interrupt between two of them would be heard by nobody.
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     let mut stage = tokio::select! {
         stage = set_up(&programs, plan, &dir, say) => stage?,
-        interrupted = tokio::signal::ctrl_c() => return interrupted.context("listening for Ctrl-C"),
+        interrupted = &mut interrupted => return interrupted.context("listening for Ctrl-C"),
     };
     tokio::select! {
         legitimate = stage.wait_until_all_legitimate(ALL_LEGITIMATE_WITHIN) => legitimate?,
-        interrupted = tokio::signal::ctrl_c() => return interrupted.context("listening for Ctrl-C"),
+        interrupted = &mut interrupted => return interrupted.context("listening for Ctrl-C"),
     }
     crate::output::line(&how_to_look_around(&stage))?;
     tokio::select! {
         shown = show(&mut stage) => shown,
-        interrupted = tokio::signal::ctrl_c() => {
+        interrupted = &mut interrupted => {
             interrupted.context("listening for Ctrl-C")?;
             say("stopping");
             stop(stage, &dir, say).await

@@ -18,6 +18,7 @@ use nodes::peers::PeerTransport;
 use nodes::raft::leadership::Leadership;
 use nodes::storage::birth::Birth;
 use nodes::storage::disk::{Disk, OsDisk};
+use nodes::storage::error::StorageError;
 use projector::StateDigest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,16 @@ impl Members {
 
     /// Opens a member's disk and plugs it in.
     pub async fn open(&mut self, node: NodeId) {
-        self.try_open(node).await.unwrap();
+        in_time("the disk that its last life held", async {
+            loop {
+                match self.try_open(node).await {
+                    // An abandoned life lets go of its folder when the last of its tasks ends.
+                    Err(NodeError::Storage(StorageError::InUse { .. })) => tokio::task::yield_now().await,
+                    opened => return opened.unwrap(),
+                }
+            }
+        })
+        .await;
     }
 
     /// As [`Members::open`], for a disk that may be refused.
