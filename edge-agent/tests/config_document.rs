@@ -51,7 +51,7 @@ fn every_field_of_the_code_is_in_the_document_and_no_other() {
     let said = load(&format!("bogus = 1\n{smallest}")).unwrap_err();
     assert!(said.contains("line 1, column 1: unknown field `bogus`"), "{said}");
     assert_eq!(expected(&said), documented("Top level"));
-    for name in ["nats", "otp", "timing", "license", "hooks"] {
+    for name in ["nats", "otp", "timing", "license", "hooks", "spool"] {
         let header = format!("[{name}]\n");
         let with_bogus = match smallest.contains(&header) {
             true => smallest.replace(&header, &format!("{header}bogus = 1\n")),
@@ -89,6 +89,13 @@ fn the_defaults_of_the_document_are_those_of_the_code() {
         ("tamper_interval_ms", settings.tamper_interval),
     ] {
         assert_eq!(table("timing")[field][1], value.to_string(), "{field}");
+    }
+    for (field, value) in [
+        ("bodies", settings.spool_bodies as u64),
+        ("interval_min_ms", settings.spool_interval_min),
+        ("write_interval_ms", settings.spool_write_interval),
+    ] {
+        assert_eq!(table("spool")[field][2], value.to_string(), "{field}");
     }
     assert_eq!(table("license")["socket"][2], LICENSE_SOCKET);
     assert_eq!(

@@ -62,6 +62,11 @@ pub const REKEY_REST_MILLIS: u64 = 45 * 60_000;
 /// How far ahead of what the cluster knows a re-key may claim its epoch (protocol.md rule 6).
 pub const EPOCH_CLAIM_JUMP_MAX: u32 = 1024;
 
+/// Bodies from a spool that one heartbeat brings: it then still fits into one packet of most networks.
+pub const SPOOLED_BODIES_MAX: usize = 32;
+/// Bodies that a terminal may keep through outages, and that a node takes of it at once.
+pub const SPOOL_BODIES_MAX: usize = 512;
+
 /// Entries of one `RejectionSummary`; what does not fit is counted in its overflow.
 pub const REJECTION_ENTRIES_MAX: usize = 64;
 /// A node closes its summary this often, in milliseconds.
@@ -89,4 +94,7 @@ const _: () = {
     assert!(UPDATE_OFFER_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(APP_NAME_BYTES_MAX <= u8::MAX as usize);
     assert!(CONTENT_DIGESTS_MAX as u32 <= WINDOW_WIDTH);
+    // The count of spooled bodies has one byte; header, bodies, tag.
+    assert!(SPOOLED_BODIES_MAX <= u8::MAX as usize && SPOOLED_BODIES_MAX <= SPOOL_BODIES_MAX);
+    assert!(40 + 27 + 2 + 25 * SPOOLED_BODIES_MAX + 16 < MESSAGE_BYTES_MAX);
 };

@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use events::batch::{Batch, BatchId, HeartbeatRow, access};
 use events::ids::*;
 use events::time::Timestamp;
-use events::vocabulary::heartbeat::{HeartbeatBody, condition};
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody, condition};
 use events::vocabulary::license::Plan;
 use events::vocabulary::operation::{Cause, Settlement};
 use events::vocabulary::provisioning::ComponentDigest;
@@ -156,6 +156,33 @@ fn samples() -> Vec<Event> {
                 condition: condition::CLOCK_ROLLBACK,
                 obeyed,
             },
+        }
+        .into(),
+        SpoolDrained {
+            heartbeat: HeartbeatObserved {
+                device: device(),
+                epoch: 2,
+                sequence: 1,
+                seen: 43,
+                acked: 0,
+                digest: 0xdead_beef,
+                source: source(),
+                body: HeartbeatBody {
+                    number: 1,
+                    uptime_seconds: 12,
+                    firmware: 10_200,
+                    condition: condition::SPOOL_DROPPED,
+                    obeyed,
+                },
+            },
+            spooled: vec![SpooledBody {
+                boot_count: 3,
+                number: 77,
+                uptime_seconds: 4_620,
+                firmware: 10_100,
+                made: at(7),
+                condition: condition::CLOCK_ROLLBACK,
+            }],
         }
         .into(),
         RejectionSummary {

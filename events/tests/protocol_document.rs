@@ -111,6 +111,7 @@ fn the_sizes_of_the_document_are_those_of_the_code() {
         ("activation, with eight components", activation::ACTIVATION_BYTES_MIN + 8 * 9),
         ("resume", resume::RESUME_BYTES),
         ("heartbeat", heartbeat::HEARTBEAT_BYTES),
+        ("heartbeat with 32 spooled bodies", heartbeat::heartbeat_bytes(limits::SPOOLED_BODIES_MAX)),
         ("verdict", verdict::VERDICT_BYTES),
         ("refusal", Refusal::BYTES),
         ("tamper report", tamper::TAMPER_BYTES),
@@ -145,6 +146,8 @@ fn the_limits_of_the_document_are_those_of_the_code() {
         ("URLs of an offer", limits::UPDATE_URLS_MAX as u64),
         ("URL of an offer, bytes", limits::UPDATE_URL_BYTES_MAX as u64),
         ("phases of a rollout", limits::UPDATE_PHASES_MAX as u64),
+        ("spooled bodies of a heartbeat", limits::SPOOLED_BODIES_MAX as u64),
+        ("bodies of a spool", limits::SPOOL_BODIES_MAX as u64),
     ];
     assert_eq!(named("Limits"), code.map(|(name, value)| (name.to_owned(), value)));
 }

@@ -253,20 +253,27 @@ def check_epoch(epoch):
     up = hkdf(b"", secret, b"muster v1 session up" + info, 32)
     down = hkdf(b"", secret, b"muster v1 session down" + info, 32)
     assert (up.hex(), down.hex()) == (epoch["up"], epoch["down"])
-    request = check_heartbeat(epoch, suite, aead(up))
+    request = check_heartbeat(epoch, epoch["heartbeat"], suite, aead(up))
+    check_heartbeat(epoch, epoch["heartbeat_with_spool"], suite, aead(up))
     check_verdict(epoch["verdict"], aead(down), request)
 
 
-def check_heartbeat(epoch, suite, aead):
-    part, fields = epoch["heartbeat"], epoch["heartbeat"]["body_fields"]
+def check_heartbeat(epoch, part, suite, aead):
+    fields, spooled = part["body_fields"], part["spooled"]
     header = up_header(
         HEARTBEAT, suite=suite, epoch=epoch["epoch"], sequence=part["sequence"], acked=part["acked"], seen=part["seen"]
     )
     body = u32(fields["number"]) + u32(fields["uptime_seconds"]) + u32(fields["firmware"])
     body += bytes([fields["condition"]]) + directive_id(fields["obeyed"])
+    if spooled:
+        body += bytes([2, len(spooled)])
+    for one in spooled:
+        body += u32(one["boot_count"]) + u32(one["number"]) + u32(one["uptime_seconds"]) + u32(one["firmware"])
+        body += u64(one["made"]) + bytes([one["condition"]])
     assert body == unhex(part["body"])
     message = header + aead.encrypt(bytes(8) + u32(part["sequence"]), body, header)
-    assert message == unhex(part["message"]) and len(message) == 83
+    size = 85 + 25 * len(spooled) if spooled else 83
+    assert message == unhex(part["message"]) and len(message) == size
     assert struct.unpack("<I", sha384(message)[:4]) == (part["content_digest"],)
     return message
 

@@ -212,6 +212,7 @@ impl<'a> DeviceView<'a> {
             boot_count: self.row.boot_count,
             condition: self.row.condition,
             heartbeats: self.row.heartbeats,
+            spooled: self.record.spooled,
             last_heard: self.row.last_heard,
             directive: self.directive(),
             flags: self.flags().filter(|flag| flag.cleared.is_none()).map(|flag| flag.id).collect(),

@@ -81,7 +81,7 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
     let evicted_sound = evicted.len() == session.evicted.len()
         && evicted.keys().all(|parent| *parent == 0 || numbers.contains(parent))
         && !session.pending.iter().any(older);
-    let windows = session.superseded.iter().map(|old| &old.window).chain([&row.window, &record.numbers]);
+    let windows = session.superseded.iter().map(|old| &old.window).chain([&row.window]);
     let rules = [
         (row.epoch == current, "the row's epoch is the current one"),
         (numbers.iter().all(|&epoch| epoch != 0 && epoch < row.next_epoch), "epochs are below the next one"),
@@ -95,6 +95,7 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
         (record.transcripts.len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
         (row.has(marks::FORKED) != session.forks.is_empty(), "the mark of a fork tells of forks"),
         (windows.into_iter().all(|window| window.is_sound()), "windows are sound"),
+        (record.numbers.is_sound(), "the numbers of bodies are sound"),
     ];
     first_broken(&rules)
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
 /// The encoding of the state; another one needs a migration.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 const HEADER: usize = 8 + 2 + 32;
 
 /// Why bytes are no snapshot.

@@ -39,6 +39,8 @@ pub struct DeviceSummary {
     /// Bit set of `events::vocabulary::heartbeat::condition`.
     pub condition: u8,
     pub heartbeats: u64,
+    /// Those of them that came late, from the terminal's spool.
+    pub spooled: u64,
     /// Zero if it was never heard.
     pub last_heard: Timestamp,
     pub directive: Option<DirectiveView>,

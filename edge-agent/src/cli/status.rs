@@ -55,6 +55,9 @@ fn describe(status: &Status) -> String {
     text += &format!("legitimacy  {}\n", state.legitimacy);
     let license = if state.licensed { "token held" } else { "no token" };
     text += &format!("license     {license}\ntime floor  {}\n", state.time_floor);
+    if state.spooled > 0 {
+        text += &format!("spooled     {} heartbeats of an outage\n", state.spooled);
+    }
     if state.restricted {
         text += "restricted  by the cluster: software update only\n";
     }

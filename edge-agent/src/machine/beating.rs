@@ -14,12 +14,12 @@ use super::exchange::Exchange;
 use super::hello::{Hello, Purpose};
 use super::now::Now;
 use super::phase::Phase;
-use super::settings::{CLOCK_SLACK_MILLIS, INTERVAL_MILLIS_MAX, INTERVAL_MILLIS_MIN};
+use super::settings::{INTERVAL_MILLIS_MAX, INTERVAL_MILLIS_MIN};
 use events::envelope::heartbeat::{HeartbeatHead, RequestDigest};
 use events::envelope::{HeartbeatStatus, SessionKeys, VerdictBody};
 use events::ids::{Epoch, LogIndex, Sequence};
-use events::update::with_failure;
-use events::vocabulary::heartbeat::{HeartbeatBody, condition};
+use events::time::Timestamp;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 use events::vocabulary::rejection::RejectionReason;
 
 /// An epoch that lived for so many heartbeats did not die young.
@@ -43,6 +43,11 @@ pub(super) struct Beating {
 struct Heartbeat {
     exchange: Exchange,
     digest: RequestDigest,
+    body: HeartbeatBody,
+    /// It was made no earlier than this.
+    made: Timestamp,
+    /// What it brings from the spool.
+    brought: Vec<SpooledBody>,
 }
 
 /// What a grant says about the session that begins.
@@ -72,6 +77,11 @@ impl Beating {
 
     pub fn is_waiting(&self) -> bool {
         self.awaited.is_some()
+    }
+
+    /// The heartbeat that has no verdict yet.
+    pub fn unanswered(&self) -> Option<(&HeartbeatBody, Timestamp)> {
+        self.awaited.as_ref().map(|heartbeat| (&heartbeat.body, heartbeat.made))
     }
 
     pub fn due(&self) -> u64 {
@@ -113,21 +123,14 @@ impl Beating {
             acked: self.sequence - 1,
             seen: self.seen,
         };
-        core.heartbeats = core.heartbeats.wrapping_add(1);
-        let uptime = world.now.monotonic_millis.saturating_sub(core.started_millis) / 1000;
-        let body = HeartbeatBody {
-            number: core.heartbeats,
-            uptime_seconds: u32::try_from(uptime).unwrap_or(u32::MAX),
-            firmware: core.settings.firmware,
-            condition: condition_of(core, world),
-            obeyed: core.saved.obeyed,
-        };
+        let body = core.make_body(world);
+        let (made, brought) = (core.time.at_least(world.now), core.bring(world.now));
         core.speak(self.epoch);
-        let bytes = self.keys.seal_heartbeat(&head, &body);
+        let bytes = self.keys.seal_heartbeat_with_spool(&head, &body, &brought);
         let digest = RequestDigest::of(&bytes);
         let mut exchange = core.exchange(TransmitKind::Heartbeat, bytes, 0, world.now);
         core.transmit(&mut exchange, world);
-        Heartbeat { exchange, digest }
+        Heartbeat { exchange, digest, body, made, brought }
     }
 
     pub fn handle_reply(
@@ -161,6 +164,7 @@ impl Beating {
         };
         self.stale_hints = 0;
         if verdict.status == HeartbeatStatus::EpochStale {
+            core.spool(&heartbeat.body, heartbeat.made);
             // The epoch is over, but what is sealed in the verdict holds.
             return match take_over(&verdict, core, world.now) {
                 Consequence::Rekey => {
@@ -175,6 +179,7 @@ impl Beating {
             index: verdict.index,
             status: verdict.status,
         });
+        core.forget_spooled(&heartbeat.brought, heartbeat.body.condition, world.now);
         self.answered = Some(heartbeat);
         core.prove(self.epoch);
         self.learn(&verdict, core, world)
@@ -184,6 +189,7 @@ impl Beating {
     fn learn(mut self: Box<Self>, verdict: &VerdictBody, core: &mut Core, world: &mut World<'_>) -> Phase {
         self.seen = self.seen.max(verdict.index);
         let interval = bounded(verdict.interval_millis);
+        core.saved.spool.interval_millis = interval;
         if interval != self.interval {
             // Counted from when the last heartbeat left; a wide step down must not wait out the old interval.
             self.next_beat = (self.next_beat + interval).saturating_sub(self.interval);
@@ -210,6 +216,13 @@ impl Beating {
         core: &mut Core,
         world: &mut World<'_>,
     ) -> Phase {
+        if let Some(unanswered) = &self.awaited {
+            core.spool(&unanswered.body, unanswered.made);
+            if !unanswered.brought.is_empty() {
+                // A path that drops long messages, or a node that does not know them, must not silence the terminal.
+                core.rest_spool(world.now);
+            }
+        }
         let died_young = self.sequence < MATURE_HEARTBEATS;
         core.young_deaths = if died_young { core.young_deaths.saturating_add(1) } else { 0 };
         let delay = match core.young_deaths {
@@ -227,7 +240,9 @@ impl Beating {
         core: &mut Core,
         world: &mut World<'_>,
     ) -> Phase {
-        if !hint.is_some_and(hints_at_dead_epoch) {
+        let brings = self.awaited.as_ref().is_some_and(|heartbeat| !heartbeat.brought.is_empty());
+        let refuses_spool = |reason| brings && may_refuse_spool(reason);
+        if !hint.is_some_and(|reason| hints_at_dead_epoch(reason) || refuses_spool(reason)) {
             return Phase::Beating(self);
         }
         self.stale_hints += 1;
@@ -265,18 +280,11 @@ fn hints_at_dead_epoch(reason: RejectionReason) -> bool {
     }
 }
 
-fn bounded(interval_millis: u32) -> u64 {
-    u64::from(interval_millis).clamp(INTERVAL_MILLIS_MIN, INTERVAL_MILLIS_MAX)
+/// What a node says that does not know, or does not want so much of, what a heartbeat brings from the spool.
+fn may_refuse_spool(reason: RejectionReason) -> bool {
+    matches!(reason, RejectionReason::Malformed | RejectionReason::RateExceeded | RejectionReason::Oversized)
 }
 
-fn condition_of(core: &mut Core, world: &World<'_>) -> u8 {
-    let restricted = if core.check.is_full() { 0 } else { condition::RESTRICTED };
-    let (wall, at_least) = (world.now.wall, core.time.at_least(world.now));
-    let behind = wall.plus_millis(CLOCK_SLACK_MILLIS) < at_least;
-    if behind && !core.clock_behind {
-        core.events.push_back(AgentEvent::ClockBehind { wall, at_least });
-    }
-    core.clock_behind = behind;
-    let flags = restricted | if behind { condition::CLOCK_ROLLBACK } else { 0 };
-    with_failure(flags, core.update_failure)
+fn bounded(interval_millis: u32) -> u64 {
+    u64::from(interval_millis).clamp(INTERVAL_MILLIS_MIN, INTERVAL_MILLIS_MAX)
 }

@@ -7,6 +7,7 @@ use super::known_time::KnownTime;
 use super::now::Now;
 use super::saved::Saved;
 use super::settings::Settings;
+use super::spooling::Spooling;
 use bytes::Bytes;
 use events::envelope::Refusal;
 use events::ids::{BootId, Epoch};
@@ -52,12 +53,13 @@ pub(super) struct Core {
     pub rekey_tried_blank: bool,
     /// Epochs in a row that were left after a few heartbeats.
     pub young_deaths: u32,
-    /// Heartbeats sealed in this boot, over all its epochs.
+    /// Heartbeats made in this boot, over all its epochs, sent or spooled.
     pub heartbeats: u32,
     /// The lease whose token was asked for by a resume in this boot.
     pub lease_asked: u32,
     /// Why the last update failed, as heartbeats tell it.
     pub update_failure: Option<UpdateFailure>,
+    pub spooling: Spooling,
     pub events: VecDeque<AgentEvent>,
     gate: PersistGate,
     outbox: VecDeque<Transmit>,
@@ -120,6 +122,7 @@ impl Core {
             heartbeats: 0,
             lease_asked: 0,
             update_failure: None,
+            spooling: Spooling::default(),
             events: VecDeque::new(),
             gate: PersistGate::default(),
             outbox: VecDeque::new(),

@@ -152,6 +152,15 @@ pub enum AgentEvent {
         id: DirectiveId,
     },
     Update(crate::update::UpdateEvent),
+    /// From here on the oldest heartbeats of this outage are dropped.
+    SpoolFull {
+        bodies: usize,
+    },
+    /// A verdict shows that the cluster has heartbeats of an outage.
+    SpoolAcknowledged {
+        bodies: usize,
+        left: usize,
+    },
     /// A report of a failed boot check was sent.
     TamperReported,
 }

@@ -18,6 +18,7 @@
 //! - Nothing is transmitted while the state that it stands on is not durable.
 //! - Every start is a boot and takes a new epoch: no key of an earlier boot ever seals again (rule 8).
 //! - A (key, sequence) seals one heartbeat; a retry carries the very same bytes (rules 2 and 11).
+//! - What cannot be sealed is made all the same and spooled, within bounds; a (boot, number) is one body for ever (rule 8).
 //! - What is not sealed changes nothing but when the next attempt is made; a few hints of a stale epoch lead to a
 //!   resume, refused resumes to a re-key, both of which the cluster itself must seal (rules 6 and 9).
 
@@ -40,6 +41,8 @@ mod resuming;
 mod saved;
 mod session;
 mod settings;
+mod spool;
+mod spooling;
 
 pub use boot_check::{BootCheck, BootCheckReport, boot_check};
 pub use effects::{
@@ -55,6 +58,7 @@ use self::hello::{Hello, Purpose};
 use self::known_time::KnownTime;
 use self::phase::Phase;
 use self::saved::Saved;
+use self::spooling::Spooling;
 use events::ids::{BootId, DeviceId};
 use events::keyring::ClusterPublic;
 use events::time::Timestamp;
@@ -102,6 +106,7 @@ impl Machine {
         let core = &mut self.core;
         core.boot = BootId::from_bytes(boot);
         core.started_millis = now.monotonic_millis;
+        core.spooling = Spooling::start(now);
         core.time = KnownTime::start(core.saved.time_floor, now);
         core.saved.boot_count = core.saved.boot_count.saturating_add(1);
         core.must_persist();
@@ -121,6 +126,9 @@ impl Machine {
 
     /// Time passed; harmless when nothing was due.
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        if self.phase.is_offline() {
+            self.core.spool_when_due(&World { now, rng });
+        }
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
         self.phase = phase.handle_timeout(&mut self.core, &mut World { now, rng });
     }
@@ -151,6 +159,11 @@ impl Machine {
 
     /// The process is about to end in good order: what was kept in memory to spare the flash is written now.
     pub fn handle_stopping(&mut self) {
+        if let Phase::Beating(beating) = &self.phase
+            && let Some((unanswered, made)) = beating.unanswered()
+        {
+            self.core.spool(unanswered, made);
+        }
         if !matches!(self.phase, Phase::Stopped) {
             self.core.must_persist();
         }
@@ -174,7 +187,8 @@ impl Machine {
     /// When [`Machine::handle_timeout`] wants to be called, in [`Now::monotonic_millis`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.phase.due()
+        let spool = if self.phase.is_offline() { self.core.spool_due() } else { None };
+        self.phase.due().into_iter().chain(spool).min()
     }
 
     /// What heartbeats tell of the last update from now on.
@@ -208,6 +222,12 @@ impl Machine {
     #[must_use]
     pub fn heartbeat_under_way(&self) -> bool {
         matches!(&self.phase, Phase::Beating(beating) if beating.is_waiting())
+    }
+
+    /// Heartbeats of an outage that the cluster does not have yet.
+    #[must_use]
+    pub fn spooled(&self) -> usize {
+        self.core.saved.spool.len()
     }
 
     /// The state's name, for logs and tests.

@@ -66,6 +66,14 @@ impl Phase {
         }
     }
 
+    /// Whether heartbeats are made that nobody can be told.
+    pub fn is_offline(&self) -> bool {
+        match self {
+            Phase::Hello(_) | Phase::Activating(_) | Phase::Resuming(_) => true,
+            Phase::Stopped | Phase::Beating(_) | Phase::AwaitingCode | Phase::Reporting(_) => false,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Phase::Stopped => "stopped",

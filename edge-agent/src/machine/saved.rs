@@ -8,15 +8,19 @@
 //! - `activation` was written before its first transmission and holds no plain code (rule 18).
 //! - `obeyed`, `time_floor` and `epoch_highest` never go down, unless the flash lied.
 
+use super::spool::Spool;
 use events::envelope::SuiteSet;
 use events::ids::{BootId, DeviceId, Epoch, Generation};
+use events::limits::SPOOL_BODIES_MAX;
 use events::time::Timestamp;
 use events::vocabulary::shared::{DirectiveId, Legitimacy, Suite};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// First byte of the payload; a changed layout gets a new number.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
+/// The layout before: the same without the spool.
+const LAYOUT_WITHOUT_SPOOL: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SavedError {
@@ -73,6 +77,8 @@ pub(super) struct Saved {
     pub license_token: Option<String>,
     /// Counter of the license lease that the token belongs to.
     pub lease: u32,
+    /// Heartbeats that could not be told.
+    pub spool: Spool,
 }
 
 impl Saved {
@@ -93,12 +99,13 @@ impl Saved {
             rekeyed_at: Timestamp::ZERO,
             license_token: None,
             lease: 0,
+            spool: Spool::default(),
         }
     }
 
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         /// Larger than any state: a vector that grows would leave unwiped copies of secrets behind.
-        const CAPACITY: usize = 8 * 1024;
+        const CAPACITY: usize = 8 * 1024 + SPOOL_BODIES_MAX * Spool::BODY_BYTES_MAX;
         let mut bytes = Vec::with_capacity(CAPACITY);
         bytes.push(LAYOUT);
         #[allow(clippy::expect_used, reason = "plain data of known lengths; a vector takes all of it")]
@@ -108,9 +115,16 @@ impl Saved {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, SavedError> {
         let (layout, body) = bytes.split_first().ok_or(SavedError::Malformed)?;
-        if *layout != LAYOUT {
-            return Err(SavedError::Layout(*layout));
-        }
+        let with_spool;
+        let body = match *layout {
+            LAYOUT => body,
+            LAYOUT_WITHOUT_SPOOL => {
+                let spool = postcard::to_stdvec(&Spool::default()).map_err(|_| SavedError::Malformed)?;
+                with_spool = Zeroizing::new([body, spool.as_slice()].concat());
+                &with_spool[..]
+            }
+            unknown => return Err(SavedError::Layout(unknown)),
+        };
         let (saved, rest) = postcard::take_from_bytes::<Saved>(body).map_err(|_| SavedError::Malformed)?;
         if rest.is_empty() { Ok(saved) } else { Err(SavedError::Malformed) }
     }
@@ -137,6 +151,8 @@ pub struct StateSummary {
     pub obeyed: DirectiveId,
     pub time_floor: Timestamp,
     pub licensed: bool,
+    /// Heartbeats of an outage that the cluster does not have yet, as far as they are on flash.
+    pub spooled: usize,
     /// For `doctor`, which checks it; never shown.
     #[serde(skip)]
     pub license_token: Option<String>,
@@ -159,6 +175,7 @@ impl StateSummary {
             obeyed: saved.obeyed,
             time_floor: saved.time_floor,
             licensed: saved.license_token.is_some(),
+            spooled: saved.spool.len(),
             license_token: saved.license_token,
         })
     }

@@ -61,6 +61,7 @@ pub(super) fn take_grant(
         core.rekey_owed = false;
     }
     core.rekey_due = core.rekey_due.filter(|_| core.rekey_owed);
+    core.saved.spool.interval_millis = u64::from(grant.interval_millis);
     core.must_persist();
     core.events.push_back(AgentEvent::Granted {
         epoch: grant.epoch,

@@ -34,6 +34,14 @@ pub struct Settings {
     pub attempts_before_hello: u32,
     /// The time floor is written at least this often; each write wears the flash.
     pub time_floor_interval: u64,
+    /// Heartbeats kept through an outage; 0 keeps none, and `limits::SPOOL_BODIES_MAX` is the most.
+    pub spool_bodies: usize,
+    /// An outage is told at the granted interval, but no closer than this.
+    pub spool_interval_min: u64,
+    /// The spool alone is written at most this often: flash wears. A power cut loses what was made since.
+    pub spool_write_interval: u64,
+    /// After a heartbeat that brought some along found no verdict, nothing is brought along for so long.
+    pub spool_rest: u64,
     /// A report of a failed boot check is sent this often, since nothing that answers it is believed.
     pub tamper_attempts: u32,
     /// A fresh report follows after this.
@@ -57,6 +65,10 @@ impl Default for Settings {
             stale_hints_before_resume: 3,
             attempts_before_hello: 8,
             time_floor_interval: 3_600_000,
+            spool_bodies: 256,
+            spool_interval_min: 60_000,
+            spool_write_interval: 3_600_000,
+            spool_rest: 600_000,
             tamper_attempts: 4,
             tamper_interval: 21_600_000,
         }

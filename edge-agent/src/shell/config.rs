@@ -4,9 +4,11 @@
 
 mod hooks;
 mod license;
+mod spool;
 
 pub use hooks::{HookCommand, HooksConfig};
 pub use license::{LICENSE_SOCKET, LicenseConfig};
+pub use spool::SpoolConfig;
 
 use crate::machine::Settings;
 use crate::update::UpdateConfig;
@@ -63,6 +65,8 @@ pub struct Config {
     pub hooks: HooksConfig,
     #[serde(default)]
     pub update: UpdateConfig,
+    #[serde(default)]
+    pub spool: SpoolConfig,
 }
 
 #[derive(Deserialize)]
@@ -213,6 +217,9 @@ impl Config {
             rekey_interval: or(self.timing.rekey_interval_ms, defaults.rekey_interval),
             rekey_jitter: or(self.timing.rekey_jitter_ms, defaults.rekey_jitter),
             time_floor_interval: or(self.timing.time_floor_interval_ms, defaults.time_floor_interval),
+            spool_bodies: self.spool.bodies,
+            spool_interval_min: or(self.spool.interval_min_ms, defaults.spool_interval_min),
+            spool_write_interval: or(self.spool.write_interval_ms, defaults.spool_write_interval),
             tamper_interval: or(self.timing.tamper_interval_ms, defaults.tamper_interval),
             ..defaults
         }

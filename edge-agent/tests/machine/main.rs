@@ -12,4 +12,5 @@ mod network;
 mod power_cuts;
 mod restarts;
 mod restricted;
+mod spool;
 mod support;

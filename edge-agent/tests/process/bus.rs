@@ -18,6 +18,7 @@ pub struct Bus {
     pub replies: Arc<Mutex<Vec<String>>>,
     /// Trace headers of requests.
     pub traceparents: Arc<Mutex<Vec<String>>>,
+    port: u16,
     server: Child,
 }
 
@@ -35,6 +36,14 @@ fn nats_server() -> PathBuf {
     named.or_else(|| fetched.exists().then_some(fetched)).unwrap_or_else(|| PathBuf::from("nats-server"))
 }
 
+fn serve(port: u16) -> Child {
+    Command::new(nats_server())
+        .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a nats-server: `./ops/test` fetches one, or name yours with MUSTER_NATS_SERVER")
+}
+
 impl Bus {
     /// From here on nobody is reached.
     pub fn stop_server(&mut self) {
@@ -42,13 +51,14 @@ impl Bus {
         self.server.wait().unwrap();
     }
 
+    /// Everybody can be reached again, at the same address.
+    pub fn start_server(&mut self) {
+        self.server = serve(self.port);
+    }
+
     pub async fn start(seed: u64) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Command::new(nats_server())
-            .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a nats-server: `./ops/test` fetches one, or name yours with MUSTER_NATS_SERVER");
+        let server = serve(port);
         let url = format!("nats://127.0.0.1:{port}");
         let client =
             async_nats::ConnectOptions::new().retry_on_initial_connect().connect(&url).await.unwrap();
@@ -64,6 +74,7 @@ impl Bus {
             cluster: Arc::new(Mutex::new(model)),
             replies: Arc::default(),
             traceparents: Arc::default(),
+            port,
             server,
         };
         let (cluster, replies) = (bus.cluster.clone(), bus.replies.clone());

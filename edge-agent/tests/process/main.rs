@@ -14,6 +14,7 @@ mod hooks;
 mod license;
 mod power_cuts;
 mod refusals;
+mod spool;
 mod story;
 mod supervisor;
 #[path = "../machine/support/mod.rs"]

@@ -2,6 +2,7 @@
 
 use super::shared::DirectiveId;
 use crate::ids::{DeviceId, Epoch, LogIndex, Sequence, SourceName};
+use crate::time::Timestamp;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// A heartbeat whose tag verified and which is not routine: the first of an epoch, a stale epoch, a sequence seen
@@ -45,6 +46,32 @@ pub struct HeartbeatBody {
     pub condition: u8,
     /// The highest directive obeyed; zero if none was.
     pub obeyed: DirectiveId,
+}
+
+/// A heartbeat that brought bodies from a spool: it could not be said when they were made.
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+pub struct SpoolDrained {
+    pub heartbeat: HeartbeatObserved,
+    /// At most `limits::SPOOLED_BODIES_MAX`.
+    pub spooled: Vec<SpooledBody>,
+}
+
+/// A heartbeat that was made while nobody could be reached, as a later one brings it.
+#[derive(
+    Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq,
+)]
+pub struct SpooledBody {
+    /// The start of the agent that made it, as that one counted its starts.
+    pub boot_count: u32,
+    /// Its number within that boot: with the boot it is one body, however often and under whatever epoch it comes.
+    pub number: u32,
+    pub uptime_seconds: u32,
+    pub firmware: u32,
+    /// It was made no earlier than this: the time floor of that boot and what its monotonic clock counted on from there.
+    /// The terminal's word alone: for people to look at, and nothing is derived from it.
+    pub made: Timestamp,
+    /// Bit set of `condition::*`, as it was then.
+    pub condition: u8,
 }
 
 /// Bits of a heartbeat's condition.

@@ -23,7 +23,7 @@ pub mod update;
 pub use activation::DeviceActivated;
 pub use cluster::{ClusterCreated, Tick};
 pub use flag::FlagCleared;
-pub use heartbeat::HeartbeatObserved;
+pub use heartbeat::{HeartbeatObserved, SpoolDrained};
 pub use license::{
     CodeVoided, CodesIssued, LicenseReissued, LicenseRenewed, LicenseResumed, LicenseSuspended,
     LicenseTransferred,
@@ -120,6 +120,7 @@ vocabulary! {
     30 => DeviceActivated,
     40 => SessionResumed,
     50 => HeartbeatObserved,
+    51 => SpoolDrained,
     60 => RejectionSummary,
     61 => TamperReported,
     70 => FlagCleared,

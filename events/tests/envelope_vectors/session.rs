@@ -13,7 +13,7 @@ use events::envelope::{
 };
 use events::ids::LogIndex;
 use events::time::Timestamp;
-use events::vocabulary::heartbeat::{HeartbeatBody, condition};
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody, condition};
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{DirectiveId, Legitimacy, OperationKind, Suite};
 use serde_json::{Value, json};
@@ -23,6 +23,19 @@ pub struct Epoch {
     pub binding: EpochBinding,
     pub server_nonce: [u8; 32],
     pub secret: ResumptionSecret,
+}
+
+/// Of the boot that speaks and of an offline one before it, newest first.
+fn spooled() -> [SpooledBody; 2] {
+    let body = |boot_count, number, made| SpooledBody {
+        boot_count,
+        number,
+        uptime_seconds: number * 60,
+        firmware: 10_100,
+        made,
+        condition: condition::CLOCK_ROLLBACK,
+    };
+    [body(4, 299, at(30_000)), body(3, 0x0102_0304, at(0))]
 }
 
 impl Epoch {
@@ -42,7 +55,8 @@ impl Epoch {
     pub fn vector(&self, directive: Option<Directive>) -> Value {
         let EpochBinding { epoch, offered, suite, .. } = self.binding;
         let (up, down) = (self.key(b"muster v1 session up"), self.key(b"muster v1 session down"));
-        let (heartbeat, message) = self.heartbeat(&up);
+        let (heartbeat, message) = self.heartbeat(&up, &[]);
+        let (bringing, _) = self.heartbeat(&up, &spooled());
         json!({
             "epoch": epoch,
             "offered": offered,
@@ -52,13 +66,16 @@ impl Epoch {
             "up": hex(&up),
             "down": hex(&down),
             "heartbeat": heartbeat,
+            "heartbeat_with_spool": bringing,
             "verdict": self.verdict(&down, &message, directive),
         })
     }
 
-    fn heartbeat(&self, up: &[u8]) -> (Value, Vec<u8>) {
+    fn heartbeat(&self, up: &[u8], spooled: &[SpooledBody]) -> (Value, Vec<u8>) {
         let EpochBinding { device, epoch, suite, .. } = self.binding;
-        let head = HeartbeatHead { device, epoch, sequence: 258, acked: 257, seen: 0x0102_0304_0506 };
+        // Other content, another sequence.
+        let sequence = if spooled.is_empty() { 258 } else { 259 };
+        let head = HeartbeatHead { device, epoch, sequence, acked: 257, seen: 0x0102_0304_0506 };
         let obeyed = DirectiveId { generation: GENERATION, index: 4_000, ordinal: 3 };
         let body = HeartbeatBody {
             number: 300,
@@ -67,7 +84,8 @@ impl Epoch {
             condition: condition::CLOCK_ROLLBACK | condition::SPOOL_DROPPED,
             obeyed,
         };
-        let message = self.secret.session_keys(device, epoch, suite).seal_heartbeat(&head, &body);
+        let message =
+            self.secret.session_keys(device, epoch, suite).seal_heartbeat_with_spool(&head, &body, spooled);
         let (header, sealed) = message.split_at(40);
         let nonce = [&[0; 8][..], &head.sequence.to_le_bytes()].concat();
         let vector = json!({
@@ -75,6 +93,7 @@ impl Epoch {
             "acked": head.acked,
             "seen": head.seen,
             "body_fields": body,
+            "spooled": spooled,
             "body": hex(by_hand::open(suite, up, &nonce, header, sealed)),
             "message": hex(&message),
             "content_digest": content_digest(&message),

@@ -27,8 +27,13 @@ pub struct Bucket {
 impl Bucket {
     /// Takes a token at `now` (milliseconds of a clock that never goes back); false if there is none.
     pub fn take(&mut self, rate: Rate, now: u64) -> bool {
+        self.take_many(1, rate, now)
+    }
+
+    /// Takes `tokens`, or none if there are not so many.
+    pub fn take_many(&mut self, tokens: u32, rate: Rate, now: u64) -> bool {
         let every = rate.every_millis.max(1);
-        let missing_until = self.full_at.max(now).saturating_add(every);
+        let missing_until = self.full_at.max(now).saturating_add(every.saturating_mul(u64::from(tokens)));
         if missing_until - now > every.saturating_mul(u64::from(rate.burst.max(1))) {
             return false;
         }
@@ -92,11 +97,16 @@ pub struct SlotBuckets {
 impl SlotBuckets {
     /// Takes a token of the device at `slot`. Slots are dense, so the vector grows to the number of devices.
     pub fn take(&mut self, slot: u32, rate: Rate, now: u64) -> bool {
+        self.take_many(slot, 1, rate, now)
+    }
+
+    /// Takes `tokens` of the device at `slot`, or none if there are not so many.
+    pub fn take_many(&mut self, slot: u32, tokens: u32, rate: Rate, now: u64) -> bool {
         let at = slot as usize;
         if at >= self.buckets.len() {
             self.buckets.resize(at + 1, Bucket::default());
         }
-        self.buckets[at].take(rate, now)
+        self.buckets[at].take_many(tokens, rate, now)
     }
 }
 
@@ -145,6 +155,15 @@ mod tests {
         assert!(bucket.take(RATE, 11_000));
         assert!(!bucket.take(RATE, 11_000));
         assert!(bucket.is_full(14_000));
+    }
+
+    #[test]
+    fn many_tokens_are_taken_whole_or_not_at_all() {
+        let mut bucket = Bucket::default();
+        assert!(bucket.take_many(2, RATE, 10_000));
+        assert!(!bucket.take_many(2, RATE, 10_000), "one is left");
+        assert!(bucket.take_many(1, RATE, 10_000));
+        assert!(!bucket.take_many(2, RATE, 11_999) && bucket.take_many(2, RATE, 12_000));
     }
 
     #[test]

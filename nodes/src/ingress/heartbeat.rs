@@ -25,7 +25,7 @@ use crate::egress::verdict::directive;
 use events::envelope::{Header, HeartbeatStatus, MessageKind, ResumptionSecret, SessionKeys, VerdictBody};
 use events::ids::{DeviceId, LogIndex, Slot};
 use events::keyring::Purpose;
-use events::vocabulary::Event;
+use events::limits::SPOOL_BODIES_MAX;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{DirectiveId, Suite, Wrapped};
 use projector::{DeviceView, Judgement, Projector};
@@ -33,6 +33,9 @@ use std::sync::Arc;
 
 /// A device may beat twice as often as it was told, and make up for this many beats at once.
 const BEATS_BURST: u32 = 32;
+// A terminal that comes back may bring all that a spool holds, and from then on twice as many bodies as it was told to
+// make: whatever it claims, that is what it can add to the log.
+
 /// Answers to retries and stale beats of one device from one source: they cost a seal and no log.
 const RETRIES: Rate = Rate { burst: 16, every_millis: 500 };
 
@@ -41,6 +44,8 @@ pub(super) struct Heartbeats {
     desk: Arc<Desk>,
     sessions: Sessions,
     beats: SlotBuckets,
+    /// Bodies from spools.
+    spooled: SlotBuckets,
     retries: PairBuckets,
     nonces: Nonces,
     /// Opens what has no session, because its secret does not unwrap.
@@ -101,6 +106,7 @@ impl Heartbeats {
             nonces: Nonces::new(Arc::clone(&desk.entropy)),
             sessions: Sessions::new(sessions_max),
             beats: SlotBuckets::default(),
+            spooled: SlotBuckets::default(),
             retries: PairBuckets::new(RETRIES),
             decoy: decoy.session_keys(nobody, 0, Suite::Aes256Gcm),
             desk,
@@ -184,9 +190,9 @@ impl Heartbeats {
         let _entered = span.as_ref().map(tracing::Span::enter);
         let keys = session.as_ref().map_or(&self.decoy, |session| &session.keys);
         let reason = match (keys.open_heartbeat(&received.payload), session) {
-            (Ok((header, body)), Some(session)) if session.exists => {
+            (Ok(opened), Some(session)) if session.exists => {
                 self.sessions.prove(&session);
-                return Opening::Opened(Opened::new(session, &header, body, received));
+                return Opening::Opened(Opened::new(session, opened, received));
             }
             (Ok(_), Some(_) | None) => RejectionReason::NotAuthentic,
             (Err(error), _) => error.reason(),
@@ -255,7 +261,13 @@ impl Heartbeats {
         admitted: &mut Admitted,
     ) {
         let slot = heartbeat.session.slot;
-        let mut token = || self.beats.take(slot, rate, now);
+        let bodies = u32::try_from(heartbeat.spooled.len()).unwrap_or(u32::MAX);
+        let catching_up = Rate { burst: SPOOL_BODIES_MAX as u32, ..rate };
+        // What is refused for its spool has paid for a heartbeat: who tries again at full speed gets nowhere.
+        let mut token = || {
+            self.beats.take(slot, rate, now)
+                && (bodies == 0 || self.spooled.take_many(slot, bodies, catching_up, now))
+        };
         heartbeat.wait_for_the_log();
         let mut contradicts = evidence;
         let mut heartbeat = match routine {
@@ -288,7 +300,7 @@ impl Heartbeats {
             // Not the same bytes, which were told above: who holds the key contradicts himself.
             Joined::Companion | Joined::Full(()) => return self.too_fast(heartbeat, admitted),
         }
-        let (event, tag) = (Event::from(heartbeat.event()), heartbeat.tag());
+        let (event, tag) = (heartbeat.event(), heartbeat.tag());
         match queue.event(&event, favour, Some(tag), EventWaiter::Heartbeat(Box::new(heartbeat))) {
             Ok(()) => self.desk.counters.heartbeats_irregular.add(1),
             Err(NoPlace::UnderWay(_)) => {}
@@ -354,7 +366,8 @@ fn decide(fold: &Projector, heartbeat: &Opened, patience: impl Fn(u64) -> Patien
 /// Whether the columns of a batch hold all that the heartbeat says.
 fn says_nothing_new(device: &DeviceView<'_>, heartbeat: &Opened) -> bool {
     let obeyed = heartbeat.body.obeyed > DirectiveId::default() && device.directive().is_some();
-    device.firmware() == heartbeat.body.firmware
+    heartbeat.spooled.is_empty()
+        && device.firmware() == heartbeat.body.firmware
         && !obeyed
         && device.source().is_some_and(|source| source.as_str() == heartbeat.received.source())
 }

@@ -8,8 +8,8 @@ use crate::bus::Outgoing;
 use events::batch::HeartbeatRow;
 use events::envelope::{Header, RequestDigest, VerdictBody};
 use events::ids::{Sequence, Slot};
-use events::vocabulary::HeartbeatObserved;
-use events::vocabulary::heartbeat::HeartbeatBody;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
+use events::vocabulary::{Event, HeartbeatObserved, SpoolDrained};
 use projector::Heard;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub struct Opened {
     pub session: Arc<Session>,
     pub heard: Heard,
     pub body: HeartbeatBody,
+    /// What it brings from the terminal's spool.
+    pub spooled: Vec<SpooledBody>,
     pub received: Received,
     /// Lives as long as this is on its way into the log as an event.
     pub under_way: Option<First<(Slot, Sequence), ()>>,
@@ -26,7 +28,11 @@ pub struct Opened {
 
 impl Opened {
     #[must_use]
-    pub fn new(session: Arc<Session>, header: &Header, body: HeartbeatBody, received: Received) -> Self {
+    pub fn new(
+        session: Arc<Session>,
+        (header, body, spooled): (Header, HeartbeatBody, Vec<SpooledBody>),
+        received: Received,
+    ) -> Self {
         let request = RequestDigest::of(&received.payload);
         let heard = Heard {
             epoch: header.epoch,
@@ -35,7 +41,7 @@ impl Opened {
             acked: header.acked,
             seen: header.seen,
         };
-        Opened { session, heard, body, received, under_way: None, request }
+        Opened { session, heard, body, spooled, received, under_way: None, request }
     }
 
     /// Its row, if it is judged routine: that implies `acked` within 255 below the sequence.
@@ -54,7 +60,15 @@ impl Opened {
     }
 
     #[must_use]
-    pub fn event(&self) -> HeartbeatObserved {
+    pub fn event(&self) -> Event {
+        let heartbeat = self.observed();
+        if self.spooled.is_empty() {
+            return heartbeat.into();
+        }
+        SpoolDrained { heartbeat, spooled: self.spooled.clone() }.into()
+    }
+
+    fn observed(&self) -> HeartbeatObserved {
         HeartbeatObserved {
             device: self.session.device,
             epoch: self.heard.epoch,

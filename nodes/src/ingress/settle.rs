@@ -21,8 +21,8 @@ use crate::proposer::ProposeError;
 use bytes::Bytes;
 use events::ids::LogIndex;
 use events::time::Timestamp;
+use events::vocabulary::RejectionSummary;
 use events::vocabulary::rejection::RejectionReason;
-use events::vocabulary::{Event, RejectionSummary};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use projector::outcome::{HeartbeatOutcome, HeartbeatStatus, Outcome, Outcomes};
@@ -188,7 +188,7 @@ impl<'a> Sealing<'a> {
     /// Rows that were not routine any more go into the next batch with everything they say.
     fn propose_again(&mut self) {
         for heartbeat in std::mem::take(&mut self.again) {
-            let event = Event::from(heartbeat.event());
+            let event = heartbeat.event();
             let waiter = EventWaiter::Heartbeat(Box::new(heartbeat));
             let placed = self
                 .desk

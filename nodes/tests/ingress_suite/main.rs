@@ -10,6 +10,7 @@ mod membership;
 mod nats;
 mod refusals;
 mod resume;
+mod spool;
 mod tamper;
 mod terminal;
 mod throughput;

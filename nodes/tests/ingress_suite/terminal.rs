@@ -15,7 +15,7 @@ use events::identity::key::DeviceSeed;
 use events::ids::{BootId, DeviceId, Epoch, LogIndex, RecordDigest, Sequence};
 use events::keyring::{Keyring, Purpose};
 use events::license::code::ActivationCode;
-use events::vocabulary::heartbeat::HeartbeatBody;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 use events::vocabulary::provisioning::ComponentDigest;
 use events::vocabulary::shared::ComponentKind;
 use events::vocabulary::{DeviceProvisioned, Event};
@@ -215,7 +215,18 @@ impl Terminal {
         self.seal_body(live, &body)
     }
 
+    /// The next heartbeat of a session, which brings `spooled` along.
+    pub(crate) fn seal_spool(&self, live: &mut Live, spooled: &[SpooledBody]) -> Vec<u8> {
+        live.sequence += 1;
+        let body = HeartbeatBody { number: live.sequence, firmware: 7, ..HeartbeatBody::default() };
+        self.seal(live, &body, spooled)
+    }
+
     pub(crate) fn seal_body(&self, live: &Live, body: &HeartbeatBody) -> Vec<u8> {
+        self.seal(live, body, &[])
+    }
+
+    fn seal(&self, live: &Live, body: &HeartbeatBody, spooled: &[SpooledBody]) -> Vec<u8> {
         let head = HeartbeatHead {
             device: self.id,
             epoch: live.epoch,
@@ -223,7 +234,7 @@ impl Terminal {
             acked: live.acked,
             seen: live.seen,
         };
-        live.keys.seal_heartbeat(&head, body)
+        live.keys.seal_heartbeat_with_spool(&head, body, spooled)
     }
 
     /// Sends a sealed heartbeat to a node; the answer as it came.

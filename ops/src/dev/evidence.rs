@@ -132,7 +132,12 @@ fn read_log(
 }
 
 fn note_event(event: &Event, outcome: &Outcome, heartbeats: &mut BTreeSet<HeartbeatName>) {
-    if let (Event::HeartbeatObserved(seen), Outcome::Observed(outcome)) = (event, outcome)
+    let seen = match event {
+        Event::HeartbeatObserved(seen) => seen,
+        Event::SpoolDrained(event) => &event.heartbeat,
+        _ => return,
+    };
+    if let Outcome::Observed(outcome) = outcome
         && is_in_log(outcome)
     {
         heartbeats.insert((seen.device, seen.epoch, seen.sequence));

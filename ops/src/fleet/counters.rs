@@ -67,6 +67,8 @@ impl Counters {
             | AgentEvent::LicenseRenewed
             | AgentEvent::LicenseTokenRefused { .. }
             | AgentEvent::ClockBehind { .. }
+            | AgentEvent::SpoolFull { .. }
+            | AgentEvent::SpoolAcknowledged { .. }
             | AgentEvent::UpdateOffered { .. }
             | AgentEvent::Update(_)
             | AgentEvent::StartedOver { .. } => {}

@@ -14,6 +14,7 @@ pub(super) fn devices_of(event: &Event, projector: &Projector) -> Vec<DeviceId> 
         Event::DeviceActivated(event) => vec![event.device],
         Event::SessionResumed(event) => vec![event.device],
         Event::HeartbeatObserved(event) => vec![event.device],
+        Event::SpoolDrained(event) => vec![event.heartbeat.device],
         Event::OperationOrdered(event) => vec![event.device],
         Event::OperationSettled(event) => vec![event.device],
         Event::LicenseTransferred(event) => vec![event.from, event.to],
@@ -58,6 +59,11 @@ pub(super) fn in_words(event: &Event) -> String {
         Event::DeviceActivated(event) => format!("{name} at {}", event.source),
         Event::HeartbeatObserved(event) => {
             format!("{name} epoch {} sequence {} at {}", event.epoch, event.sequence, event.source)
+        }
+        Event::SpoolDrained(event) => {
+            let heartbeat = &event.heartbeat;
+            let (epoch, sequence, bodies) = (heartbeat.epoch, heartbeat.sequence, event.spooled.len());
+            format!("{name} epoch {epoch} sequence {sequence} with {bodies} bodies at {}", heartbeat.source)
         }
         Event::DeviceProvisioned(event) => format!("{name} by {} as unit {}", event.station, event.unit),
         Event::TamperReported(event) => format!("{name} {} at {}", event.reason, event.source),

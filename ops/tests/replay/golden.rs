@@ -48,6 +48,7 @@ fn write_log(dir: &Path) -> Value {
     let _ = author.commit(&[by_hand(OperationKind::Reinstate, cloned.device, "a spare board")], &[]);
     honest.resume(&mut author);
     honest.observed(&mut author);
+    honest.drain(&mut author, 5);
     move_licenses(&mut author, &owner, &heir);
     refuse(&mut author);
     update(&mut author);

@@ -7,13 +7,13 @@ use events::ids::{
     BootId, CodeBatchId, CodeDigest, DeviceId, Epoch, LogIndex, LotId, RecordDigest, StationId,
 };
 use events::time::Timestamp;
-use events::vocabulary::heartbeat::HeartbeatBody;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 use events::vocabulary::license::Plan;
 use events::vocabulary::operation::{Cause, Settlement};
 use events::vocabulary::shared::{ComponentKind, DirectiveId, OperationKind, Suite, Wrapped};
 use events::vocabulary::{
     ClusterCreated, CodesIssued, DeviceActivated, DeviceProvisioned, Event, HeartbeatObserved, LotCreated,
-    OperationOrdered, OperationSettled, SessionResumed, StationCertified,
+    OperationOrdered, OperationSettled, SessionResumed, SpoolDrained, StationCertified,
 };
 use projector::{Outcome, WantOperation};
 
@@ -187,7 +187,34 @@ impl Unit {
         digest: u32,
         obeyed: DirectiveId,
     ) -> LogIndex {
-        let event = HeartbeatObserved {
+        let event = self.heard(author, sequence, digest, obeyed);
+        let Outcome::Observed(_) = author.tell(event) else { panic!("not observed") };
+        author.index()
+    }
+
+    /// The next heartbeat, which brings what an outage kept the terminal from saying.
+    pub(crate) fn drain(&mut self, author: &mut Author, bodies: u32) {
+        self.sequence += 1;
+        let missed = self.number + 1..=self.number + bodies;
+        self.number += bodies + 1;
+        let digest = self.draw();
+        let heartbeat = self.heard(author, self.sequence, digest, DirectiveId::default());
+        let boot_count = author.fold.device(self.slot).unwrap().summary().boot_count;
+        let body = |number| SpooledBody {
+            boot_count,
+            number,
+            uptime_seconds: 60 * number,
+            firmware: 1,
+            made: Timestamp::from_millis(author.now),
+            condition: 0,
+        };
+        let spooled = missed.rev().map(body).collect();
+        let outcome = author.tell(SpoolDrained { heartbeat, spooled });
+        let Outcome::Observed(_) = outcome else { panic!("not observed: {outcome:?}") };
+    }
+
+    fn heard(&self, author: &Author, sequence: u32, digest: u32, obeyed: DirectiveId) -> HeartbeatObserved {
+        HeartbeatObserved {
             device: self.device,
             epoch: self.epoch,
             sequence,
@@ -196,9 +223,7 @@ impl Unit {
             digest,
             source: "home-1".parse().unwrap(),
             body: HeartbeatBody { number: self.number, firmware: 1, obeyed, ..HeartbeatBody::default() },
-        };
-        let Outcome::Observed(_) = author.tell(event) else { panic!("not observed") };
-        author.index()
+        }
     }
 
     /// The next heartbeat, as a row.

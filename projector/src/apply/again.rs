@@ -23,6 +23,7 @@ impl Step<'_> {
                 kept.map_or(Outcome::Refused(RejectionReason::EpochStale), Outcome::Resumed)
             }
             Event::HeartbeatObserved(event) => self.observed_again(&event),
+            Event::SpoolDrained(event) => self.observed_again(&event.heartbeat),
             Event::ClusterCreated(_)
             | Event::Tick(_)
             | Event::LotCreated(_)

@@ -6,9 +6,8 @@ use crate::outcome::{HeartbeatStatus, Outcome};
 use crate::state::device::UNHEEDED_MAX;
 use crate::state::row::{Heard, marks};
 use crate::state::window::Place;
-use events::ids::{LogIndex, Slot};
+use events::ids::{LogIndex, Sequence, Slot};
 use events::vocabulary::HeartbeatObserved;
-use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::operation::Settlement;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::DirectiveId;
@@ -56,6 +55,7 @@ impl Step<'_> {
         let Some(row) = self.state.rows.get_mut(slot) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
+        let highest = row.window.highest();
         if row.window.accept(event.sequence, event.digest, event.acked) != Place::New {
             return Outcome::Observed(self.answer(slot, HeartbeatStatus::EpochStale));
         }
@@ -64,7 +64,7 @@ impl Step<'_> {
         row.firmware = event.body.firmware;
         let condition_before = std::mem::replace(&mut row.condition, event.body.condition);
         let lease_is_due = row.has(marks::LICENSED) && row.lease_due <= self.now;
-        if self.is_new_body(slot, &event.body) {
+        if self.is_new_body(slot, event, highest) {
             self.count_heartbeat(slot, source);
         }
         self.tell_condition(slot, condition_before, event.body.condition);
@@ -95,10 +95,13 @@ impl Step<'_> {
     }
 
     /// The spool keeps a body's number across epochs, so that one that was sent again under a new epoch counts once
-    /// (protocol.md rule 8). Rows carry no number: only bodies that came as events are known again.
-    fn is_new_body(&mut self, slot: Slot, body: &HeartbeatBody) -> bool {
-        let Some(record) = self.state.records.get_mut(slot) else { return false };
-        body.number == 0 || record.numbers.accept(body.number, 0, 0) == Place::New
+    /// (protocol.md rule 8). `highest` is the highest sequence of the epoch before this one.
+    fn is_new_body(&mut self, slot: Slot, event: &HeartbeatObserved, highest: Sequence) -> bool {
+        let (Some(row), Some(record)) = (self.state.rows.get(slot), self.state.records.get_mut(slot)) else {
+            return false;
+        };
+        let number = event.body.number;
+        number == 0 || record.numbers.say(row.boot_count, event.sequence, number, highest)
     }
 
     fn count_heartbeat(&mut self, slot: Slot, source: u32) {

@@ -19,6 +19,7 @@ mod rejection;
 pub(crate) mod request;
 mod routine;
 mod session;
+mod spool;
 pub(crate) mod step;
 mod time;
 mod update;
@@ -94,6 +95,7 @@ impl Step<'_> {
             Event::DeviceActivated(event) => self.device_activated(event),
             Event::SessionResumed(event) => self.session_resumed(event),
             Event::HeartbeatObserved(event) => self.heartbeat_observed(&event),
+            Event::SpoolDrained(event) => self.spool_drained(&event),
             Event::RejectionSummary(event) => self.rejection_summary(&event),
             Event::TamperReported(event) => self.tamper_reported(&event),
             Event::FlagCleared(event) => self.flag_cleared(&event),

@@ -150,13 +150,16 @@ impl Step<'_> {
         else {
             return;
         };
-        let boot_before = record.session.current.as_ref().map(|link| link.boot);
+        let before = record.session.current.as_ref().map(|link| (link.boot, link.boot_count));
         if !record.session.confirm(epoch, row.window, self.index, generation) {
             return;
         }
         let Some(link) = &record.session.current else { return };
-        if boot_before != Some(link.boot) {
-            record.numbers = Window::default();
+        if let Some((_, boot_count)) = before {
+            record.numbers.end_epoch(boot_count, row.window.highest());
+        }
+        if before.map(|(boot, _)| boot) != Some(link.boot) {
+            record.numbers.begin_boot(link.boot_count);
         }
         if link.lease > 0 {
             record.held = Held { license: record.license, lease: link.lease, given: link.granted_at };

@@ -22,7 +22,10 @@ pub(crate) struct Record {
     pub session: Session,
     /// Digests of the last transcripts that were granted, oldest first.
     pub transcripts: Vec<[u8; 32]>,
-    pub numbers: super::window::Window,
+    /// Bodies that were counted.
+    pub numbers: super::numbers::Numbers,
+    /// Those of them that came from a spool.
+    pub spooled: u64,
     /// Index of the license that the device owns.
     pub license: Option<u32>,
     pub held: Held,
@@ -118,7 +121,8 @@ impl Record {
             birth,
             session: Session::default(),
             transcripts: Vec::new(),
-            numbers: super::window::Window::default(),
+            numbers: super::numbers::Numbers::default(),
+            spooled: 0,
             license: None,
             held: Held::default(),
             directives: Vec::new(),

@@ -13,6 +13,7 @@ pub(crate) mod factory;
 pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod license;
+pub(crate) mod numbers;
 pub(crate) mod pages;
 pub(crate) mod requests;
 pub(crate) mod row;

@@ -3,6 +3,7 @@
 use crate::view::StoryLine;
 use events::ids::{DeviceId, Epoch, FlagId, LicenseId, LogIndex, StationId};
 use events::time::Timestamp;
+use events::vocabulary::heartbeat::{SpooledBody, condition};
 use events::vocabulary::operation::Settlement;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use std::collections::VecDeque;
 pub(crate) const FIRST_KEPT: usize = 16;
 /// Lines kept of the end.
 pub(crate) const LAST_KEPT: usize = 48;
+
+/// Conditions that a story tells even if they come late.
+const EVIDENCE: u8 = condition::RESTRICTED | condition::CLOCK_ROLLBACK;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Story {
@@ -103,6 +107,32 @@ pub(crate) enum Happening {
     LicenseReissued {
         license: LicenseId,
     },
+    Brought(Brought),
+}
+
+/// Bodies that came from a spool. The times are the terminal's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Brought {
+    pub bodies: u32,
+    pub from: Timestamp,
+    pub until: Timestamp,
+    /// All conditions that they tell.
+    pub conditions: u8,
+}
+
+impl Brought {
+    pub(crate) fn one(body: &SpooledBody) -> Self {
+        Brought { bodies: 1, from: body.made, until: body.made, conditions: body.condition & EVIDENCE }
+    }
+
+    pub(crate) fn and(self, other: Brought) -> Self {
+        Brought {
+            bodies: self.bodies.saturating_add(other.bodies),
+            from: self.from.min(other.from),
+            until: self.until.max(other.until),
+            conditions: self.conditions | other.conditions,
+        }
+    }
 }
 
 impl std::fmt::Display for Happening {
@@ -145,6 +175,17 @@ impl std::fmt::Display for Happening {
             Happening::LicenseReissued { license } => {
                 write!(f, "license {license} reissued: another code opens it")
             }
+            Happening::Brought(Brought { bodies, from, until, conditions }) => {
+                let noun = if bodies == 1 { "heartbeat" } else { "heartbeats" };
+                write!(f, "brought {bodies} {noun} of an outage, by its own clock of {from} to {until}")?;
+                if conditions & condition::RESTRICTED != 0 {
+                    write!(f, "; then its boot check was restricted")?;
+                }
+                if conditions & condition::CLOCK_ROLLBACK != 0 {
+                    write!(f, "; then its clock stood behind")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -167,6 +208,15 @@ impl Story {
     #[must_use]
     pub(crate) fn told(&self) -> u64 {
         self.first.len() as u64 + self.dropped + self.last.len() as u64
+    }
+
+    /// A spool comes in many heartbeats: they are one line as long as nothing else is told.
+    pub(crate) fn tell_brought(&mut self, index: LogIndex, stamp: Timestamp, brought: Brought) {
+        let last = if self.last.is_empty() { self.first.last_mut() } else { self.last.back_mut() };
+        match last {
+            Some(Line { what: Happening::Brought(before), .. }) => *before = before.and(brought),
+            Some(_) | None => self.tell(index, stamp, Happening::Brought(brought)),
+        }
     }
 
     /// The story in order; a line of its own says what was left out.

@@ -75,6 +75,11 @@ impl Window {
         place
     }
 
+    /// The highest sequence heard; 0 before the first.
+    pub(crate) fn highest(&self) -> Sequence {
+        self.highest
+    }
+
     /// Whether the invariants at the top of this file hold.
     pub(crate) fn is_sound(&self) -> bool {
         let never_heard = self.highest == 0;

@@ -15,6 +15,7 @@ mod nonsense;
 mod operations;
 mod ratchet;
 mod restore;
+mod spool;
 mod terminal;
 mod updates;
 mod world;

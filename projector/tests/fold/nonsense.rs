@@ -7,13 +7,13 @@ use crate::world::{
 use events::batch::{Batch, BatchId, HeartbeatRow};
 use events::ids::{BootId, CodeBatchId, DeviceId, Epoch, FlagId, StationId};
 use events::time::Timestamp;
-use events::vocabulary::heartbeat::HeartbeatBody;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 use events::vocabulary::operation::{Cause, OperationOrdered, Settlement};
 use events::vocabulary::rejection::{RejectionCount, RejectionReason, TamperReason};
 use events::vocabulary::shared::{DirectiveId, OperationKind, Suite};
 use events::vocabulary::{
     ClusterCreated, CodeVoided, CodesIssued, DeviceActivated, Event, FlagCleared, HeartbeatObserved,
-    OperationSettled, RejectionSummary, SessionResumed, StationRevoked, TamperReported, Tick,
+    OperationSettled, RejectionSummary, SessionResumed, SpoolDrained, StationRevoked, TamperReported, Tick,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -69,22 +69,35 @@ fn event(world: &World, kind: u8, raw: Raw) -> Event {
             source: source("home-2"),
         }
         .into(),
-        13..=20 => HeartbeatObserved {
-            device,
-            epoch: next.saturating_sub(1 + f % 5),
-            sequence: if c == 255 { u32::MAX } else { c % 80 },
-            seen: applied.saturating_sub(u64::from(d % 20)) + u64::from(d / 200) * 3,
-            acked: g,
-            digest: h % 3,
-            source: source(if i % 2 == 0 { "home-1" } else { "home-2" }),
-            body: HeartbeatBody {
-                number: j,
-                condition: h as u8,
-                obeyed: DirectiveId { generation: 1, index: u64::from(j) * 4, ordinal: 0 },
-                ..HeartbeatBody::default()
-            },
+        13..=20 => {
+            let heartbeat = HeartbeatObserved {
+                device,
+                epoch: next.saturating_sub(1 + f % 5),
+                sequence: if c == 255 { u32::MAX } else { c % 80 },
+                seen: applied.saturating_sub(u64::from(d % 20)) + u64::from(d / 200) * 3,
+                acked: g,
+                digest: h % 3,
+                source: source(if i % 2 == 0 { "home-1" } else { "home-2" }),
+                body: HeartbeatBody {
+                    number: j,
+                    condition: h as u8,
+                    obeyed: DirectiveId { generation: 1, index: u64::from(j) * 4, ordinal: 0 },
+                    ..HeartbeatBody::default()
+                },
+            };
+            if kind < 17 {
+                return heartbeat.into();
+            }
+            let body = |n: u32| SpooledBody {
+                boot_count: i.wrapping_add(n).wrapping_sub(2),
+                number: j.wrapping_mul(n),
+                uptime_seconds: n,
+                firmware: n,
+                made: Timestamp::from_millis(u64::MAX / u64::from(1 + n)),
+                condition: n as u8,
+            };
+            SpoolDrained { heartbeat, spooled: (0..f % 40).map(body).collect() }.into()
         }
-        .into(),
         21 => RejectionSummary {
             node: 1,
             from: Timestamp::ZERO,

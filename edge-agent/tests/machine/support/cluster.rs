@@ -15,10 +15,10 @@ use events::keyring::Keyring;
 use events::license::{ActivationCode, Claims, KeyThumbprint, token};
 use events::limits::EPOCH_CLAIM_JUMP_MAX;
 use events::time::Timestamp;
-use events::vocabulary::heartbeat::HeartbeatBody;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{Legitimacy, OperationKind, Suite};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rng::SeededRng;
 
@@ -44,6 +44,8 @@ pub struct ModelCluster {
     pub opens_activations: bool,
     /// So long after a re-key no further one is granted unless a directive demands it.
     pub rekey_rest_millis: u64,
+    /// False: it takes body 1 only, as nodes did before spools.
+    pub knows_spools: bool,
     codes: BTreeMap<CodeDigest, Option<DeviceId>>,
     rng: SeededRng,
 }
@@ -66,6 +68,14 @@ pub struct ModelDevice {
     /// Proof of two holders.
     pub cloned: bool,
     pub bodies: Vec<HeartbeatBody>,
+    /// Bodies that came from its spool, as they came.
+    pub spooled: Vec<SpooledBody>,
+    /// Every body that is counted, by boot and number: those that came by themselves, and those of its spool.
+    pub counted: BTreeSet<(u32, u32)>,
+    /// Bodies that came from the spool though they had been counted.
+    pub counted_before: u32,
+    /// Heartbeats that came by themselves with a number that was counted before.
+    pub numbers_twice: u32,
     pub activations_seen: u32,
     pub rekeys_seen: u32,
 }
@@ -91,6 +101,8 @@ pub enum Life {
 
 pub struct ModelSession {
     pub life: Life,
+    /// The start of the agent that asked for it.
+    pub boot_count: u32,
     pub parent: Option<Epoch>,
     secret: ResumptionSecret,
     keys: SessionKeys,
@@ -119,6 +131,7 @@ impl ModelCluster {
             tamper_reports: Vec::new(),
             opens_activations: true,
             rekey_rest_millis: 450_000,
+            knows_spools: true,
             codes: BTreeMap::new(),
             rng,
         }
@@ -141,6 +154,10 @@ impl ModelCluster {
             fork: None,
             cloned: false,
             bodies: Vec::new(),
+            spooled: Vec::new(),
+            counted: BTreeSet::new(),
+            counted_before: 0,
+            numbers_twice: 0,
             activations_seen: 0,
             rekeys_seen: 0,
         };
@@ -241,7 +258,8 @@ impl ModelCluster {
         let grant = self.grant(id, epoch, suite);
         let binding = EpochBinding { device: id, epoch, offered: verified.offered, suite };
         let secret = after_activation(&verified.exporter, &grant.server_nonce, &binding);
-        self.admit(id, parent, verified.ticket.applied, secret, grant.clone());
+        let boot_count = verified.body.boot_count;
+        self.admit(id, parent, boot_count, verified.ticket.applied, secret, grant.clone());
         self.device_mut(id).activations.insert(verified.transcript.clone(), epoch);
         Answer::Granted(grant)
     }
@@ -270,13 +288,13 @@ impl ModelCluster {
         let kept = device.sessions.get(&head.from_epoch).filter(|session| session.life != Life::Gone);
         let from = kept.ok_or(RejectionReason::NotAuthentic)?;
         let secret = from.secret.clone();
-        ticketed.open(&secret).map_err(EnvelopeError::reason)?;
-        let answer = self.judge_resume(&head, &secret);
+        let body = ticketed.open(&secret).map_err(EnvelopeError::reason)?.body;
+        let answer = self.judge_resume(&head, &secret, body.boot_count);
         let (nonce, index) = (self.random(), self.index);
         Ok(seal_resume_answer(&secret, &head, bytes, index, nonce, &answer))
     }
 
-    fn judge_resume(&mut self, head: &ResumeHead, secret: &ResumptionSecret) -> Answer {
+    fn judge_resume(&mut self, head: &ResumeHead, secret: &ResumptionSecret, boot_count: u32) -> Answer {
         let (id, from) = (head.device, head.from_epoch);
         let device = self.device(id);
         if let Some(epoch) = device.resumes.get(&(from, head.client_nonce)) {
@@ -306,7 +324,7 @@ impl ModelCluster {
         let grant = self.grant(id, epoch, suite);
         let binding = EpochBinding { device: id, epoch, offered: head.offered, suite };
         let next = after_resume(secret, &head.client_nonce, &grant.server_nonce, &binding);
-        self.admit(id, Some(from), head.ticket.applied, next, grant.clone());
+        self.admit(id, Some(from), boot_count, head.ticket.applied, next, grant.clone());
         self.device_mut(id).resumes.insert((from, head.client_nonce), epoch);
         Answer::Granted(grant)
     }
@@ -334,13 +352,19 @@ impl ModelCluster {
         let kept = device.sessions.get(&header.epoch).filter(|session| session.life != Life::Gone);
         let session = kept.ok_or(RejectionReason::NotAuthentic)?;
         let keys = session.keys.clone();
-        let (_, body) = keys.open_heartbeat(bytes).map_err(EnvelopeError::reason)?;
+        let (_, body, spooled) = keys.open_heartbeat(bytes).map_err(EnvelopeError::reason)?;
+        if !spooled.is_empty() && !self.knows_spools {
+            return Err(RejectionReason::Malformed);
+        }
         if header.seen > self.index {
             return Err(RejectionReason::Unavailable);
         }
         self.index += 1;
         self.judge_voice(header.device, header.epoch, header.seen);
         let status = self.judge_beat(&header, content_digest(bytes), body);
+        if status == HeartbeatStatus::Committed {
+            self.device_mut(header.device).count(&header, body, spooled);
+        }
         let device = self.device(header.device);
         let verdict = VerdictBody {
             index: self.index,
@@ -441,6 +465,7 @@ impl ModelCluster {
         &mut self,
         id: DeviceId,
         parent: Option<Epoch>,
+        boot_count: u32,
         ticket: LogIndex,
         secret: ResumptionSecret,
         grant: GrantBody,
@@ -452,7 +477,8 @@ impl ModelCluster {
         let keys = secret.session_keys(id, grant.epoch, grant.suite);
         let life = if device.current().is_none() { Life::Current } else { Life::Pending };
         let beats = BTreeMap::new();
-        let session = ModelSession { life, parent, secret, keys, grant, granted_at, ticket, beats };
+        let session =
+            ModelSession { life, boot_count, parent, secret, keys, grant, granted_at, ticket, beats };
         device.sessions.insert(session.grant.epoch, session);
         device.bound_pending();
     }

@@ -196,6 +196,13 @@ impl Sim {
         self.boots_at[terminal] == u64::MAX
     }
 
+    /// Ends the agent in good order; it starts again when it is told to.
+    pub fn stop(&mut self, terminal: usize) {
+        self.terminals[terminal].machine.handle_stopping();
+        self.settle(terminal);
+        self.boots_at[terminal] = u64::MAX;
+    }
+
     /// Cuts the power now and restores it three seconds later.
     pub fn power_cycle(&mut self, terminal: usize) {
         self.boots_at[terminal] = u64::MAX;

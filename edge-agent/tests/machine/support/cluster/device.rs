@@ -1,8 +1,10 @@
 //! A device's epochs as the model keeps them.
 
 use super::{Life, ModelDevice, ModelSession};
+use events::envelope::Header;
 use events::ids::Epoch;
 use events::limits::PENDING_SUCCESSORS_MAX;
+use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 
 impl ModelSession {
     pub fn server_nonce(&self) -> [u8; 32] {
@@ -13,6 +15,20 @@ impl ModelSession {
 impl ModelDevice {
     pub fn current(&self) -> Option<Epoch> {
         self.sessions.iter().find(|(_, session)| session.life == Life::Current).map(|(epoch, _)| *epoch)
+    }
+
+    /// Bodies count once, by boot and number, over all epochs (protocol.md rule 8).
+    pub(super) fn count(&mut self, header: &Header, body: HeartbeatBody, spooled: Vec<SpooledBody>) {
+        let boot = self.sessions[&header.epoch].boot_count;
+        // A copy, or flash that forgot: an honest terminal never does.
+        self.numbers_twice += u32::from(!self.counted.insert((boot, body.number)));
+        for body in spooled {
+            assert!(body.boot_count <= boot, "a body of a boot that did not begin");
+            if !self.counted.insert((body.boot_count, body.number)) {
+                self.counted_before += 1;
+            }
+            self.spooled.push(body);
+        }
     }
 
     /// Forgets every session, as a cluster restored from an old backup does.
