@@ -57,8 +57,14 @@ pub fn programs() -> Programs {
 /// If the stage does not stand within half a minute.
 pub async fn staged(devices: u32) -> Staged {
     let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("making a directory: {error}"));
-    let plan =
-        DevPlan { devices, nodes: 3, beat_for: Duration::ZERO, seed: 1, dir: Some(dir.path().to_owned()) };
+    let plan = DevPlan {
+        devices,
+        nodes: 3,
+        beat_for: Duration::ZERO,
+        seed: 1,
+        otlp: None,
+        dir: Some(dir.path().to_owned()),
+    };
     let silent = |_: &str| {};
     let stand = async {
         let mut stage = set_up(&programs(), &plan, dir.path(), &silent).await?;

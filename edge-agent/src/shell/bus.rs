@@ -9,14 +9,15 @@
 
 use super::config::{Config, NatsConfig};
 use super::entropy::Entropy;
-use super::traceparent;
+use super::spans::Spans;
+use super::traceparent::{self, TraceContext};
 use crate::machine::{RequestId, Transmit, TransmitKind};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber, connection::State};
 use bytes::Bytes;
 use events::ids::{DeviceId, LotId};
 use futures::StreamExt;
 use rand_core::Rng;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ pub enum BusError {
     Connect { url: String, why: String },
     #[error("the NATS connection was closed for good")]
     Closed,
+    #[error("cannot write spans to `{}`: {source}; see `traces_file`", file.display())]
+    Spans { file: PathBuf, source: std::io::Error },
 }
 
 /// Who this terminal is on the bus. Without a device there is nothing that could be answered.
@@ -53,6 +56,7 @@ pub struct Bus {
     address: Address,
     token: String,
     traces: bool,
+    spans: Option<Spans<RequestId>>,
     connected: Arc<Notify>,
     /// The newest request that found no connection; it leaves as soon as there is one.
     held: Option<Transmit>,
@@ -75,8 +79,9 @@ impl Bus {
         let inbox = format!("_INBOX_{}.{token}.*", address.who());
         let answers = client.subscribe(inbox).await.map_err(|error| refused(error.to_string()))?;
         let subject_prefix = format!("muster.v1.{}.up.{}.", config.region, config.source);
-        let traces = config.traces;
-        Ok(Bus { client, answers, subject_prefix, address, token, traces, connected, held: None })
+        let spans = config.traces_file.as_deref().map(open_spans).transpose()?;
+        let traces = config.traces || spans.is_some();
+        Ok(Bus { client, answers, subject_prefix, address, token, traces, spans, connected, held: None })
     }
 
     /// Publishes; without a connection only the newest request is kept, since a queue of old attempts would come
@@ -93,10 +98,13 @@ impl Bus {
         let subject = format!("{}{who}.{}", self.subject_prefix, transmit.kind.as_str());
         let reply = format!("_INBOX_{who}.{}.{}", self.token, transmit.request);
         let published = if self.traces {
-            let parent = traceparent::generate(&mut Entropy);
-            tracing::debug!(subject, traceparent = parent, "request");
+            let context = TraceContext::generate(&mut Entropy);
+            tracing::debug!(subject, traceparent = %context, "request");
+            if let Some(spans) = &mut self.spans {
+                spans.begin(transmit.request, context, transmit.kind.as_str(), &who);
+            }
             let mut headers = HeaderMap::new();
-            headers.insert(traceparent::HEADER, parent);
+            headers.insert(traceparent::HEADER, context.to_string());
             self.client.publish_with_reply_and_headers(subject, reply, headers, transmit.payload).await
         } else {
             self.client.publish_with_reply(subject, reply, transmit.payload).await
@@ -131,6 +139,9 @@ impl Bus {
             };
             let request = message.subject.as_str().rsplit('.').next().and_then(|last| last.parse().ok());
             if let Some(request) = request {
+                if let Some(spans) = &mut self.spans {
+                    spans.answered(request);
+                }
                 return Ok((request, message.payload));
             }
         }
@@ -142,6 +153,10 @@ impl Bus {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.client.flush()).await;
         }
     }
+}
+
+fn open_spans(file: &Path) -> Result<Spans<RequestId>, BusError> {
+    Spans::open(file, "muster-agent").map_err(|source| BusError::Spans { file: file.to_owned(), source })
 }
 
 type Notified = std::future::Ready<()>;

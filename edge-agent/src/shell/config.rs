@@ -57,6 +57,8 @@ pub struct Config {
     /// Send a W3C `traceparent` header with each request.
     #[serde(default)]
     pub traces: bool,
+    /// Where each of them is told as a span, one line of OTLP JSON each. Sends the headers, too.
+    pub traces_file: Option<PathBuf>,
     /// Where the terminal's own programs read what the terminal may do (JSON, mode 0644). Not written if absent.
     pub standing_file: Option<PathBuf>,
     #[serde(default)]
@@ -192,6 +194,7 @@ impl Config {
             .into_iter()
             .chain([&mut self.otp.record, &mut self.license.socket])
             .chain(&mut self.standing_file)
+            .chain(&mut self.traces_file)
             .chain(&mut self.otp.fuse_secret)
             .chain(&mut self.nats.password_file)
             .chain(&mut self.nats.ca_file)

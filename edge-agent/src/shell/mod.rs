@@ -23,6 +23,7 @@ pub mod home;
 pub mod lock;
 pub mod replace;
 pub mod run;
+pub mod spans;
 pub mod state_file;
 pub mod supervisor;
 pub mod traceparent;

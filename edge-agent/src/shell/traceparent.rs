@@ -5,18 +5,51 @@
 //! ```
 
 use rand_core::CryptoRng;
+use std::fmt;
 
 /// Name of the NATS header.
 pub const HEADER: &str = "traceparent";
 
-/// A fresh trace with one span. All-zero ids are invalid by the standard, so the lowest bit of each is set.
-pub fn generate(rng: &mut dyn CryptoRng) -> String {
-    let mut random = [0_u8; 24];
-    rng.fill_bytes(&mut random);
-    random[15] |= 1;
-    random[23] |= 1;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("00-{}-{}-01", hex(&random[..16]), hex(&random[16..]))
+/// A trace and the span in it that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: [u8; 16],
+    span: [u8; 8],
+}
+
+impl TraceContext {
+    /// A fresh trace with one span. All-zero ids are invalid by the standard, so the lowest bit of each is set.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let (mut trace, mut span) = ([0; 16], [0; 8]);
+        rng.fill_bytes(&mut trace);
+        rng.fill_bytes(&mut span);
+        trace[15] |= 1;
+        span[7] |= 1;
+        TraceContext { trace, span }
+    }
+
+    /// 32 lower-case hex digits.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        hex(&self.trace)
+    }
+
+    /// 16 lower-case hex digits.
+    #[must_use]
+    pub fn span_id(&self) -> String {
+        hex(&self.span)
+    }
+}
+
+/// The header's value.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-01", self.trace_id(), self.span_id())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]
@@ -26,7 +59,8 @@ mod tests {
 
     #[test]
     fn a_traceparent_has_the_shape_of_the_standard_and_is_fresh() {
-        let (one, two) = (generate(&mut Entropy), generate(&mut Entropy));
+        let generate = || TraceContext::generate(&mut Entropy).to_string();
+        let (one, two) = (generate(), generate());
         let parts: Vec<&str> = one.split('-').collect();
         assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [2, 32, 16, 2]);
         assert!(

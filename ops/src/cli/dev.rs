@@ -33,6 +33,10 @@ pub(crate) struct DevArguments {
     /// Chooses who is attacked and when; the same seed makes the same choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Trace each request of the three agents: nodes send spans by OTLP over gRPC to this endpoint, such as
+    /// http://127.0.0.1:4317, agents write theirs to spans.jsonl in their folders
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// Directory for this run; must be new [default: .dev/<time of start>]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -81,6 +85,7 @@ impl DevArguments {
             nodes: self.nodes,
             beat_for: Duration::from_secs(self.seconds),
             seed: self.seed,
+            otlp: self.otlp.clone(),
             dir: self.dir.clone(),
         })
     }

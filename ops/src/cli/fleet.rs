@@ -65,9 +65,9 @@ pub(crate) struct FleetArguments {
     /// End after so many seconds [default: with Ctrl-C]
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// Send a traceparent header with each request
-    #[arg(long)]
-    traces: bool,
+    /// Tell each request and its answer as a span in this file (OTLP JSON lines), and send its traceparent along
+    #[arg(long, value_name = "FILE")]
+    traces_file: Option<PathBuf>,
 }
 
 pub(crate) async fn run(global: &Global, arguments: FleetArguments) -> Result<()> {
@@ -83,7 +83,7 @@ pub(crate) async fn run(global: &Global, arguments: FleetArguments) -> Result<()
             region: arguments.region.clone(),
             source: arguments.source.clone(),
             token: arguments.token.clone(),
-            traces: arguments.traces,
+            traces_file: arguments.traces_file.clone(),
         },
         cluster: Arc::new(load_cluster_public(&context.public)?),
         firmware: Arc::new(load_firmware(&arguments.firmware)?),

@@ -28,6 +28,8 @@ pub struct AgentPlan {
     pub nats_url: String,
     pub cluster_public: PathBuf,
     pub firmware: PathBuf,
+    /// Tell requests as spans in `spans.jsonl` of the terminal's folder.
+    pub traces: bool,
 }
 
 /// A terminal's folder: what a thief of the whole terminal takes.
@@ -106,13 +108,14 @@ impl AgentHome {
         };
         let mut text = format!(
             "region = \"{}\"\nsource = \"{}\"\nfirmware = 1\nstate_dir = \"state\"\ncluster_file = {}\n\
-             lot_firmware_file = {}\n\n[nats]\nurl = \"{}\"\nuser = \"{}\"\npassword_file = \"nats.password\"\n\n\
+             lot_firmware_file = {}\n{}\n[nats]\nurl = \"{}\"\nuser = \"{}\"\npassword_file = \"nats.password\"\n\n\
              [otp]\nrecord = \"otp.bin\"\n\n[timing]\nreply_timeout_ms = 1000\nbackoff_first_ms = 200\n\
              backoff_max_ms = 2000\n\n[components]\n",
             plan.region,
             self.source,
             absolute(&plan.cluster_public)?,
             absolute(&plan.firmware)?,
+            if plan.traces { "traces_file = \"spans.jsonl\"\n" } else { "" },
             plan.nats_url,
             user.name,
         );

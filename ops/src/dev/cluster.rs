@@ -6,6 +6,7 @@ use super::ports;
 use crate::api::Api;
 use crate::cluster::{ClusterFiles, ClusterPlan, NatsAccess, NodePlan, init};
 use crate::context::Context;
+use crate::files::write_secret;
 use anyhow::{Context as _, Result, bail};
 use events::ids::{NodeId, RegionName};
 use nodes::api::shapes::{Role, Status};
@@ -29,6 +30,13 @@ pub struct DevCluster {
     nodes: BTreeMap<NodeId, DevNode>,
 }
 
+/// Has a node send its part of every trace.
+fn send_traces(config: &Path, endpoint: &str) -> Result<()> {
+    let text = crate::files::read_text(config)?;
+    let endpoint = toml::Value::String(endpoint.to_owned());
+    write_secret(config, format!("{text}\n[telemetry]\notlp_endpoint = {endpoint}\n").as_bytes())
+}
+
 struct DevNode {
     config: PathBuf,
     log: PathBuf,
@@ -47,6 +55,8 @@ pub struct DevClusterPlan<'a> {
     /// The nodes' user at the nats-server.
     pub nats_user: &'a User,
     pub heartbeat_millis: u32,
+    /// Where traces go by OTLP over gRPC.
+    pub otlp: Option<&'a str>,
 }
 
 impl DevCluster {
@@ -69,6 +79,9 @@ impl DevCluster {
             heartbeat_millis: plan.heartbeat_millis,
         };
         let files = init(plan.dir, &cluster_plan, &OsEntropy, crate::cli::this_year())?;
+        if let Some(endpoint) = plan.otlp {
+            files.node_configs.iter().try_for_each(|config| send_traces(config, endpoint))?;
+        }
         let context = Context::load(Some(&files.context))?;
         let api = Api::of(&context)?;
         let nodes = cluster_plan.nodes.iter().zip(&files.node_configs).map(|(node, config)| {

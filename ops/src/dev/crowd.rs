@@ -62,7 +62,7 @@ impl Crowd {
                 region: plan.region.clone(),
                 source: plan.user.name.parse().context("the fleet's source")?,
                 token: plan.token.to_owned(),
-                traces: false,
+                traces_file: None,
             },
             cluster: Arc::new(plan.cluster.clone()),
             firmware: Arc::new(plan.firmware.clone()),

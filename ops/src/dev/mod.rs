@@ -42,6 +42,8 @@ pub struct DevPlan {
     /// How long terminals beat in a scene.
     pub beat_for: Duration,
     pub seed: u64,
+    /// Where nodes send traces by OTLP over gRPC; agents then tell theirs in files.
+    pub otlp: Option<String>,
     /// None for a new directory below `.dev`.
     pub dir: Option<PathBuf>,
 }

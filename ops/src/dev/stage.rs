@@ -96,6 +96,7 @@ pub async fn set_up(programs: &Programs, plan: &DevPlan, dir: &Path, say: &dyn F
         nats_url: nats_url.clone(),
         nats_user: &nodes_user,
         heartbeat_millis: HEARTBEAT_MILLIS,
+        otlp: plan.otlp.as_deref(),
     })?;
     let public = load_cluster_public(&cluster.files.public)?;
 
@@ -121,6 +122,7 @@ pub async fn set_up(programs: &Programs, plan: &DevPlan, dir: &Path, say: &dyn F
         nats_url: nats_url.clone(),
         cluster_public: cluster.files.public.clone(),
         firmware: burned.firmware.clone(),
+        traces: plan.otlp.is_some(),
     };
     let agents = start_agents(&agent_plan, &burned.terminals[..AGENTS], &users, &codes[..AGENTS]).await?;
     let crowd = Crowd::start(CrowdPlan {

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use edge_agent::machine::{RequestId, Transmit, TransmitKind};
 use edge_agent::shell::bus::Address;
 use edge_agent::shell::entropy::Entropy;
+use edge_agent::shell::spans::Spans;
 use edge_agent::shell::state_file::StateFileError;
-use edge_agent::shell::traceparent;
+use edge_agent::shell::traceparent::{self, TraceContext};
 use events::ids::{RegionName, SourceName};
 use futures::StreamExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum FleetError {
     Closed,
     #[error("cannot use the state directory `{}`: {source}", folder.display())]
     StateDir { folder: PathBuf, source: std::io::Error },
+    #[error("cannot write spans to `{}`: {source}", file.display())]
+    Spans { file: PathBuf, source: std::io::Error },
     #[error(transparent)]
     StateFile(#[from] StateFileError),
 }
@@ -39,8 +42,8 @@ pub struct FleetConnection {
     pub source: SourceName,
     /// The user may subscribe to `*.<token>.>`.
     pub token: String,
-    /// Send a `traceparent` header with each request.
-    pub traces: bool,
+    /// Tell each request and its answer as a span in this file, and send a `traceparent` header with it.
+    pub traces_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for FleetConnection {
@@ -54,7 +57,7 @@ pub(super) struct Wire {
     answers: Subscriber,
     subject_prefix: String,
     token: String,
-    traces: bool,
+    spans: Option<Spans<(usize, RequestId)>>,
 }
 
 /// Bytes that arrived for a terminal.
@@ -75,13 +78,13 @@ impl Wire {
         let answers = client.subscribe(inbox).await.map_err(|error| refused(error.to_string()))?;
         client.flush().await.map_err(|error| refused(error.to_string()))?;
         let subject_prefix = format!("muster.v1.{}.up.{}.", connection.region, connection.source);
-        let (token, traces) = (connection.token.clone(), connection.traces);
-        Ok(Wire { client, answers, subject_prefix, token, traces })
+        let spans = connection.traces_file.as_deref().map(open_spans).transpose()?;
+        Ok(Wire { client, answers, subject_prefix, token: connection.token.clone(), spans })
     }
 
     /// Hands the request to the client, which writes it when it can; waits while its queue is full.
     pub async fn publish(
-        &self,
+        &mut self,
         terminal: usize,
         address: Address,
         transmit: &Transmit,
@@ -93,9 +96,11 @@ impl Wire {
         let subject = format!("{}{who}.{}", self.subject_prefix, transmit.kind.as_str());
         let reply = format!("_INBOX_{who}.{}.{terminal}.{}", self.token, transmit.request);
         let payload = transmit.payload.clone();
-        let published = if self.traces {
+        let published = if let Some(spans) = &mut self.spans {
+            let context = TraceContext::generate(&mut Entropy);
+            spans.begin((terminal, transmit.request), context, transmit.kind.as_str(), &who);
             let mut headers = HeaderMap::new();
-            headers.insert(traceparent::HEADER, traceparent::generate(&mut Entropy));
+            headers.insert(traceparent::HEADER, context.to_string());
             self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
         } else {
             self.client.publish_with_reply(subject, reply, payload).await
@@ -108,10 +113,17 @@ impl Wire {
         loop {
             let message = self.answers.next().await.ok_or(FleetError::Closed)?;
             if let Some((terminal, request)) = addressee(message.subject.as_str()) {
+                if let Some(spans) = &mut self.spans {
+                    spans.answered((terminal, request));
+                }
                 return Ok(Answer { terminal, request, bytes: message.payload });
             }
         }
     }
+}
+
+fn open_spans(file: &Path) -> Result<Spans<(usize, RequestId)>, FleetError> {
+    Spans::open(file, "muster-fleet").map_err(|source| FleetError::Spans { file: file.to_owned(), source })
 }
 
 /// Terminal and request of `_INBOX_<device>.<token>.<terminal>.<request>`.

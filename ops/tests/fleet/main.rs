@@ -53,7 +53,7 @@ impl Crowd {
                 region: "eu".parse().unwrap(),
                 source: "shop-1".parse().unwrap(),
                 token: "fleet".to_owned(),
-                traces: false,
+                traces_file: None,
             },
             cluster,
             firmware: Arc::new(self.factory.firmware.clone()),

@@ -48,6 +48,7 @@ impl Stage {
             nats_url: url.clone(),
             nats_user: &nodes_user,
             heartbeat_millis: HEARTBEAT_MILLIS,
+            otlp: None,
         })?;
         let public = load_cluster_public(&cluster.files.public)?;
         let burned = burn(dir.join("factory"), public.clone(), plan.terminals).await?;

@@ -118,6 +118,7 @@ impl World {
             nats_url,
             cluster_public: files.public.clone(),
             firmware: burned.firmware.clone(),
+            traces: false,
         };
         let mut agents = Vec::new();
         for (number, code) in codes.iter().enumerate().take(AGENTS) {

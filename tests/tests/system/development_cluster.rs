@@ -9,9 +9,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts `muster dev` in `dir/run` and waits until it says that the cluster is up.
 fn up(dir: &Path) -> Child {
+    up_with(dir, &[])
+}
+
+/// The same with more arguments.
+pub(crate) fn up_with(dir: &Path, more: &[&str]) -> Child {
     let programs = tests::programs();
     let mut command = Command::new(programs.muster);
-    command.args(["dev", "--devices", "10", "--dir", "run"]).current_dir(dir);
+    command.args(["dev", "--devices", "10", "--dir", "run"]).args(more).current_dir(dir);
     command.env("MUSTER_NATS_SERVER", programs.nats_server).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -11,4 +11,5 @@ mod nats_confinement;
 mod other_cluster;
 mod restarts;
 mod support;
+mod trace;
 mod update;
