@@ -2,7 +2,7 @@
 //! It changes nothing, needs no running agent, and harms none.
 //!
 //! ```text
-//!   config ─▶ keys ─▶ OTP ─▶ components, boot check ─▶ state ─▶ clock ─▶ license ─▶ hooks ─▶ NATS
+//!   config ─▶ keys ─▶ OTP ─▶ components, boot check ─▶ state ─▶ clock ─▶ license ─▶ hooks ─▶ update ─▶ NATS
 //!      └─ each examination adds findings to the report; one that needs what an earlier one missed is left out
 //! ```
 
@@ -16,6 +16,7 @@ mod mounts;
 mod nats;
 mod permissions;
 mod state;
+mod update;
 
 pub use finding::{Finding, FindingCode, Level, Report};
 
@@ -46,6 +47,7 @@ pub async fn examine(config_file: &Path, newest_cluster: Option<&Path>) -> Repor
     }
     license::socket(&config, &mut report);
     hooks::examine(&config, &mut report);
+    update::examine(&config, &mut report);
     nats::examine(&config, device, &mut report).await;
     report
 }

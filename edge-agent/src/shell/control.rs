@@ -20,6 +20,8 @@ const NAME: &str = "control.sock";
 const LINE_BYTES_MAX: u64 = 256;
 /// Somebody who connects and says nothing is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After an accept that failed.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -66,8 +68,15 @@ impl ControlSocket {
             UnixListener::bind(&path).map_err(|source| ControlError::Io { path: path.clone(), source })?;
         let (sender, codes) = mpsc::channel(4);
         let listening = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, sender.clone()));
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => drop(tokio::spawn(serve(stream, sender.clone()))),
+                    // Too many open files, most likely: that passes, and the socket must outlive it.
+                    Err(error) => {
+                        tracing::warn!(%error, "the control socket takes nobody for now");
+                        tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                    }
+                }
             }
         });
         Ok(ControlSocket { path, codes, listening })

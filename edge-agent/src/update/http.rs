@@ -146,6 +146,11 @@ impl HttpClient {
         Ok(self.tls.insert(TlsConnector::from(Arc::new(config))).clone())
     }
 
+    /// Whether the roots can be read, without asking anybody for anything.
+    pub fn read_roots(&self) -> Result<(), HttpError> {
+        self.certificates().map(drop)
+    }
+
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, HttpError> {
         let Some(file) = &self.ca_file else { return Ok(rustls_native_certs::load_native_certs().certs) };
         let refused = |why: String| HttpError::Certificates { file: file.display().to_string(), why };

@@ -2,6 +2,7 @@
 
 use crate::agent::Terminal;
 use crate::bus::Bus;
+use events::identity::key::SigningKey;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -51,10 +52,10 @@ async fn a_healthy_terminal_has_no_ailment_but_those_of_a_development_machine() 
     let mut running = terminal.run();
     running.until("acknowledged").await;
     let (codes, _) = ailments(&terminal, &[]).await;
-    assert_eq!(without_place(codes), set(&["OTP_IS_A_FILE"]));
+    assert_eq!(without_place(codes), set(&["OTP_IS_A_FILE", "UPDATE_OFF"]));
     running.terminate().await;
     let (codes, _) = ailments(&terminal, &[]).await;
-    assert_eq!(without_place(codes), set(&["OTP_IS_A_FILE", "AGENT_NOT_RUNNING"]));
+    assert_eq!(without_place(codes), set(&["OTP_IS_A_FILE", "UPDATE_OFF", "AGENT_NOT_RUNNING"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +84,12 @@ async fn foreign_hardware_open_rights_missing_hooks_and_retired_keys_are_found_b
     chmod(&terminal, "lot.firmware.json", 0o644);
     terminal.write("soc-serial", "another board");
     std::fs::remove_file(terminal.path("board-serial")).unwrap();
-    terminal.configure("[hooks]\nfull = [\"/nonexistent/hook\"]\n");
+    let key = SigningKey::from_bytes(&[1; 48]).unwrap().public();
+    let key: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    terminal.configure(&format!(
+        "[hooks]\nfull = [\"/nonexistent/hook\"]\n[update]\nkeys = [\"{key}\"]\nca_file = \"/nonexistent/ca.pem\"\n\
+         install = {{ raw = [\"/nonexistent/install\"] }}\n"
+    ));
     let newest = terminal.path("newest.json");
     let (codes, exit) = ailments(&terminal, &["--newest-cluster", newest.to_str().unwrap()]).await;
     for expected in [
@@ -91,6 +97,8 @@ async fn foreign_hardware_open_rights_missing_hooks_and_retired_keys_are_found_b
         "BOOT_CHECK_RESTRICTED",
         "COMPONENT_UNREADABLE",
         "HOOK_UNUSABLE",
+        "UPDATE_HOOK_UNUSABLE",
+        "UPDATE_CERTIFICATES",
         "CLUSTER_KEY_RETIRED",
     ] {
         assert!(codes.contains(expected), "{expected} is not among {codes:?}");

@@ -37,6 +37,7 @@ mod write;
 use crate::bus::BusHealth;
 use crate::config::NodeConfig;
 use crate::entropy::Entropy;
+use crate::ingress::IngressLevels;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
 use crate::peers::tls::TlsError;
@@ -86,6 +87,8 @@ pub struct ApiDeps {
     pub measures: Arc<Measures>,
     /// Counters of other parts, by name.
     pub more_counters: Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>,
+    /// How full ingress is.
+    pub ingress_levels: Arc<dyn Fn() -> IngressLevels + Send + Sync>,
 }
 
 #[derive(Clone)]

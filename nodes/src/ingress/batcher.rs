@@ -129,6 +129,12 @@ impl<S: Settle> Batcher<S> {
         barrier.is_some_and(|b| b.begun_millis > arrived_millis && applied >= b.index)
     }
 
+    /// Heartbeats and events that wait for the next batch.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        self.0.queue.lock().waiting()
+    }
+
     /// Batches proposed since the node started.
     #[must_use]
     pub fn proposed(&self) -> u64 {

@@ -73,6 +73,19 @@ pub struct IngressCounters {
     pub p384: u64,
 }
 
+/// How full ingress is at one moment: what stands at its bound is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IngressLevels {
+    /// Heartbeats that wait for the next batch.
+    pub queued_heartbeats: usize,
+    /// Events that wait for the next batch.
+    pub queued_events: usize,
+    /// P-384 jobs at work.
+    pub p384_running: usize,
+    /// P-384 jobs that wait for a thread.
+    pub p384_waiting: usize,
+}
+
 impl Counters {
     pub(super) fn refuse(&self, reason: RejectionReason) {
         if let Some(at) = RejectionReason::ALL.iter().position(|known| *known == reason) {

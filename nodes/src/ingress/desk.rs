@@ -3,7 +3,7 @@
 use super::Patience;
 use super::answered::Answered;
 use super::batcher::Batcher;
-use super::counters::{Counters, IngressCounters};
+use super::counters::{Counters, IngressCounters, IngressLevels};
 use super::pool::Pool;
 use super::queue::{Favour, MessageTag};
 use super::received::{Received, Refused};
@@ -171,6 +171,12 @@ impl Desk {
         let secret = self.keyring.unwrap(Purpose::PreSharedKey, DECOY_SUBJECT, 0, &self.decoy);
         let secret = secret.unwrap_or_else(|_| Zeroizing::new(vec![0; DECOY_BYTES]));
         S::try_from(secret.get(..length)?).ok()
+    }
+
+    pub fn read_levels(&self) -> IngressLevels {
+        let (queued_heartbeats, queued_events) = self.batcher.waiting();
+        let (p384_running, p384_waiting) = self.pool.load();
+        IngressLevels { queued_heartbeats, queued_events, p384_running, p384_waiting }
     }
 
     pub fn read_counters(&self) -> IngressCounters {

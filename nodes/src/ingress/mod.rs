@@ -54,7 +54,7 @@ mod update;
 mod window;
 
 pub use batcher::Propose;
-pub use counters::IngressCounters;
+pub use counters::{IngressCounters, IngressLevels};
 
 use crate::bus::{Bus, Outgoing};
 use crate::clock::Clock;
@@ -226,6 +226,12 @@ impl IngressHandle {
     pub fn counters_reader(&self) -> impl Fn() -> IngressCounters + Send + Sync + 'static {
         let desk = Arc::downgrade(&self.desk);
         move || desk.upgrade().map(|desk| desk.read_counters()).unwrap_or_default()
+    }
+
+    /// The same for how full it is.
+    pub fn levels_reader(&self) -> impl Fn() -> IngressLevels + Send + Sync + 'static {
+        let desk = Arc::downgrade(&self.desk);
+        move || desk.upgrade().map(|desk| desk.read_levels()).unwrap_or_default()
     }
 
     /// Leaves the queue group, answers everybody who was taken, and ends; within bounds even if bus or log hang.

@@ -127,6 +127,13 @@ impl Pool {
         self.shared.started.load(Ordering::Relaxed)
     }
 
+    /// Jobs that run, and jobs that wait.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        let waiting = self.shared.waiting.lock();
+        (waiting.running, waiting.answers.len() + waiting.opens.len())
+    }
+
     /// Waits until nothing runs, waits or holds a place, but not longer than `within`; whether it came to that.
     /// Blocks: not for an async task.
     pub fn wait_until_idle(&self, within: Duration) -> bool {

@@ -129,6 +129,12 @@ impl<R, E> Queue<R, E> {
         }
     }
 
+    /// Heartbeats and events that wait for the next batch.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.filling.rows.len(), self.filling.events.len())
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filling.batch.is_empty()

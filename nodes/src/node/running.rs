@@ -108,7 +108,7 @@ impl Node {
             limits: IngressLimits::from(&config.limits),
             serving: core.serving(),
         });
-        let counters = ingress.counters_reader();
+        let (counters, levels) = (ingress.counters_reader(), ingress.levels_reader());
         let api = ApiServer::start(
             api_listener,
             ApiDeps {
@@ -127,6 +127,7 @@ impl Node {
                 bus: bus_health,
                 measures,
                 more_counters: Arc::new(move || named(&counters())),
+                ingress_levels: Arc::new(levels),
             },
         )?;
         let hand_over_within = Duration::from_millis(2 * config.raft.election_ms_max);

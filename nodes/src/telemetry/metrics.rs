@@ -4,6 +4,7 @@
 //! The table of names stands in `METRICS.md` beside this crate's manifest; a test holds it against what is served.
 
 use super::measures::Measures;
+use crate::ingress::IngressLevels;
 use crate::node::core::{LOG_FOLDER, SNAPSHOT_FOLDER};
 use crate::raft::types::TypeConfig;
 use openraft::RaftMetrics;
@@ -30,6 +31,7 @@ pub struct Readings {
     pub data_directory: PathBuf,
     pub requests_under_way: usize,
     pub watchers: usize,
+    pub ingress: IngressLevels,
     pub measures: Arc<Measures>,
 }
 
@@ -78,6 +80,7 @@ impl Collector for Readings {
         page.gauge("node_ready", "1 if what devices send can be committed and answered", self.ready.into())?;
         page.gauge("api_requests_under_way", "Requests under way", self.requests_under_way as i64)?;
         page.gauge("api_watchers", "Watchers of live changes", self.watchers as i64)?;
+        self.levels(&mut page)?;
         self.counted(&mut page)
     }
 }
@@ -137,6 +140,20 @@ impl Readings {
             // A directory that is gone is told of by what is missing here.
             Err(_) => Ok(()),
         }
+    }
+
+    fn levels(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        let IngressLevels { queued_heartbeats, queued_events, p384_running, p384_waiting } = self.ingress;
+        let help = "Now; see METRICS.md";
+        for (name, count) in [
+            ("ingress_queued_heartbeats", queued_heartbeats),
+            ("ingress_queued_events", queued_events),
+            ("ingress_p384_running", p384_running),
+            ("ingress_p384_waiting", p384_waiting),
+        ] {
+            page.gauge(name, help, signed(count as u64))?;
+        }
+        Ok(())
     }
 
     /// Refusals under one name with their reasons; every other counter under its own.

@@ -2,7 +2,7 @@
 
 use crate::support::in_time;
 use crate::support::members::lot_created;
-use crate::support::served::{TOKEN, served};
+use crate::support::served::{Served, TOKEN, served, served_among};
 use nodes::api::shapes::{Live, Ready, WhyNotCode};
 use nodes::bus::BusHealth;
 use reqwest::StatusCode;
@@ -30,6 +30,35 @@ async fn a_node_that_leads_and_hears_nats_is_ready_and_without_nats_it_says_so()
     assert_eq!((status, serde_json::from_str::<Live>(&body).unwrap().live), (StatusCode::OK, true));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_from_the_others_lives_and_is_not_ready_until_it_reaches_them_again() {
+    let served = served_among(3, |_| {}).await;
+    let mut serving = served.members.core(1).serving();
+    in_time("serving", serving.wait_for(|serving| *serving)).await.unwrap();
+    assert!(ready(&served).await.ready);
+
+    served.members.board.cut_off(1);
+    in_time("not serving", serving.wait_for(|serving| !*serving)).await.unwrap();
+    let judged = ready(&served).await;
+    let codes: Vec<_> = judged.why_not.iter().map(|why| why.code).collect();
+    assert!(codes == [WhyNotCode::NoQuorum] || codes == [WhyNotCode::NoLeader], "{codes:?}");
+    assert!(judged.why_not.iter().all(|why| !why.what_to_do.is_empty()));
+    let live = served.http.get(format!("{}/health/live", served.url)).send().await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK, "to start it again would not help");
+
+    served.members.board.heal();
+    in_time("serving again", serving.wait_for(|serving| *serving)).await.unwrap();
+    assert!(ready(&served).await.ready);
+}
+
+async fn ready(served: &Served) -> Ready {
+    let response = served.http.get(format!("{}/health/ready", served.url)).send().await.unwrap();
+    let (status, ready) = (response.status(), response.json::<Ready>().await.unwrap());
+    let expected = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    assert_eq!(status, expected);
+    ready
+}
+
 /// Names of metrics in the text, without what a type adds to them.
 fn families(text: &str) -> BTreeSet<String> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -53,7 +82,12 @@ async fn metrics_are_open_metrics_text_with_every_name_documented_and_no_device_
     for name in &served_names {
         assert!(document.contains(&format!("`{name}`")), "METRICS.md lacks {name}");
     }
-    for name in ["muster_disk_fsync_seconds", "muster_fold_apply_seconds", "muster_disk_free_bytes"] {
+    for name in [
+        "muster_disk_fsync_seconds",
+        "muster_fold_apply_seconds",
+        "muster_disk_free_bytes",
+        "muster_ingress_queued_heartbeats",
+    ] {
         assert!(served_names.contains(name), "{name} is not served:\n{text}");
     }
 }

@@ -3,6 +3,7 @@
 use super::PATIENCE;
 use super::authority::Authority;
 use super::members::{Members, config, timers};
+use events::ids::NodeId;
 use nodes::api::shapes::Refusal;
 use nodes::api::{ApiDeps, ApiServer};
 use nodes::bus::BusHealth;
@@ -38,11 +39,16 @@ pub async fn served() -> Served {
 
 /// As [`served`]; `change` has the last word on the API's configuration.
 pub async fn served_with(change: impl FnOnce(&mut ApiConfig)) -> Served {
-    let members = Members::start(1).await;
+    served_among(1, change).await
+}
+
+/// Member 1 of `count`, with the API in front of it.
+pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) -> Served {
+    let members = Members::start(count).await;
     let core = members.core(1);
     let authority = Authority::new();
     let (certificate, key) = authority.issue(vec!["localhost".to_owned()]);
-    let mut config = config(members.dir.path(), 1, 1, timers());
+    let mut config = config(members.dir.path(), 1, count, timers());
     config.api.certificate = members.dir.path().join("api.pem");
     config.api.key = members.dir.path().join("api.key");
     std::fs::write(&config.api.certificate, certificate).unwrap();
@@ -78,6 +84,7 @@ pub async fn served_with(change: impl FnOnce(&mut ApiConfig)) -> Served {
         bus: bus_health,
         measures: Arc::default(),
         more_counters: Arc::new(BTreeMap::new),
+        ingress_levels: Arc::new(Default::default),
     };
     let server = ApiServer::start(listener, deps).unwrap();
     // reqwest asks for a process-wide provider; the nodes name theirs.

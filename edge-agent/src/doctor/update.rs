@@ -1,0 +1,35 @@
+//! Software update: what an offer would need on this terminal the night it comes.
+
+use super::finding::FindingCode::{UpdateCertificates, UpdateHookUnusable, UpdateOff, UpdateReady};
+use super::finding::Report;
+use super::hooks::why_unusable;
+use crate::shell::config::Config;
+use crate::update::HttpClient;
+
+pub fn examine(config: &Config, report: &mut Report) {
+    let update = &config.update;
+    if !update.is_used() {
+        let what = match (update.keys.is_empty(), update.install.is_empty()) {
+            (true, true) => "neither keys nor install hooks",
+            (true, false) => "no keys",
+            _ => "no install hooks",
+        };
+        report.add(UpdateOff, format!("[update] has {what}"));
+        return;
+    }
+    let before = report.findings.len();
+    for (kind, hook) in &update.install {
+        if let Some(why) = why_unusable(hook.program()) {
+            report.add(UpdateHookUnusable, format!("{kind}: `{}` {why}", hook.program().display()));
+        }
+    }
+    if update.ca_file.is_some()
+        && let Err(error) = HttpClient::new(update.ca_file.as_deref()).read_roots()
+    {
+        report.add(UpdateCertificates, error);
+    }
+    if report.findings.len() == before {
+        let kinds: Vec<_> = update.install.keys().map(String::as_str).collect();
+        report.add(UpdateReady, format!("{} keys; installs {}", update.keys.len(), kinds.join(", ")));
+    }
+}
