@@ -27,6 +27,7 @@ use anyhow::{Context as _, Result};
 use events::ids::LogIndex;
 use events::keyring::Keyring;
 use nodes::storage::disk::OsDisk;
+use nodes::storage::gaps::BACKFILL_FOLDER;
 use nodes::storage::log_reader::{History, LogReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,9 +52,17 @@ pub fn open_log(data: &Path, keyring: &Keyring) -> Result<LogReader> {
     Ok(reader.of_cluster(keyring.cluster))
 }
 
-/// Opens the logs of several nodes of one cluster as one history.
+/// Opens the logs of several nodes of one cluster as one history, with what each of them fetched to fill its gaps.
 pub fn open_logs(data: &[PathBuf], keyring: &Keyring) -> Result<Logs> {
-    data.iter().map(|data| open_log(data, keyring)).collect::<Result<_>>().map(Logs::new)
+    let mut readers = Vec::new();
+    for data in data {
+        readers.push(open_log(data, keyring)?);
+        let backfill = data.join(BACKFILL_FOLDER);
+        if holds_segments(&backfill).unwrap_or(false) {
+            readers.push(open_log(&backfill, keyring)?);
+        }
+    }
+    Ok(Logs::new(readers))
 }
 
 /// The index of the last entry of a stretch.
@@ -72,12 +81,8 @@ fn log_folder(data: &Path) -> Result<PathBuf> {
     }
     let within = data.join(nodes::node::core::LOG_FOLDER);
     let folder = if within.is_dir() { within } else { data.to_owned() };
-    let listing = || format!("listing {}", folder.display());
-    for entry in std::fs::read_dir(&folder).with_context(listing)? {
-        let name = entry.with_context(listing)?.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with("segment-") && name.ends_with(".log")) {
-            return Ok(folder);
-        }
+    if holds_segments(&folder)? {
+        return Ok(folder);
     }
     Err(coded(
         USAGE,
@@ -86,4 +91,15 @@ fn log_folder(data: &Path) -> Result<PathBuf> {
             folder.display()
         ),
     ))
+}
+
+fn holds_segments(folder: &Path) -> Result<bool> {
+    let listing = || format!("listing {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(listing)? {
+        let name = entry.with_context(listing)?.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with("segment-") && name.ends_with(".log")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -30,6 +30,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         data_directory: deps.config.data_directory.clone(),
         requests_under_way: deps.config.api.limits.requests - state.places.requests.available_permits(),
         watchers: deps.config.api.limits.watchers - state.places.watchers.available_permits(),
+        missing_history: *deps.missing_history.borrow(),
         ingress: (deps.ingress_levels)(),
         measures: deps.measures.clone(),
     };

@@ -87,6 +87,8 @@ pub struct ApiDeps {
     pub measures: Arc<Measures>,
     /// Counters of other parts, by name.
     pub more_counters: Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>,
+    /// Entries that this node's log lacks of history.
+    pub missing_history: watch::Receiver<u64>,
     /// How full ingress is.
     pub ingress_levels: Arc<dyn Fn() -> IngressLevels + Send + Sync>,
 }

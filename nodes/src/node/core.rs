@@ -2,6 +2,7 @@
 //! members goes through a [`PeerTransport`], everything they say comes through its [`PeerService`].
 
 use super::NodeError;
+use super::backfill::Backfilling;
 use super::form::form_cluster;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
@@ -28,6 +29,7 @@ use crate::storage::archive::Archive;
 use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
+use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
 use crate::telemetry::measures::Measures;
@@ -75,6 +77,9 @@ pub struct Core {
     tasks: Mutex<JoinSet<()>>,
     /// The first watcher that ended although it never should.
     ended: watch::Sender<Option<&'static str>>,
+    gaps: Arc<GapBook>,
+    /// Taken when the core runs.
+    backfilling: Mutex<Option<Backfilling>>,
 }
 
 impl Core {
@@ -82,8 +87,17 @@ impl Core {
     pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
         let CoreDeps { config, keyring, clock, entropy, disk, transport, measures } = deps;
         let projector = SharedProjector::measured(Projector::new(), measures);
-        let (store, machine, shelf) =
+        let (store, machine, shelf, gaps) =
             open_disk(&config, &keyring, disk.clone(), entropy.clone(), projector.clone()).await?;
+        let backfilling = Backfilling {
+            disk: disk.clone(),
+            entropy: entropy.clone(),
+            transport: transport.clone(),
+            peers: peers_of(&config),
+            own: log_options(&config, segment_keys(&config, &keyring)?),
+            dir: config.data_directory.join(BACKFILL_FOLDER),
+            gaps: gaps.clone(),
+        };
         let archive = archive(&config, &keyring, disk)?;
         let timers = &config.raft;
         let network = Network {
@@ -135,6 +149,8 @@ impl Core {
             serving: watch::Sender::new(false),
             tasks: Mutex::default(),
             ended: watch::Sender::new(None),
+            gaps,
+            backfilling: Mutex::new(Some(backfilling)),
         })
     }
 
@@ -167,6 +183,9 @@ impl Core {
             heartbeat_millis: self.config.limits.heartbeat_ms,
         };
         tasks.spawn(self.must_not_end("duties", duties.run()));
+        if let Some(backfilling) = self.backfilling.lock().take() {
+            tasks.spawn(self.must_not_end("backfill", backfilling.run()));
+        }
     }
 
     /// A watcher that ends or panics ends the node: a leader without its duties looks healthy and is not.
@@ -212,6 +231,12 @@ impl Core {
     #[must_use]
     pub fn serving(&self) -> watch::Receiver<bool> {
         self.serving.subscribe()
+    }
+
+    /// What this node's log lacks of history.
+    #[must_use]
+    pub fn gaps(&self) -> &Arc<GapBook> {
+        &self.gaps
     }
 
     #[must_use]
@@ -271,12 +296,13 @@ async fn open_disk(
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     projector: SharedProjector,
-) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>), NodeError> {
+) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
     let keys = segment_keys(config, keyring)?;
     let config = config.clone();
     let open = move || {
         let data = &config.data_directory;
         let log = DurableLog::open(disk.clone(), entropy.clone(), log_options(&config, keys.clone()))?;
+        let gaps = Arc::new(GapBook::open(disk.clone(), data.join(BACKFILL_FOLDER))?);
         let options = SnapshotOptions {
             dir: data.join(SNAPSHOT_FOLDER),
             cluster: config.cluster,
@@ -287,7 +313,7 @@ async fn open_disk(
         let machine =
             Machine::open(projector, shelf.clone()).map_err(|e| NodeError::Recovery(e.to_string()))?;
         refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
-        Ok((LogStore::new(Arc::new(log)), machine, shelf))
+        Ok((LogStore::new(Arc::new(log)).noting(gaps.clone()), machine, shelf, gaps))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
 }
@@ -306,7 +332,8 @@ pub(super) fn archive(
     disk: Arc<dyn Disk>,
 ) -> Result<Archive, NodeError> {
     let keys = segment_keys(config, keyring)?;
-    Ok(Archive::new(disk, config.data_directory.join(LOG_FOLDER), keys))
+    let data = &config.data_directory;
+    Ok(Archive::new(disk, data.join(LOG_FOLDER), data.join(BACKFILL_FOLDER), keys))
 }
 
 /// A damaged newest snapshot is passed over for the one before it, but raft sees no entry at or below the purge floor:

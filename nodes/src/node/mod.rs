@@ -8,11 +8,13 @@
 //!
 //! A node whose storage or raft failed stops at once and says why: it neither answers nor retries.
 
+mod backfill;
 pub mod core;
 mod desk;
 mod error;
 mod form;
 mod keyring;
+mod ranges;
 pub mod repair;
 mod running;
 

@@ -9,28 +9,22 @@
 //! Meanwhile it answers peers through [`Convalescent`]: it serves what is intact, and refuses everything else. So it gives
 //! no vote and no acknowledgement.
 
-use super::NodeError;
 use super::core::{CoreDeps, archive, log_options, peers_of, segment_keys};
+use super::{NodeError, ranges};
 use crate::peers::message::LogStanding;
 use crate::peers::watch::ASK_EVERY;
 use crate::peers::{PeerAddress, PeerReply, PeerRequest, PeerService};
-use crate::raft::log_store::decode_membership;
 use crate::raft::receive::log_range;
 use crate::storage::archive::Archive;
 use crate::storage::error::StorageError;
 use crate::storage::log::LogOptions;
 use crate::storage::repair::{Need, Rebuild, note_damage, noted};
 use crate::storage::view::LogEntry;
-use events::batch::{access, split_stamp};
 use events::ids::{LogIndex, NodeId};
-use events::log::record::{EntryBody, VoteRecord};
+use events::log::record::VoteRecord;
 use futures::future::{BoxFuture, join_all};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A peer reads a range from its disk within this time.
-const RANGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A log that must be repaired before the node's core can be opened.
 pub struct Repair {
@@ -185,34 +179,7 @@ impl Repair {
         peers.sort_by_key(|peer| {
             std::cmp::Reverse(standings.get(&peer.node).and_then(|standing| standing.committed))
         });
-        for peer in peers {
-            let request = PeerRequest::LogRange { from };
-            match self.deps.transport.call(peer, request, RANGE_WITHIN).await {
-                Ok(PeerReply::LogRange(entries)) if !entries.is_empty() => {
-                    let entries: Vec<_> = entries.into_iter().map(LogEntry::from).collect();
-                    if entries.iter().all(is_readable) {
-                        return Some((peer.node, entries));
-                    }
-                    tracing::warn!(
-                        peer = peer.node,
-                        from,
-                        "a peer sent entries that this version cannot read"
-                    );
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, from, "no range of the log"),
-            }
-        }
-        None
-    }
-}
-
-/// Whether raft and the fold can take it.
-fn is_readable(entry: &LogEntry) -> bool {
-    match &entry.body {
-        EntryBody::Blank => true,
-        EntryBody::Membership(bytes) => decode_membership(bytes).is_ok(),
-        EntryBody::Batch(payload) => split_stamp(payload).and_then(|(_, batch)| access(batch)).is_ok(),
+        ranges::fetch(&*self.deps.transport, peers, from).await
     }
 }
 

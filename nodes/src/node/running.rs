@@ -127,6 +127,7 @@ impl Node {
                 bus: bus_health,
                 measures,
                 more_counters: Arc::new(move || named(&counters())),
+                missing_history: core.gaps().missing(),
                 ingress_levels: Arc::new(levels),
             },
         )?;

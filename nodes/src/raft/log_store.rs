@@ -5,6 +5,7 @@
 
 use super::types::{Entry, EntryPayload, LogId, Membership, Payload, TypeConfig, Vote, log_id};
 use crate::storage::error::{Poisoned, StorageError};
+use crate::storage::gaps::GapBook;
 use crate::storage::log::DurableLog;
 use crate::storage::view::LogEntry;
 use bytes::Bytes;
@@ -27,12 +28,19 @@ const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
 #[derive(Clone)]
 pub struct LogStore {
     log: Arc<DurableLog>,
+    /// Where it is noted what a purge leaves out of history.
+    gaps: Option<Arc<GapBook>>,
 }
 
 impl LogStore {
     #[must_use]
     pub fn new(log: Arc<DurableLog>) -> Self {
-        LogStore { log }
+        LogStore { log, gaps: None }
+    }
+
+    #[must_use]
+    pub fn noting(self, gaps: Arc<GapBook>) -> Self {
+        LogStore { gaps: Some(gaps), ..self }
     }
 
     #[must_use]
@@ -158,7 +166,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        durable(|done| self.log.purge(id_to_log(&log_id), done)).await
+        let floor = id_to_log(&log_id);
+        if let Some((gaps, gap)) = self.gaps.clone().zip(self.log.gap_below(floor)) {
+            blocking(move || gaps.note(gap)).await?;
+        }
+        durable(|done| self.log.purge(floor, done)).await
     }
 }
 

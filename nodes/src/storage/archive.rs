@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The committed history of one log.
+/// The committed history of one node: its own log, and what it fetched to fill that one's gaps.
 pub struct Archive {
     disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    /// The folders of both logs; the second may not be there.
+    dirs: [PathBuf; 2],
     keys: SegmentKeys,
     /// Where the last range ended: ranges are asked for in order.
     reading: Mutex<Option<Reading>>,
@@ -27,8 +28,8 @@ struct Reading {
 
 impl Archive {
     #[must_use]
-    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys) -> Self {
-        Archive { disk, dir, keys, reading: Mutex::new(None) }
+    pub fn new(disk: Arc<dyn Disk>, own: PathBuf, backfill: PathBuf, keys: SegmentKeys) -> Self {
+        Archive { disk, dirs: [own, backfill], keys, reading: Mutex::new(None) }
     }
 
     /// Entries from `from` on, without a gap, until their bodies exceed `bytes_max`; none if `from` is not held or not
@@ -43,12 +44,20 @@ impl Archive {
             }
         }
         // What the reader knew of a growing log may be old.
-        let reader =
-            LogReader::open_past_damage(Arc::clone(&self.disk), self.dir.clone(), self.keys.clone())?;
-        let (entries, left) =
-            Reading { next: from, reader: reader.starting_near(from) }.read_on(bytes_max)?;
-        *reading = left;
-        Ok(entries)
+        for dir in &self.dirs {
+            if self.disk.list(dir).is_err() {
+                continue;
+            }
+            let reader = LogReader::open_past_damage(Arc::clone(&self.disk), dir.clone(), self.keys.clone())?;
+            let (entries, left) =
+                Reading { next: from, reader: reader.starting_near(from) }.read_on(bytes_max)?;
+            if !entries.is_empty() {
+                *reading = left;
+                return Ok(entries);
+            }
+        }
+        *reading = None;
+        Ok(Vec::new())
     }
 }
 

@@ -6,6 +6,7 @@
 use super::birth::Beginning;
 use super::disk::{Disk, DiskLock};
 use super::error::{Poisoned, StorageError};
+use super::gaps::Gap;
 use super::poison::Poison;
 use super::recover::{Recovered, recover};
 use super::repair::refuse_if_needed;
@@ -170,6 +171,12 @@ impl DurableLog {
             let records = view.purge(floor)?.map(Record::PurgeFloor).into_iter().collect();
             Ok((records, 0))
         })
+    }
+
+    /// What this log would lack of history once it is purged through `floor`.
+    #[must_use]
+    pub fn gap_below(&self, floor: LogPosition) -> Option<Gap> {
+        self.view.read().gap_below(floor)
     }
 
     /// Notes what is known committed. It becomes durable with whatever is synced next.

@@ -9,15 +9,18 @@
 //!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
 //!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node
 //!   a peer repairs ──▶ archive.rs          ranges of it, from the log that this node has open
+//!   a snapshot came ─▶ gaps.rs             what the log lacks since; backfill.rs keeps what peers gave for it
 //! ```
 //!
 //! What is written here is never rewritten: a segment only grows, a truncation begins a new one, and a purge moves a
 //! floor. The formats are in `events::log`.
 
 pub mod archive;
+pub mod backfill;
 pub mod birth;
 pub mod disk;
 pub mod error;
+pub mod gaps;
 pub mod log;
 pub mod log_reader;
 pub mod poison;
@@ -27,6 +30,7 @@ pub mod snapshot_spill;
 pub mod view;
 pub mod writer;
 
+mod json_file;
 mod recover;
 mod salvage;
 mod scan;

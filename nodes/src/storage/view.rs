@@ -4,8 +4,10 @@
 //! without a body has a place on disk.
 
 use super::error::StorageError;
+use super::gaps::Gap;
 use super::segment_file::Place;
 use bytes::Bytes;
+use events::ids::LogIndex;
 use events::log::record::{EntryBody, LogPosition, PurgeFloor, Record, VoteRecord};
 use events::log::standing::{Standing, StandingError};
 use std::collections::VecDeque;
@@ -145,20 +147,32 @@ impl LogView {
         if self.standing.floor >= Some(floor) {
             return Ok(None);
         }
-        let history_through = match self.slot(floor.index) {
-            Some(slot) if slot.term == floor.term => Some(floor.index),
-            Some(slot) => {
-                let (index, held, purged) = (floor.index, slot.term, floor.term);
-                return Err(StorageError::PurgeConflict { index, held, purged });
-            }
-            None => {
-                let sure = self.standing.committed.max(self.standing.floor);
-                sure.map(|position| position.index.min(floor.index))
-            }
-        };
+        if let Some(slot) = self.slot(floor.index).filter(|slot| slot.term != floor.term) {
+            let (index, held, purged) = (floor.index, slot.term, floor.term);
+            return Err(StorageError::PurgeConflict { index, held, purged });
+        }
+        let history_through = self.history_through(floor);
         let purge = PurgeFloor { floor, history_through };
         self.recover_floor(purge)?;
         Ok(Some(purge))
+    }
+
+    /// Up to where this log would hold history below `floor`.
+    fn history_through(&self, floor: LogPosition) -> Option<LogIndex> {
+        if self.slot(floor.index).is_some() {
+            return Some(floor.index);
+        }
+        let sure = self.standing.committed.max(self.standing.floor);
+        sure.map(|position| position.index.min(floor.index))
+    }
+
+    /// What the log would lack of history once it is purged through `floor`.
+    pub(super) fn gap_below(&self, floor: LogPosition) -> Option<Gap> {
+        if self.standing.floor >= Some(floor) {
+            return None;
+        }
+        let from = self.history_through(floor).map_or(0, |through| through + 1);
+        (from <= floor.index).then_some(Gap { from, through: floor.index, term: floor.term })
     }
 
     /// Follows a purge floor that was found on disk.

@@ -31,6 +31,7 @@ pub struct Readings {
     pub data_directory: PathBuf,
     pub requests_under_way: usize,
     pub watchers: usize,
+    pub missing_history: u64,
     pub ingress: IngressLevels,
     pub measures: Arc<Measures>,
 }
@@ -100,6 +101,11 @@ impl Readings {
         page.gauge("raft_last_index", "Last index of the log", signed(raft.last_log_index.unwrap_or(0)))?;
         page.gauge("raft_committed_index", "Highest index known to be committed", signed(committed))?;
         page.gauge("raft_applied_index", "Highest index applied", signed(self.applied))?;
+        page.gauge(
+            "log_missing_entries",
+            "Entries that came in a snapshot and were not fetched from a peer yet",
+            signed(self.missing_history),
+        )?;
         let last = raft.last_log_index.unwrap_or(0);
         let lags = raft.replication.iter().flatten().filter(|(peer, _)| **peer != raft.id);
         let lags = lags.map(|(peer, matched)| {

@@ -87,6 +87,7 @@ async fn metrics_are_open_metrics_text_with_every_name_documented_and_no_device_
         "muster_fold_apply_seconds",
         "muster_disk_free_bytes",
         "muster_ingress_queued_heartbeats",
+        "muster_log_missing_entries",
     ] {
         assert!(served_names.contains(name), "{name} is not served:\n{text}");
     }

@@ -1,12 +1,16 @@
 //! Stories of snapshots.
 
-use crate::support::in_time;
 use crate::support::members::{Members, lot, lot_created, timers};
+use crate::support::{PATIENCE, in_time};
 use events::ids::NodeId;
 use nodes::peers::message::{SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
 use nodes::peers::{PeerAddress, PeerReply, PeerRequest};
 use nodes::raft::types::{SnapshotMeta, Vote};
+use nodes::storage::disk::OsDisk;
+use nodes::storage::log_reader::{History, LogReader};
 use openraft::async_runtime::watch::WatchReceiver;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
     let mut last = 0;
@@ -54,6 +58,48 @@ async fn a_member_that_lags_behind_the_purged_log_gets_a_snapshot() {
     let fixed = after / 64 * 64;
     let digests = members.digests_at(fixed);
     assert!(digests.iter().all(|digest| digest.is_some() && *digest == digests[0]), "{digests:?}");
+}
+
+/// Indices of all history that a member holds, in its own log and in what it fetched.
+fn history_of(members: &Members, node: u64) -> BTreeSet<u64> {
+    let keys = || members.keyring().segment_keys().unwrap();
+    let folders = ["log", "backfill"].map(|folder| members.data(node).join(folder));
+    let readers = folders.map(|folder| LogReader::open(Arc::new(OsDisk), folder, keys()).unwrap());
+    let held = readers.into_iter().flatten().filter_map(|item| match item.unwrap() {
+        History::Entry(held) => Some(held.entry.at.index),
+        History::Gap { .. } => None,
+    });
+    held.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_snapshot_left_out_of_a_members_history_is_fetched_from_its_peers_and_given_to_others() {
+    let mut members = Members::start_with(3, timers()).await;
+    let leader = members.leader().await;
+    let lagging = members.a_follower().await;
+    propose_lots(&members, leader, 0..3).await;
+    members.board.cut_off(lagging);
+    let last = propose_lots(&members, leader, 3..80).await;
+    snapshot_and_purge(&members, leader).await;
+    let mut missing = members.core(lagging).gaps().missing();
+    members.board.heal();
+    members.all_applied(last).await;
+    in_time("a gap", missing.wait_for(|missing| *missing > 0)).await.unwrap();
+    // A restart in the middle of it, or after it.
+    members.kill(lagging).await;
+    members.open(lagging).await;
+    let mut missing = members.core(lagging).gaps().missing();
+    in_time("a whole history", missing.wait_for(|missing| *missing == 0)).await.unwrap();
+
+    let history = history_of(&members, lagging);
+    assert!((0..=last).all(|index| history.contains(&index)), "{history:?}");
+    let address = PeerAddress { node: lagging, address: String::new() };
+    let asked = members.transport(leader).call(&address, PeerRequest::LogRange { from: 40 }, PATIENCE).await;
+    let Ok(PeerReply::LogRange(entries)) = asked else { panic!("no range: {asked:?}") };
+    assert_eq!(
+        entries.first().map(|entry| nodes::storage::view::LogEntry::from(entry.clone()).at.index),
+        Some(40)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,12 @@ use events::log::record::{EntryBody, LogPosition};
 use events::time::Timestamp;
 use events::vocabulary::Event;
 use nodes::entropy::{EntropyRng, OsEntropy};
+use nodes::storage::backfill::Backfill;
 use nodes::storage::birth::Beginning;
 use nodes::storage::disk::OsDisk;
+use nodes::storage::gaps::Gap;
 use nodes::storage::log::{DurableLog, LogOptions};
+use nodes::storage::log_reader::{History, LogReader};
 use nodes::storage::view::LogEntry;
 use projector::{Applied, Outcome, Projector};
 use std::collections::BTreeMap;
@@ -118,16 +121,35 @@ impl Author {
         self.lead();
     }
 
-    /// Entries up to here were purged and came in a snapshot, those before it are not in this log.
-    pub(crate) fn take_snapshot_of(&mut self, other: &mut Author) {
+    /// Entries up to here were purged and came in a snapshot, those before it are not in this log; what it lacks.
+    pub(crate) fn take_snapshot_of(&mut self, other: &mut Author) -> Gap {
         self.stop();
         self.open();
         let at = LogPosition { term: other.term, index: other.next - 1 };
+        let gap = self.log().gap_below(at).unwrap();
         let (done, word) = channel();
         self.log().purge(at, Box::new(move |result| done.send(result).unwrap())).unwrap();
         word.recv().unwrap().unwrap();
         (self.next, self.term, self.counter, self.now) = (other.next, other.term, other.counter, other.now);
         self.fold = Projector::from_snapshot(&other.fold.to_snapshot()).unwrap();
+        gap
+    }
+
+    /// Fills a gap with what `other` holds, as a node does.
+    pub(crate) fn fill(&self, gap: Gap, other: &Author) {
+        let keys = || self.keyring.segment_keys().unwrap();
+        let begin = Beginning::DangerUnasked;
+        let own = LogOptions::new(self.data().join("log"), self.keyring.cluster, self.node, keys(), begin);
+        let backfill =
+            Backfill::open(Arc::new(OsDisk), Arc::new(OsEntropy), &own, self.data().join("backfill"))
+                .unwrap();
+        let reader = LogReader::open(Arc::new(OsDisk), other.data().join("log"), keys()).unwrap();
+        let entries = reader.filter_map(|item| match item.unwrap() {
+            History::Entry(held) if held.entry.at.index >= gap.from => Some(held.entry),
+            History::Entry(_) | History::Gap { .. } => None,
+        });
+        backfill.take(gap, entries.collect()).unwrap();
+        assert_eq!(backfill.missing_from(gap), None);
     }
 
     fn write(&self, body: EntryBody<bytes::Bytes>) {

@@ -164,7 +164,7 @@ fn what_came_in_a_snapshot_is_a_gap_that_another_nodes_folder_fills() {
     let mut late = Author::begin_with(&dir.path().join("2"), first.keyring.clone(), 2);
     found(&mut first);
     let mut unit = Unit::alive(&mut first, 1);
-    late.take_snapshot_of(&mut first);
+    let gap = late.take_snapshot_of(&mut first);
     unit.observed(&mut late);
     first.stop();
     late.stop();
@@ -176,6 +176,10 @@ fn what_came_in_a_snapshot_is_a_gap_that_another_nodes_folder_fills() {
     let said = muster_json(&["replay", data, one, data, path(&two), keyring, file]);
     assert_eq!(said["digest"], late.digest(late.index()));
     assert!(said["damaged"].is_null(), "a gap is no damage: {said}");
+
+    late.fill(gap, &first);
+    let said = muster_json(&["replay", data, path(&two), keyring, file]);
+    assert_eq!(said["digest"], late.digest(late.index()), "what the node fetched since is read with its log");
 }
 
 #[test]

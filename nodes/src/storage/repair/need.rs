@@ -2,16 +2,13 @@
 
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
-use crate::storage::segment_file::read_range;
+use crate::storage::json_file::{self, remove_if_there};
 use events::ids::{ClusterId, LogIndex, NodeId};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// The file's name within the log's directory.
 pub const NEED_FILE: &str = "needs-repair.json";
-
-const NEED_BYTES_MAX: usize = 64 * 1024;
 
 /// What must be made good before this node may vote or acknowledge again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,27 +40,11 @@ pub struct Need {
 impl Need {
     /// Writes the file; when this returns it is durable.
     pub(super) fn persist(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
-        let (path, temporary) = (dir.join(NEED_FILE), dir.join("needs-repair.tmp"));
-        remove_if_there(disk, &temporary)?;
-        let text =
-            serde_json::to_vec_pretty(self).map_err(|e| StorageError::io("encoding", &path)(e.into()))?;
-        let file = disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
-        file.write_at(0, &text).map_err(StorageError::write(&temporary, 0))?;
-        file.sync_data().map_err(StorageError::io("syncing", &temporary))?;
-        disk.rename(&temporary, &path).map_err(StorageError::io("renaming to", &path))?;
-        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+        json_file::persist(disk, &dir.join(NEED_FILE), self)
     }
 
     pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Need>, StorageError> {
-        let path = dir.join(NEED_FILE);
-        let file = match disk.open_read(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StorageError::io("opening", &path)(error)),
-        };
-        let bytes = read_range(&*file, 0, NEED_BYTES_MAX).map_err(StorageError::io("reading", &path))?;
-        let malformed = |e: serde_json::Error| StorageError::io("reading", &path)(e.into());
-        serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+        json_file::read(disk, &dir.join(NEED_FILE))
     }
 
     /// Refuses what was noted of another node's log.
@@ -92,12 +73,5 @@ pub(in crate::storage) fn refuse_if_needed(disk: &dyn Disk, dir: &Path) -> Resul
             Err(StorageError::NeedsRepair { path: dir.join(NEED_FILE), file: need.file, offset: need.offset })
         }
         None => Ok(()),
-    }
-}
-
-pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
-    match disk.remove(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::io("removing", path)(error)),
-        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -1,10 +1,11 @@
 //! Writes the damaged segment and all after it anew, from what peers hold as committed.
 
-use super::need::{Need, remove_if_there};
+use super::need::Need;
 use super::{WORKSHOP, install, owner};
 use crate::entropy::Entropy;
 use crate::storage::disk::{Disk, DiskLock};
 use crate::storage::error::StorageError;
+use crate::storage::json_file::remove_if_there;
 use crate::storage::log::{LogOptions, prepare};
 use crate::storage::recover::recover_before;
 use crate::storage::salvage::{Salvage, Salvaged};

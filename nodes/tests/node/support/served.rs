@@ -84,6 +84,7 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
         bus: bus_health,
         measures: Arc::default(),
         more_counters: Arc::new(BTreeMap::new),
+        missing_history: core.gaps().missing(),
         ingress_levels: Arc::new(Default::default),
     };
     let server = ApiServer::start(listener, deps).unwrap();

@@ -1,0 +1,91 @@
+//! What this node's log lacks of history: stretches that came to it in a snapshot.
+//!
+//! Invariant: a stretch is noted, durably, before the purge that leaves it out; so a crash may note one that never came
+//! about, which costs a needless read from a peer, but none is ever forgotten.
+
+use super::disk::Disk;
+use super::error::StorageError;
+use super::json_file;
+use events::ids::LogIndex;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The folder, within the data directory, of what was fetched to fill gaps.
+pub const BACKFILL_FOLDER: &str = "backfill";
+
+const FILE: &str = "gaps.json";
+
+/// Entries that are missing; both ends are included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    pub from: LogIndex,
+    pub through: LogIndex,
+    /// Of the last entry: what fills the gap must end with it.
+    pub term: u64,
+}
+
+/// The gaps of one log that nobody has filled, lowest first.
+pub struct GapBook {
+    disk: Arc<dyn Disk>,
+    /// The backfill folder.
+    dir: PathBuf,
+    gaps: Mutex<Vec<Gap>>,
+    missing: watch::Sender<u64>,
+}
+
+impl GapBook {
+    /// Blocks on the disk.
+    pub fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, StorageError> {
+        let gaps: Vec<Gap> = json_file::read(&*disk, &dir.join(FILE))?.unwrap_or_default();
+        let missing = watch::Sender::new(count(&gaps));
+        Ok(GapBook { disk, dir, gaps: Mutex::new(gaps), missing })
+    }
+
+    /// Notes a gap; when this returns it is durable. Blocks on the disk.
+    pub fn note(&self, gap: Gap) -> Result<(), StorageError> {
+        self.change(|gaps| {
+            // One that was noted before may never have come about, and now is part of this one.
+            gaps.retain(|known| known.through < gap.from || gap.through < known.from);
+            gaps.push(gap);
+            gaps.sort_by_key(|gap| gap.from);
+        })
+    }
+
+    /// A gap is filled. Blocks on the disk.
+    pub fn close(&self, filled: Gap) -> Result<(), StorageError> {
+        self.change(|gaps| gaps.retain(|gap| *gap != filled))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Gap>)) -> Result<(), StorageError> {
+        let mut gaps = self.gaps.lock();
+        let mut changed = gaps.clone();
+        change(&mut changed);
+        self.disk.create_dir(&self.dir).map_err(StorageError::io("creating", &self.dir))?;
+        if let Some(parent) = self.dir.parent() {
+            self.disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;
+        }
+        json_file::persist(&*self.disk, &self.dir.join(FILE), &changed)?;
+        *gaps = changed;
+        self.missing.send_replace(count(&gaps));
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn first(&self) -> Option<Gap> {
+        self.gaps.lock().first().copied()
+    }
+
+    /// How many entries are missing, as it changes.
+    #[must_use]
+    pub fn missing(&self) -> watch::Receiver<u64> {
+        self.missing.subscribe()
+    }
+}
+
+fn count(gaps: &[Gap]) -> u64 {
+    gaps.iter().map(|gap| gap.through - gap.from + 1).sum()
+}
