@@ -51,6 +51,12 @@ pub struct EncodedEvent {
     pub bytes: Vec<u8>,
 }
 
+impl EncodedEvent {
+    pub fn of(event: &Event) -> Result<Self, EventError> {
+        Ok(EncodedEvent { kind: event.kind(), bytes: event.encode()? })
+    }
+}
+
 /// Routine heartbeats, one column per field, all of one length: 20 bytes each.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatColumns {
@@ -172,7 +178,7 @@ impl Batch {
     }
 
     pub fn push(&mut self, event: &Event) -> Result<(), EventError> {
-        self.events.push(EncodedEvent { kind: event.kind(), bytes: event.encode()? });
+        self.events.push(EncodedEvent::of(event)?);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::buckets::{PairBuckets, Rate, SlotBuckets};
 use super::desk::Desk;
 use super::opened::Opened;
 use super::parked::Until;
-use super::queue::{Favour, Queue, Refused as NoPlace, RowPlace};
+use super::queue::{Favour, Queue, Refused as NoPlace, RowPlace, Toll};
 use super::received::Received;
 use super::sessions::{Found, Session, Sessions};
 use super::settle::EventWaiter;
@@ -22,6 +22,7 @@ use super::under_way::Joined;
 use super::{Admitted, Patience};
 use crate::egress::nonces::Nonces;
 use crate::egress::verdict::directive;
+use events::batch::EncodedEvent;
 use events::envelope::{Header, HeartbeatStatus, MessageKind, ResumptionSecret, SessionKeys, VerdictBody};
 use events::ids::{DeviceId, LogIndex, Slot};
 use events::keyring::Purpose;
@@ -33,9 +34,6 @@ use std::sync::Arc;
 
 /// A device may beat twice as often as it was told, and make up for this many beats at once.
 const BEATS_BURST: u32 = 32;
-// A terminal that comes back may bring all that a spool holds, and from then on twice as many bodies as it was told to
-// make: whatever it claims, that is what it can add to the log.
-
 /// Answers to retries and stale beats of one device from one source: they cost a seal and no log.
 const RETRIES: Rate = Rate { burst: 16, every_millis: 500 };
 
@@ -43,13 +41,19 @@ const RETRIES: Rate = Rate { burst: 16, every_millis: 500 };
 pub(super) struct Heartbeats {
     desk: Arc<Desk>,
     sessions: Sessions,
-    beats: SlotBuckets,
-    /// Bodies from spools.
-    spooled: SlotBuckets,
+    beats: Beats,
     retries: PairBuckets,
     nonces: Nonces,
     /// Opens what has no session, because its secret does not unwrap.
     decoy: SessionKeys,
+}
+
+/// What devices may add to the log.
+#[derive(Default)]
+struct Beats {
+    heartbeats: SlotBuckets,
+    /// Bodies from spools.
+    spooled: SlotBuckets,
 }
 
 /// A heartbeat whose header is read.
@@ -105,8 +109,7 @@ impl Heartbeats {
         Heartbeats {
             nonces: Nonces::new(Arc::clone(&desk.entropy)),
             sessions: Sessions::new(sessions_max),
-            beats: SlotBuckets::default(),
-            spooled: SlotBuckets::default(),
+            beats: Beats::default(),
             retries: PairBuckets::new(RETRIES),
             decoy: decoy.session_keys(nobody, 0, Suite::Aes256Gcm),
             desk,
@@ -262,37 +265,45 @@ impl Heartbeats {
     ) {
         let slot = heartbeat.session.slot;
         let bodies = u32::try_from(heartbeat.spooled.len()).unwrap_or(u32::MAX);
-        let catching_up = Rate { burst: SPOOL_BODIES_MAX as u32, ..rate };
-        // What is refused for its spool has paid for a heartbeat: who tries again at full speed gets nowhere.
-        let mut token = || {
-            self.beats.take(slot, rate, now)
-                && (bodies == 0 || self.spooled.take_many(slot, bodies, catching_up, now))
-        };
         heartbeat.wait_for_the_log();
         let mut contradicts = evidence;
-        let mut heartbeat = match routine {
-            true => match queue.row(heartbeat.row(), favour, token, heartbeat) {
-                RowPlace::Placed => return self.desk.counters.heartbeats_routine.add(1),
-                RowPlace::Joined => return self.desk.counters.retries.add(1),
-                RowPlace::Settling(index, heartbeat) => {
-                    return admitted.waiting.push((heartbeat.received, Until::Applied(index)));
+        // The same bytes through another source are the same bytes.
+        let as_row = routine || queue.holds(slot, heartbeat.heard.sequence);
+        let mut heartbeat = match as_row {
+            true => {
+                let toll = Toll {
+                    new: || self.beats.take(slot, bodies, rate, now),
+                    again: |again: &Opened| self.retries.take(slot, again.received.source(), now),
+                };
+                match queue.row(heartbeat.row(), favour, toll, heartbeat) {
+                    RowPlace::Placed => return self.desk.counters.heartbeats_routine.add(1),
+                    RowPlace::Joined => return self.desk.counters.retries.add(1),
+                    RowPlace::Settling(index, heartbeat) => {
+                        return admitted.waiting.push((heartbeat.received, Until::Applied(index)));
+                    }
+                    RowPlace::TooOften(heartbeat) => {
+                        // Anybody may repeat these bytes: the source is charged, not the device.
+                        return self.refuse(heartbeat.received, RejectionReason::RateExceeded, admitted);
+                    }
+                    RowPlace::TooFast(heartbeat) => return self.too_fast(heartbeat, admitted),
+                    RowPlace::Full(heartbeat) => {
+                        return self.refuse(heartbeat.received, RejectionReason::Unavailable, admitted);
+                    }
+                    RowPlace::Contradicts(heartbeat) => {
+                        contradicts = true;
+                        heartbeat
+                    }
                 }
-                RowPlace::TooFast(heartbeat) => return self.too_fast(heartbeat, admitted),
-                RowPlace::Full(heartbeat) => {
-                    return self.refuse(heartbeat.received, RejectionReason::Unavailable, admitted);
-                }
-                // Who holds a key may contradict himself without end: each time costs him a token.
-                RowPlace::Contradicts(heartbeat) if !self.beats.take(slot, rate, now) => {
-                    return self.too_fast(heartbeat, admitted);
-                }
-                RowPlace::Contradicts(heartbeat) => {
-                    contradicts = true;
-                    heartbeat
-                }
-            },
+            }
             false if queue.is_under_way(&heartbeat.tag()) => return,
-            false if !token() => return self.too_fast(heartbeat, admitted),
             false => heartbeat,
+        };
+        let tag = heartbeat.tag();
+        let event = match EncodedEvent::of(&heartbeat.event()) {
+            Ok(event) if queue.has_place(event.bytes.len(), favour) => event,
+            Ok(_) | Err(_) => {
+                return self.refuse(heartbeat.received, RejectionReason::Unavailable, admitted);
+            }
         };
         let sequence = if contradicts { 0 } else { heartbeat.heard.sequence };
         match self.desk.heartbeats_under_way.join((slot, sequence), ()) {
@@ -300,8 +311,12 @@ impl Heartbeats {
             // Not the same bytes, which were told above: who holds the key contradicts himself.
             Joined::Companion | Joined::Full(()) => return self.too_fast(heartbeat, admitted),
         }
-        let (event, tag) = (heartbeat.event(), heartbeat.tag());
-        match queue.event(&event, favour, Some(tag), EventWaiter::Heartbeat(Box::new(heartbeat))) {
+        // Last, so that nobody pays for a place that he does not get. Who holds a key may contradict himself without
+        // end: each time costs him a token.
+        if !self.beats.take(slot, bodies, rate, now) {
+            return self.too_fast(heartbeat, admitted);
+        }
+        match queue.encoded(event, favour, Some(tag), EventWaiter::Heartbeat(Box::new(heartbeat))) {
             Ok(()) => self.desk.counters.heartbeats_irregular.add(1),
             Err(NoPlace::UnderWay(_)) => {}
             Err(NoPlace::Full(waiter) | NoPlace::Malformed(waiter, _)) => {
@@ -325,6 +340,18 @@ impl Heartbeats {
         self.desk.counters.retries.add(1);
         self.desk.counters.verdicts.add(1);
         admitted.answers.push(heartbeat.answer(self.nonces.draw(), verdict));
+    }
+}
+
+impl Beats {
+    /// Takes a device's tokens for one heartbeat with so many spooled bodies. A terminal that comes back may bring all
+    /// that a spool holds, and from then on twice as many bodies as it was told to make: whatever it claims, that is what
+    /// it can add to the log. What is refused for its spool has paid for a heartbeat: who tries again at full speed gets
+    /// nowhere.
+    fn take(&mut self, slot: Slot, bodies: u32, rate: Rate, now: u64) -> bool {
+        let catching_up = Rate { burst: SPOOL_BODIES_MAX as u32, ..rate };
+        self.heartbeats.take(slot, rate, now)
+            && (bodies == 0 || self.spooled.take_many(slot, bodies, catching_up, now))
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Opened {
     pub received: Received,
     /// Lives as long as this is on its way into the log as an event.
     pub under_way: Option<First<(Slot, Sequence), ()>>,
+    /// The same bytes, which came again while it was under way: what it is answered, they are.
+    pub companions: Vec<Opened>,
     request: RequestDigest,
 }
 
@@ -41,7 +43,7 @@ impl Opened {
             acked: header.acked,
             seen: header.seen,
         };
-        Opened { session, heard, body, spooled, received, under_way: None, request }
+        Opened { session, heard, body, spooled, received, under_way: None, companions: Vec::new(), request }
     }
 
     /// Its row, if it is judged routine: that implies `acked` within 255 below the sequence.

@@ -22,6 +22,8 @@ const EVENT_OVERHEAD_BYTES: usize = 16;
 const EVENTS_BYTES_MAX: usize = BATCH_BYTES_MAX - BATCH_HEARTBEATS_MAX * 24;
 /// Repetitions that wait for the first of their kind, in one batch.
 const JOINED_MAX: usize = 1024;
+/// Those of one message: what a terminal repeats within the moment that a batch takes.
+const JOINED_PER_ROW_MAX: u8 = 4;
 
 /// Names an authentic message by its tag, which nobody but its sender can make.
 pub type MessageTag = [u8; 16];
@@ -59,9 +61,19 @@ pub enum RowPlace<R> {
     Settling(LogIndex, R),
     /// The same sequence with other content is under way.
     Contradicts(R),
+    /// The same bytes are under way, and whoever repeats them does it too often.
+    TooOften(R),
     /// It is new, and its device has no token left for one.
     TooFast(R),
     Full(R),
+}
+
+/// What a place costs, asked for only once there is one: nobody pays for what he does not get.
+pub struct Toll<N, A> {
+    /// Takes a token of the device, for what is new.
+    pub new: N,
+    /// Takes a token of who repeats: repeating a device's bytes must not use up its rate.
+    pub again: A,
 }
 
 /// A batch on its way, with those who wait for its outcomes.
@@ -106,6 +118,8 @@ struct UnderWay {
     epoch_low: u16,
     batch: u64,
     row: u32,
+    /// How many joined it.
+    joined: u8,
     /// Zero until its batch is settled.
     index: LogIndex,
 }
@@ -140,20 +154,16 @@ impl<R, E> Queue<R, E> {
         self.filling.batch.is_empty()
     }
 
-    /// Puts a routine heartbeat into the next batch, or lets it join itself. Only a new one costs a token: repeating
-    /// a device's bytes must not use up its rate.
+    /// Puts a routine heartbeat into the next batch, or lets it join itself.
     pub fn row(
         &mut self,
         row: HeartbeatRow,
         favour: Favour,
-        token: impl FnOnce() -> bool,
+        toll: Toll<impl FnOnce() -> bool, impl FnOnce(&R) -> bool>,
         waiter: R,
     ) -> RowPlace<R> {
-        if let Some(first) = self.under_way.get(&(row.slot, row.sequence)).copied() {
-            return self.again(first, row, waiter);
-        }
-        if !token() {
-            return RowPlace::TooFast(waiter);
+        if self.holds(row.slot, row.sequence) {
+            return self.again(row, toll.again, waiter);
         }
         let max = match favour {
             Favour::Favoured => self.limits.rows_max,
@@ -162,12 +172,33 @@ impl<R, E> Queue<R, E> {
         if self.filling.rows.len() >= max {
             return RowPlace::Full(waiter);
         }
+        if !(toll.new)() {
+            return RowPlace::TooFast(waiter);
+        }
         let (batch, at) = (self.number, self.filling.rows.len() as u32);
-        let first = UnderWay { digest: row.digest, epoch_low: row.epoch_low, batch, row: at, index: 0 };
+        let first =
+            UnderWay { digest: row.digest, epoch_low: row.epoch_low, batch, row: at, joined: 0, index: 0 };
         self.under_way.insert((row.slot, row.sequence), first);
         self.filling.batch.heartbeats.push(row);
         self.filling.rows.push(waiter);
         RowPlace::Placed
+    }
+
+    /// Whether a row of this sequence is under way.
+    #[must_use]
+    pub fn holds(&self, slot: Slot, sequence: Sequence) -> bool {
+        self.under_way.contains_key(&(slot, sequence))
+    }
+
+    /// Whether an event of so many bytes would find a place.
+    #[must_use]
+    pub fn has_place(&self, bytes: usize, favour: Favour) -> bool {
+        let (events_max, bytes_max) = match favour {
+            Favour::Favoured => (self.limits.events_max, EVENTS_BYTES_MAX),
+            Favour::Common => (self.limits.events_max.div_ceil(2), EVENTS_BYTES_MAX / 2),
+        };
+        let total = self.filling.events_bytes + bytes + EVENT_OVERHEAD_BYTES;
+        self.filling.events.len() < events_max && total <= bytes_max
     }
 
     /// Whether the message of this tag is on its way into the log.
@@ -185,23 +216,28 @@ impl<R, E> Queue<R, E> {
         tag: Option<MessageTag>,
         waiter: E,
     ) -> Result<(), Refused<E>> {
+        match EncodedEvent::of(event) {
+            Ok(event) => self.encoded(event, favour, tag, waiter),
+            Err(why) => Err(Refused::Malformed(waiter, why)),
+        }
+    }
+
+    /// [`Queue::event`] of one that is encoded already.
+    pub fn encoded(
+        &mut self,
+        event: EncodedEvent,
+        favour: Favour,
+        tag: Option<MessageTag>,
+        waiter: E,
+    ) -> Result<(), Refused<E>> {
         if tag.is_some_and(|tag| self.tags.contains(&tag)) {
             return Err(Refused::UnderWay(waiter));
         }
-        let bytes = match event.encode() {
-            Ok(bytes) => bytes,
-            Err(why) => return Err(Refused::Malformed(waiter, why)),
-        };
-        let (events_max, bytes_max) = match favour {
-            Favour::Favoured => (self.limits.events_max, EVENTS_BYTES_MAX),
-            Favour::Common => (self.limits.events_max.div_ceil(2), EVENTS_BYTES_MAX / 2),
-        };
-        let total = self.filling.events_bytes + bytes.len() + EVENT_OVERHEAD_BYTES;
-        if self.filling.events.len() >= events_max || total > bytes_max {
+        if !self.has_place(event.bytes.len(), favour) {
             return Err(Refused::Full(waiter));
         }
-        self.filling.events_bytes = total;
-        self.filling.batch.events.push(EncodedEvent { kind: event.kind(), bytes });
+        self.filling.events_bytes += event.bytes.len() + EVENT_OVERHEAD_BYTES;
+        self.filling.batch.events.push(event);
         self.filling.events.push(waiter);
         self.filling.tags.extend(tag);
         self.tags.extend(tag);
@@ -255,7 +291,10 @@ impl<R, E> Queue<R, E> {
         }
     }
 
-    fn again(&mut self, first: UnderWay, row: HeartbeatRow, waiter: R) -> RowPlace<R> {
+    fn again(&mut self, row: HeartbeatRow, token: impl FnOnce(&R) -> bool, waiter: R) -> RowPlace<R> {
+        let Some(first) = self.under_way.get_mut(&(row.slot, row.sequence)) else {
+            return RowPlace::Full(waiter);
+        };
         if first.digest != row.digest || first.epoch_low != row.epoch_low {
             return RowPlace::Contradicts(waiter);
         }
@@ -265,6 +304,10 @@ impl<R, E> Queue<R, E> {
         if self.joined.len() >= JOINED_MAX {
             return RowPlace::Full(waiter);
         }
+        if first.joined >= JOINED_PER_ROW_MAX || !token(&waiter) {
+            return RowPlace::TooOften(waiter);
+        }
+        first.joined += 1;
         self.joined.push((first.batch, first.row, waiter));
         RowPlace::Joined
     }

@@ -14,6 +14,7 @@ use super::queue::{Favour, Refused as NoPlace};
 use super::received::Received;
 use super::resume::ResumeWaiter;
 use super::tamper::ACKNOWLEDGEMENT;
+use super::under_way::Joined;
 use crate::bus::Outgoing;
 use crate::egress::nonces::Nonces;
 use crate::egress::verdict::verdict;
@@ -87,20 +88,20 @@ impl Answers {
     async fn committed(
         &self,
         outcomes: Outcomes,
-        rows: Vec<Opened>,
+        mut rows: Vec<Opened>,
         joined: Vec<(u32, Opened)>,
         events: Vec<EventWaiter>,
     ) {
+        for (at, again) in joined {
+            if let Some(row) = rows.get_mut(at as usize) {
+                row.companions.push(again);
+            }
+        }
         let moment = Moment { index: outcomes.index, stamp: outcomes.stamp };
         let mut sealing = Sealing::new(&self.desk, moment);
         for (row, outcome) in rows.into_iter().zip(outcomes.heartbeats.iter()) {
             sealing.heartbeat(row, outcome);
             sealing.hand_on(BURST_MAX).await;
-        }
-        for (at, row) in joined {
-            if let Some(outcome) = outcomes.heartbeats.get(at as usize) {
-                sealing.heartbeat(row, outcome);
-            }
         }
         for (waiter, outcome) in events.into_iter().zip(outcomes.events) {
             sealing.event(waiter, outcome);
@@ -143,15 +144,22 @@ impl<'a> Sealing<'a> {
         Sealing { desk, moment, nonces, burst: Vec::new(), again: Vec::new() }
     }
 
-    fn heartbeat(&mut self, heartbeat: Opened, outcome: &HeartbeatOutcome) {
+    fn heartbeat(&mut self, mut heartbeat: Opened, outcome: &HeartbeatOutcome) {
+        if outcome.status == HeartbeatStatus::Again {
+            // With its companions: however often it was repeated, it is proposed once.
+            return self.again.push(heartbeat);
+        }
+        for companion in std::mem::take(&mut heartbeat.companions) {
+            self.heartbeat(companion, outcome);
+        }
         if let Some(verdict) = verdict(self.moment.index, self.moment.stamp, outcome) {
             self.desk.counters.verdicts.add(1);
             return self.burst.push(heartbeat.answer(self.nonces.draw(), &verdict));
         }
         match outcome.status {
-            HeartbeatStatus::Again => self.again.push(heartbeat),
             HeartbeatStatus::Replayed => self.refuse(heartbeat.received, RejectionReason::Replayed),
-            HeartbeatStatus::Committed
+            HeartbeatStatus::Again
+            | HeartbeatStatus::Committed
             | HeartbeatStatus::Retried
             | HeartbeatStatus::EpochStale
             | HeartbeatStatus::CloneEvidence => {}
@@ -187,17 +195,24 @@ impl<'a> Sealing<'a> {
 
     /// Rows that were not routine any more go into the next batch with everything they say.
     fn propose_again(&mut self) {
-        for heartbeat in std::mem::take(&mut self.again) {
-            let event = heartbeat.event();
+        for mut heartbeat in std::mem::take(&mut self.again) {
+            let key = (heartbeat.session.slot, heartbeat.heard.sequence);
+            match self.desk.heartbeats_under_way.join(key, ()) {
+                Joined::First(first, ()) => heartbeat.under_way = Some(first),
+                // Other content of the same sequence came before it: its sender asks again.
+                Joined::Companion | Joined::Full(()) => continue,
+            }
+            let (event, tag) = (heartbeat.event(), heartbeat.tag());
             let waiter = EventWaiter::Heartbeat(Box::new(heartbeat));
             let placed = self
                 .desk
                 .batcher
-                .fill(self.desk.applied(), |queue| queue.event(&event, Favour::Favoured, None, waiter));
-            if let Err(NoPlace::Full(waiter) | NoPlace::UnderWay(waiter) | NoPlace::Malformed(waiter, _)) =
-                placed
-            {
-                self.burst.extend(waiter.refuse(self.desk, RejectionReason::Unavailable));
+                .fill(self.desk.applied(), |queue| queue.event(&event, Favour::Favoured, Some(tag), waiter));
+            match placed {
+                Ok(()) | Err(NoPlace::UnderWay(_)) => {}
+                Err(NoPlace::Full(waiter) | NoPlace::Malformed(waiter, _)) => {
+                    self.burst.extend(waiter.refuse(self.desk, RejectionReason::Unavailable));
+                }
             }
         }
     }
@@ -225,7 +240,11 @@ impl EventWaiter {
             EventWaiter::Nobody => return Vec::new(),
             EventWaiter::Activation(waiter) => return waiter.unavailable(desk),
             EventWaiter::Resume(waiter) => return waiter.unavailable(desk),
-            EventWaiter::Heartbeat(waiter) => waiter.received,
+            EventWaiter::Heartbeat(waiter) => {
+                let again = waiter.companions.into_iter().map(|companion| companion.received);
+                let all = std::iter::once(waiter.received).chain(again);
+                return all.filter_map(|received| desk.refuse(received.refused(reason))).collect();
+            }
             EventWaiter::Tamper(received) => *received,
         };
         desk.refuse(received.refused(reason)).into_iter().collect()

@@ -4,10 +4,10 @@ use crate::terminal::Terminal;
 use crate::world::{HEARTBEAT_MILLIS, World, answered, reason};
 use events::envelope::HeartbeatStatus;
 use events::envelope::heartbeat::RequestDigest;
-use events::vocabulary::Event;
 use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{FlagKind, Legitimacy};
+use events::vocabulary::{Event, HeartbeatObserved};
 use nodes::bus::subject::UpKind;
 
 fn observed(world: &World) -> usize {
@@ -66,6 +66,51 @@ async fn rule_2_the_same_bytes_while_they_are_under_way_are_answered_together_an
         assert_eq!(verdict.status, HeartbeatStatus::Committed);
     }
     assert_eq!(world.rows(), 1);
+}
+
+/// What was routine when it was admitted may not be when it is applied: then it becomes an event, whoever repeated it.
+#[tokio::test]
+async fn a_heartbeat_that_hundreds_repeat_while_it_is_under_way_becomes_one_event_and_not_hundreds() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let message = terminal.seal_heartbeat(&mut live);
+    let before = world.rows() + world.events().len();
+    world.log.hold(true);
+    let mut own = world.send(0, UpKind::Heartbeat, &terminal.source, &terminal.name(), message.clone());
+    world.admitted(0).await;
+    let repeat = |n| {
+        let source = format!("thief-{}", n % 50);
+        world.send(0, UpKind::Heartbeat, &source, &terminal.name(), message.clone())
+    };
+    let mut repeated: Vec<_> = (0..300).map(repeat).collect();
+    world.admitted(0).await;
+    // Another node's word for the same sequence is committed first.
+    let other = HeartbeatObserved {
+        device: terminal.id,
+        epoch: live.epoch,
+        sequence: live.sequence,
+        seen: live.seen,
+        acked: live.acked,
+        digest: 77,
+        source: terminal.source.parse().unwrap(),
+        body: HeartbeatBody { number: 9, firmware: 7, ..HeartbeatBody::default() },
+    };
+    world.commit(&[other.into()]);
+    world.log.hold(false);
+    let told = |answer: &[u8]| live.keys.open_verdict(&RequestDigest::of(&message), answer).is_ok();
+    assert!(told(&answered(&mut own).await), "the sender hears what became of it");
+    // Who repeated it was answered in the same burst; not everybody hears that he is refused.
+    let heard = repeated.iter_mut().filter_map(|inbox| inbox.try_recv().ok());
+    assert_eq!(
+        heard.filter(|answer| told(&answer.payload)).count(),
+        4,
+        "and so do few of those who repeat it"
+    );
+    let counts = |event: &Event| !matches!(event, Event::RejectionSummary(_));
+    let grown = world.rows() + world.events().iter().filter(|event| counts(event)).count() - before;
+    assert_eq!(grown, 3, "the other, the row and its event");
 }
 
 #[tokio::test]
