@@ -5,6 +5,7 @@ use crate::support::members::lot_created;
 use crate::support::served::{Served, TOKEN, served, served_among};
 use nodes::api::shapes::{Live, Ready, WhyNotCode};
 use nodes::bus::BusHealth;
+use openraft::async_runtime::watch::WatchReceiver;
 use reqwest::StatusCode;
 use std::collections::BTreeSet;
 
@@ -49,6 +50,38 @@ async fn a_node_that_is_cut_off_from_the_others_lives_and_is_not_ready_until_it_
     served.members.board.heal();
     in_time("serving again", serving.wait_for(|serving| *serving)).await.unwrap();
     assert!(ready(&served).await.ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hears_its_leader_but_lags_behind_says_by_how_much_until_it_caught_up() {
+    let served = served_among(3, |api| api.limits.ready_lag_entries = 3).await;
+    if served.members.leader().await == 1 {
+        served.members.core(1).raft().trigger().transfer_leader(2).await.unwrap();
+    }
+    let mut led = served.members.core(1).raft().metrics();
+    let elsewhere = led.wait_until(|metrics| metrics.current_leader.is_some_and(|leader| leader != 1));
+    in_time("another leads", elsewhere).await.unwrap();
+    served.members.board.withhold(1);
+    let leader = served.members.leader().await;
+    let mut committed = 0;
+    for number in 1..=8 {
+        let outcomes = served.members.core(leader).proposer().propose_events(&[lot_created(number)]).await;
+        committed = outcomes.unwrap().index;
+    }
+    let mut reports = served.members.core(1).reports();
+    let applied_elsewhere = reports.wait_for(|reports| {
+        let mut statuses = reports.values().filter_map(|report| report.status.as_ref());
+        statuses.any(|status| status.applied >= committed)
+    });
+    in_time("a report", applied_elsewhere).await.map(drop).unwrap();
+    let judged = ready(&served).await;
+    let codes: Vec<_> = judged.why_not.iter().map(|why| why.code).collect();
+    assert_eq!(codes, [WhyNotCode::Lagging]);
+    assert!(judged.lag_entries >= 8, "{judged:?}");
+
+    served.members.board.heal();
+    served.members.all_applied(committed).await;
+    assert_eq!(ready(&served).await.why_not, []);
 }
 
 async fn ready(served: &Served) -> Ready {

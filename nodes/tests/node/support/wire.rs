@@ -13,6 +13,7 @@ use std::time::Duration;
 pub struct Switchboard {
     members: Mutex<BTreeMap<NodeId, Arc<dyn PeerService>>>,
     cut_off: Mutex<BTreeSet<NodeId>>,
+    withheld: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Switchboard {
@@ -29,8 +30,19 @@ impl Switchboard {
         self.cut_off.lock().insert(node);
     }
 
+    /// No entry of the log reaches the node; all else does.
+    pub fn withhold(&self, node: NodeId) {
+        self.withheld.lock().insert(node);
+    }
+
     pub fn heal(&self) {
         self.cut_off.lock().clear();
+        self.withheld.lock().clear();
+    }
+
+    fn lets_through(&self, to: NodeId, request: &PeerRequest) -> bool {
+        let brings_entries = matches!(request, PeerRequest::Append(append) if !append.entries.is_empty());
+        !(brings_entries && self.withheld.lock().contains(&to))
     }
 
     fn line(&self, from: NodeId, to: NodeId) -> Option<Arc<dyn PeerService>> {
@@ -59,6 +71,9 @@ impl PeerTransport for Line {
         Box::pin(async move {
             let unreachable = PeerError::Unreachable { node, why: "the line is cut".to_owned() };
             let service = self.board.line(self.own, node).ok_or_else(|| unreachable.clone())?;
+            if !self.board.lets_through(node, &request) {
+                return Err(unreachable);
+            }
             let request = decode::<PeerRequest>(&encode(&request).unwrap()).unwrap();
             let reply = tokio::time::timeout(within, service.answer(self.own, request)).await;
             let reply = reply.map_err(|_| PeerError::Timeout { node, after: within })?;
