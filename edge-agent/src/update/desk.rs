@@ -5,7 +5,7 @@ use super::event::UpdateEvent;
 use super::journal::{Journal, JournalError};
 use super::worker::{Input, Worker};
 use crate::machine::AgentEvent;
-use crate::shell::flash::FolderFlash;
+use crate::shell::flash::{Flash, FolderFlash};
 use bytes::Bytes;
 use events::ids::{DeviceId, LotId, RecordDigest};
 use events::time::Timestamp;
@@ -55,8 +55,20 @@ impl UpdateDesk {
         state_dir: &Path,
         time: Timestamp,
     ) -> Result<Self, JournalError> {
+        let flash = FolderFlash::open(&folder(state_dir)).map_err(JournalError::Folder)?;
+        UpdateDesk::open_on(config, identity, state_dir, Box::new(flash), time)
+    }
+
+    /// [`UpdateDesk::open`] with a journal on any flash.
+    pub fn open_on(
+        config: &UpdateConfig,
+        identity: UpdateIdentity,
+        state_dir: &Path,
+        flash: Box<dyn Flash + Send>,
+        time: Timestamp,
+    ) -> Result<Self, JournalError> {
         let folder = folder(state_dir);
-        let journal = Journal::open(FolderFlash::open(&folder).map_err(JournalError::Folder)?)?;
+        let journal = Journal::open(flash)?;
         let (inputs, heard) = mpsc::channel(WAITING_MAX);
         let (wants, wanted) = mpsc::channel(WAITING_MAX);
         let (worker, failure) = Worker::new(config.clone(), identity, folder, journal, heard, wants);

@@ -11,7 +11,7 @@ use super::judge::{Target, judge};
 use super::result::Shown;
 use crate::hooks::{HookEnd, run_hook};
 use crate::shell::entropy::Entropy;
-use crate::shell::flash::FolderFlash;
+use crate::shell::flash::Flash;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use events::limits::UPDATE_OFFER_BYTES_MAX;
@@ -47,7 +47,7 @@ pub(super) struct Worker {
     config: UpdateConfig,
     identity: UpdateIdentity,
     folder: PathBuf,
-    journal: Journal<FolderFlash>,
+    journal: Journal<Box<dyn Flash + Send>>,
     http: HttpClient,
     inputs: mpsc::Receiver<Input>,
     wants: mpsc::Sender<Wanted>,
@@ -64,7 +64,7 @@ impl Worker {
         config: UpdateConfig,
         identity: UpdateIdentity,
         folder: PathBuf,
-        journal: Journal<FolderFlash>,
+        journal: Journal<Box<dyn Flash + Send>>,
         inputs: mpsc::Receiver<Input>,
         wants: mpsc::Sender<Wanted>,
     ) -> (Self, watch::Receiver<Option<UpdateFailure>>) {

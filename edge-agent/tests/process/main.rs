@@ -10,6 +10,7 @@
 mod agent;
 mod bus;
 mod doctor;
+mod failing_flash;
 mod hooks;
 mod license;
 mod power_cuts;

@@ -3,100 +3,14 @@
 
 use crate::agent::Terminal;
 use crate::bus::Bus;
+use crate::failing_flash::{FailingFlash, Loss, fail_at};
 use edge_agent::machine::{AgentEvent, Command};
 use edge_agent::shell::agent::Agent;
 use edge_agent::shell::config::Config;
-use edge_agent::shell::flash::{Flash, FolderFlash};
 use events::license::ActivationCode;
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-
-/// What the cut leaves of the step that it hits.
-#[derive(Clone, Copy, Debug)]
-enum Loss {
-    /// The step had no effect.
-    Nothing,
-    /// The step began and what was not durable is gone: half a file, the old name.
-    Unsynced,
-}
-
-/// A folder whose power fails at one step; each verb that changes something is one.
-struct FailingFlash {
-    folder: PathBuf,
-    flash: FolderFlash,
-    steps_left: Option<u64>,
-    loss: Loss,
-    /// What a rename replaced, until the names are durable.
-    replaced: Option<(String, Option<Vec<u8>>)>,
-}
-
-impl FailingFlash {
-    /// True if the power fails in this step.
-    fn fails(&mut self) -> bool {
-        let fails = self.steps_left == Some(0);
-        self.steps_left = self.steps_left.map(|left| left.saturating_sub(1));
-        if fails && matches!(self.loss, Loss::Nothing) {
-            die();
-        }
-        fails
-    }
-
-    fn tear(&self, name: &str) -> io::Result<()> {
-        let bytes = std::fs::read(self.folder.join(name))?;
-        std::fs::write(self.folder.join(name), &bytes[..bytes.len() / 2])
-    }
-}
-
-fn die() -> ! {
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-    unreachable!("SIGKILL ends a process")
-}
-
-impl Flash for FailingFlash {
-    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.flash.read(name)
-    }
-
-    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        if self.fails() {
-            self.flash.write(name, &bytes[..bytes.len() / 2])?;
-            die();
-        }
-        self.flash.write(name, bytes)
-    }
-
-    fn sync_file(&mut self, name: &str) -> io::Result<()> {
-        if self.fails() {
-            self.tear(name)?;
-            die();
-        }
-        self.flash.sync_file(name)
-    }
-
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        let before = self.flash.read(to)?;
-        if self.fails() {
-            self.flash.rename(from, to)?;
-            die();
-        }
-        self.replaced = Some((to.to_owned(), before));
-        self.flash.rename(from, to)
-    }
-
-    fn sync_names(&mut self) -> io::Result<()> {
-        if self.fails() {
-            match self.replaced.take() {
-                Some((name, Some(before))) => self.flash.write(&name, &before)?,
-                Some((name, None)) => std::fs::remove_file(self.folder.join(name))?,
-                None => {}
-            }
-            die();
-        }
-        self.flash.sync_names()
-    }
-}
 
 /// One life: boots, types the code when asked, ends in good order after two verdicts. Started by the test below.
 #[tokio::test]
@@ -105,13 +19,7 @@ async fn one_life() {
     let said = |name: &str| std::env::var(name).ok();
     let config = Config::load(&PathBuf::from(said("LIFE_CONFIG").unwrap())).unwrap();
     let code: ActivationCode = said("LIFE_CODE").unwrap().parse().unwrap();
-    let flash = FailingFlash {
-        folder: config.state_dir.clone(),
-        flash: FolderFlash::open(&config.state_dir).unwrap(),
-        steps_left: said("LIFE_STEPS").map(|steps| steps.parse().unwrap()),
-        loss: if said("LIFE_LOSS").is_some() { Loss::Unsynced } else { Loss::Nothing },
-        replaced: None,
-    };
+    let flash = FailingFlash::of_this_life(&config.state_dir);
     let mut agent = Agent::boot_on(&config, Box::new(flash)).await.unwrap();
     let mut told = agent.start().await.unwrap();
     let mut verdicts = 0;
@@ -136,12 +44,7 @@ async fn live(terminal: &Terminal, code: &ActivationCode, cut: Option<(u64, Loss
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "power_cuts::one_life", "--ignored", "--nocapture"]);
     command.env("LIFE_CONFIG", terminal.path("agent.toml")).env("LIFE_CODE", code.to_string());
-    if let Some((step, loss)) = cut {
-        command.env("LIFE_STEPS", step.to_string());
-        if matches!(loss, Loss::Unsynced) {
-            command.env("LIFE_LOSS", "unsynced");
-        }
-    }
+    fail_at(&mut command, cut);
     let output = command.kill_on_drop(true).output().await.unwrap();
     let killed = output.status.signal() == Some(9);
     assert!(output.status.success() || killed, "{cut:?}: {}", String::from_utf8_lossy(&output.stdout));
