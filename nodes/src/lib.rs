@@ -29,6 +29,7 @@ pub mod api;
 pub mod bus;
 pub mod clock;
 pub mod config;
+mod crowd;
 pub mod crypto_engine;
 pub mod egress;
 pub mod entropy;

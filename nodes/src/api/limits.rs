@@ -7,6 +7,8 @@ use super::shapes::RefusalCode;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,7 +23,20 @@ pub(super) const LARGE_AT_ONCE: usize = 2;
 pub(super) struct Places {
     pub(super) requests: Arc<Semaphore>,
     pub(super) large: Arc<Semaphore>,
-    pub(super) watchers: Arc<Semaphore>,
+    watchers: Arc<Watchers>,
+}
+
+/// Who watches live changes.
+struct Watchers {
+    max: usize,
+    /// How many each caller has.
+    of: Mutex<HashMap<String, usize>>,
+}
+
+/// A watcher's place; dropping it gives it back.
+pub(super) struct WatcherPlace {
+    watchers: Arc<Watchers>,
+    caller: String,
 }
 
 impl Places {
@@ -29,7 +44,36 @@ impl Places {
         Places {
             requests: Arc::new(Semaphore::new(limits.requests)),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            watchers: Arc::new(Semaphore::new(limits.watchers)),
+            watchers: Arc::new(Watchers { max: limits.watchers, of: Mutex::default() }),
+        }
+    }
+
+    /// How many watch.
+    pub(super) fn watching(&self) -> usize {
+        self.watchers.of.lock().values().sum()
+    }
+
+    /// A place for one more watcher, of which nobody has more than a quarter.
+    pub(super) fn watcher(&self, caller: &str) -> Option<WatcherPlace> {
+        let mut of = self.watchers.of.lock();
+        let own = of.get(caller).copied().unwrap_or(0);
+        let all: usize = of.values().sum();
+        if all >= self.watchers.max || own >= self.watchers.max.div_ceil(4) {
+            return None;
+        }
+        of.insert(caller.to_owned(), own + 1);
+        Some(WatcherPlace { watchers: self.watchers.clone(), caller: caller.to_owned() })
+    }
+}
+
+impl Drop for WatcherPlace {
+    fn drop(&mut self) {
+        let mut of = self.watchers.of.lock();
+        if let Some(own) = of.get_mut(&self.caller) {
+            *own -= 1;
+            if *own == 0 {
+                of.remove(&self.caller);
+            }
         }
     }
 }
@@ -70,4 +114,20 @@ async fn bounded(
 
 pub(super) fn busy(why: &str) -> Response {
     Refused::new(RefusalCode::Busy, why, "try again in a second, or ask another node").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_the_places_of_all_watchers() {
+        let places = Places::new(&crate::config::ApiLimits { watchers: 8, ..Default::default() });
+        let greedy: Vec<_> = (0..8).filter_map(|_| places.watcher("greedy")).collect();
+        assert_eq!(greedy.len(), 2);
+        let others: Vec<_> = (0..9).filter_map(|n| places.watcher(&format!("other-{n}"))).collect();
+        assert_eq!(others.len(), 6);
+        drop(greedy);
+        assert!(places.watcher("greedy").is_some());
+    }
 }

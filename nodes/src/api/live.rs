@@ -1,27 +1,34 @@
 //! Live changes as server-sent events. Each watcher reads from a ring that the fold writes without waiting: who is too
-//! slow is told so and cut, and the fold never knows.
+//! slow is told so and cut, who does not read at all loses its place, and the fold never knows.
 
 use super::ApiState;
+use super::access::Caller;
 use super::extract::Asked;
 use super::limits::busy;
 use super::refusal::Refused;
 use super::shapes::{LiveEvent, Refusal};
 use crate::feed::{ChangeFeed, Changed, Told};
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use events::ids::LogIndex;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 /// A word now and then, so that both ends see a connection that is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Events that wait to be handed on, and for how long before their watcher loses its place.
+const UNREAD_MAX: usize = 8;
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Where `EventSource` says how far it read.
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -41,6 +48,7 @@ pub(super) struct LiveQuery {
         (status = "default", body = Refusal)))]
 pub(super) async fn events(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<LiveQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
@@ -54,12 +62,12 @@ pub(super) async fn events(
             Some(index)
         }
     };
-    let Ok(place) = state.places.watchers.clone().try_acquire_owned() else {
-        return Ok(busy("as many watchers are there as may be"));
+    let Some(place) = state.places.watcher(&caller.name) else {
+        return Ok(busy("as many watchers are there as may be, or as many of yours"));
     };
-    let stream = watch(state.deps.projector.feed(), after, place);
-    let sse = Sse::new(stream.map(Ok::<_, Infallible>));
-    Ok(sse.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let stopping = state.stopping.clone();
+    let stream = watch(state.deps.projector.feed(), after, place, stopping);
+    Ok(Sse::new(stream.map(Ok::<_, Infallible>)).into_response())
 }
 
 /// What one watcher is told.
@@ -69,24 +77,48 @@ struct Watcher {
     live: broadcast::Receiver<Arc<Changed>>,
     reset: Option<LiveEvent>,
     cut: bool,
-    _place: OwnedSemaphorePermit,
 }
 
-fn watch(
+/// The stream of one watcher. A task of its own hands events on, so that who does not read loses its place although nobody
+/// asks the stream for anything.
+fn watch<P: Send + 'static>(
     feed: &ChangeFeed,
     after: Option<LogIndex>,
-    place: OwnedSemaphorePermit,
-) -> impl Stream<Item = Event> + use<> {
+    place: P,
+    stopping: CancellationToken,
+) -> impl Stream<Item = Event> + use<P> {
     let subscribed = feed.subscribe(after);
     let reset = subscribed.gap.map(|from| LiveEvent::Reset { after: after.unwrap_or(0), from });
-    let watcher = Watcher { kept: subscribed.kept, live: subscribed.live, reset, cut: false, _place: place };
-    stream::unfold(watcher, |mut watcher| async move {
-        let event = watcher.next().await?;
-        Some((event, watcher))
-    })
+    let mut watcher = Watcher { kept: subscribed.kept, live: subscribed.live, reset, cut: false };
+    let (events, handed_on) = mpsc::channel(UNREAD_MAX);
+    tokio::spawn(async move {
+        let _place = place;
+        let hand_on = async {
+            while let Some(event) = watcher.next_or_sign_of_life().await {
+                if events.send_timeout(event, READ_WITHIN).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = hand_on => {}
+            () = stopping.cancelled() => {}
+            // The connection is gone.
+            () = events.closed() => {}
+        }
+    });
+    ReceiverStream::new(handed_on)
 }
 
 impl Watcher {
+    async fn next_or_sign_of_life(&mut self) -> Option<Event> {
+        // Nothing is lost if time is up: receiving may be cut off anywhere.
+        match tokio::time::timeout(KEEP_ALIVE, self.next()).await {
+            Ok(event) => event,
+            Err(_) => Some(Event::default().comment("")),
+        }
+    }
+
     async fn next(&mut self) -> Option<Event> {
         if self.cut {
             return None;
@@ -142,10 +174,16 @@ fn said(event: &LiveEvent, id: Option<LogIndex>) -> Event {
 mod tests {
     use super::*;
     use events::time::Timestamp;
-    use tokio::sync::Semaphore;
+    use std::pin::Pin;
+    use tokio::sync::oneshot;
 
-    async fn place() -> OwnedSemaphorePermit {
-        Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()
+    /// A watcher whose place is `place`.
+    fn watching<P: Send + 'static>(
+        feed: &ChangeFeed,
+        after: Option<LogIndex>,
+        place: P,
+    ) -> Pin<Box<dyn Stream<Item = Event>>> {
+        Box::pin(watch(feed, after, place, CancellationToken::new()))
     }
 
     fn text(event: &Event) -> String {
@@ -159,22 +197,49 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watcher_that_never_reads_is_cut_with_a_clear_event_and_the_feed_does_not_wait() {
+    async fn a_watcher_that_reads_too_slowly_is_cut_with_a_clear_event_and_the_feed_does_not_wait() {
         let feed = ChangeFeed::default();
-        let mut watcher = Box::pin(watch(&feed, None, place().await));
+        let mut watcher = watching(&feed, None, ());
         for index in 1..=3 * crate::feed::LIVE_KEPT as u64 {
             feed.tell(index, Timestamp::ZERO, vec![change()]);
         }
-        let event = watcher.next().await.unwrap();
-        assert!(text(&event).contains("cut"), "{event:?}");
-        assert!(watcher.next().await.is_none(), "nothing follows the cut");
+        let events: Vec<_> = watcher.by_ref().collect().await;
+        let (last, before) = events.split_last().unwrap();
+        assert!(text(last).contains("cut"), "{last:?}");
+        assert!(before.len() <= UNREAD_MAX + 1, "nothing follows the cut, and little comes before it");
+    }
+
+    /// Says when it is dropped.
+    struct Place(#[expect(dead_code, reason = "its end is what is waited for")] oneshot::Sender<()>);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watcher_that_never_reads_loses_its_place_with_events_and_without() {
+        let feed = ChangeFeed::default();
+        for events in [0, 100] {
+            let (place, left) = oneshot::channel();
+            let _unread = watching(&feed, None, Place(place));
+            (0..events).for_each(|index| feed.tell(index + 1, Timestamp::ZERO, vec![change()]));
+            let within = READ_WITHIN + KEEP_ALIVE * (UNREAD_MAX as u32 + 2);
+            assert!(tokio::time::timeout(within, left).await.is_ok(), "it still holds its place");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_stops_ends_every_stream_and_who_goes_gives_its_place_back() {
+        let (feed, stopping) = (ChangeFeed::default(), CancellationToken::new());
+        let mut watcher = Box::pin(watch(&feed, None, (), stopping.clone()));
+        stopping.cancel();
+        assert!(watcher.next().await.is_none());
+        let (place, left) = oneshot::channel();
+        drop(watching(&feed, None, Place(place)));
+        assert!(left.await.is_err());
     }
 
     #[tokio::test]
     async fn who_comes_again_with_its_last_index_misses_nothing() {
         let feed = ChangeFeed::default();
         (1..=5).for_each(|index| feed.tell(index, Timestamp::ZERO, vec![change()]));
-        let mut watcher = Box::pin(watch(&feed, Some(3), place().await));
+        let mut watcher = watching(&feed, Some(3), ());
         feed.tell(6, Timestamp::ZERO, vec![change()]);
         for index in 4..=6 {
             let event = watcher.next().await.unwrap();
@@ -187,7 +252,7 @@ mod tests {
         let feed = ChangeFeed::default();
         feed.stand_at(100);
         feed.tell(101, Timestamp::ZERO, vec![change()]);
-        let mut watcher = Box::pin(watch(&feed, Some(40), place().await));
+        let mut watcher = watching(&feed, Some(40), ());
         assert!(text(&watcher.next().await.unwrap()).contains("reset"));
         assert!(text(&watcher.next().await.unwrap()).contains("id: 101"));
     }

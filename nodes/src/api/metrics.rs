@@ -29,7 +29,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         automation_runs: deps.automation.is_running(),
         data_directory: deps.config.data_directory.clone(),
         requests_under_way: deps.config.api.limits.requests - state.places.requests.available_permits(),
-        watchers: deps.config.api.limits.watchers - state.places.watchers.available_permits(),
+        watchers: state.places.watching(),
         missing_history: *deps.missing_history.borrow(),
         ingress: (deps.ingress_levels)(),
         measures: deps.measures.clone(),

@@ -17,6 +17,7 @@ mod codes;
 mod cursor;
 mod extract;
 mod factory;
+mod hall;
 mod health;
 mod import;
 mod licenses;
@@ -60,6 +61,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Requests under way get so long when the node stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
@@ -100,6 +102,8 @@ struct StateInner {
     deps: ApiDeps,
     counters: ApiCounters,
     places: Places,
+    /// The node stops: what has no end of its own ends.
+    stopping: CancellationToken,
 }
 
 #[derive(Default)]
@@ -145,6 +149,7 @@ pub struct ApiServer {
     handle: Handle<SocketAddr>,
     task: JoinHandle<()>,
     leadership: JoinHandle<()>,
+    stopping: CancellationToken,
 }
 
 impl ApiServer {
@@ -155,7 +160,9 @@ impl ApiServer {
         let places = Places::new(limits);
         let leadership =
             tokio::spawn(tell_leadership(deps.raft.clone(), deps.projector.clone(), deps.measures.clone()));
-        let state = ApiState(Arc::new(StateInner { deps, counters: ApiCounters::default(), places }));
+        let stopping = CancellationToken::new();
+        let counters = ApiCounters::default();
+        let state = ApiState(Arc::new(StateInner { deps, counters, places, stopping: stopping.clone() }));
         let app = routes::router(state);
         let handle = Handle::new();
         let mut server = axum_server::from_tcp(listener)?
@@ -174,12 +181,13 @@ impl ApiServer {
                 tracing::error!(%error, "the operators' API stopped");
             }
         });
-        Ok(ApiServer { handle, task, leadership })
+        Ok(ApiServer { handle, task, leadership, stopping })
     }
 
     /// Takes nothing new and waits for what is under way.
     pub async fn stop(self) {
         self.leadership.abort();
+        self.stopping.cancel();
         self.handle.graceful_shutdown(Some(DRAIN_WITHIN));
         let _ = self.task.await;
     }

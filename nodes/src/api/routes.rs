@@ -4,13 +4,13 @@ use super::limits::{bound, bound_large};
 use super::refusal::Refused;
 use super::shapes::RefusalCode;
 use super::{
-    ApiState, access, cluster, codes, factory, health, import, licenses, live, metrics, openapi, people,
-    reads, status, updates,
+    ApiState, access, cluster, codes, factory, hall, health, import, licenses, live, metrics, openapi,
+    people, reads, status, updates,
 };
 use crate::config::Right;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +30,7 @@ pub(super) fn router(state: ApiState) -> Router {
             Refused::new(RefusalCode::MethodNotAllowed, why, "look at /v1/openapi.json")
         })
         .with_state(state)
+        .layer(from_fn(hall::visit))
 }
 
 /// The same table as a document.

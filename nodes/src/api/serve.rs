@@ -1,8 +1,9 @@
-//! The socket below the API: TLS with or without a client's certificate, bounded connections, and time limits on
-//! whatever a client may be slow with.
+//! The socket below the API: TLS with or without a client's certificate, a place in the hall, and time limits on whatever a
+//! client may be slow with.
 
 use super::ApiError;
 use super::access::Shown;
+use super::hall::{Guarded, Hall, Place};
 use crate::config::ApiConfig;
 use crate::peers::tls::{TlsError, certificates, private_key, provider};
 use axum::Extension;
@@ -15,8 +16,7 @@ use rustls::{RootCertStore, ServerConfig};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower::Layer;
 
@@ -54,44 +54,36 @@ pub(super) fn tls(config: &ApiConfig) -> Result<Arc<ServerConfig>, ApiError> {
     Ok(Arc::new(tls))
 }
 
-/// Accepts bounded connections, and tells each request which certificate its connection showed.
+/// Lets connections into the hall, and tells each request which certificate its connection showed.
 #[derive(Clone)]
 pub(super) struct Door {
     tls: RustlsAcceptor,
-    places: Arc<Semaphore>,
+    hall: Hall,
 }
-
-/// A connection's place among those that may be; free again once the connection is gone.
-#[derive(Clone)]
-pub(super) struct Place(
-    #[allow(dead_code, reason = "held, not read")] Arc<tokio::sync::OwnedSemaphorePermit>,
-);
 
 impl Door {
     pub(super) fn new(tls: Arc<ServerConfig>, connections: usize) -> Self {
         let tls = RustlsAcceptor::new(RustlsConfig::from_config(tls)).handshake_timeout(HEAD_WITHIN);
-        Door { tls, places: Arc::new(Semaphore::new(connections)) }
+        Door { tls, hall: Hall::new(connections) }
     }
 }
 
-impl<I, S> Accept<I, S> for Door
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Send + 'static,
-{
-    type Stream = TlsStream<I>;
-    type Service = AddExtension<AddExtension<<RustlsAcceptor as Accept<I, S>>::Service, Shown>, Place>;
+type Secured<S> = <RustlsAcceptor as Accept<Guarded<TcpStream>, S>>::Service;
+
+impl<S: Send + 'static> Accept<TcpStream, S> for Door {
+    type Stream = TlsStream<Guarded<TcpStream>>;
+    type Service = AddExtension<AddExtension<Secured<S>, Shown>, Arc<Place>>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let (tls, places) = (self.tls.clone(), self.places.clone());
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let (tls, hall) = (self.tls.clone(), self.hall.clone());
         Box::pin(async move {
-            let place = places.acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, service) = tls.accept(stream, service).await?;
+            let place = hall.enter(stream.peer_addr()?.ip());
+            let (stream, service) = tls.accept(place.guard(stream), service).await?;
             let certificates = stream.get_ref().1.peer_certificates();
             let leaf = certificates.and_then(<[_]>::first).map(|leaf| Arc::new(leaf.clone().into_owned()));
             let service = Extension(Shown(leaf)).layer(service);
-            Ok((stream, Extension(Place(Arc::new(place))).layer(service)))
+            Ok((stream, Extension(place).layer(service)))
         })
     }
 }

@@ -102,7 +102,8 @@ pub struct ApiConfig {
 /// Bounds of the operators' API, so that it never slows what devices send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiLimits {
-    /// Connections at one time; more wait to be accepted.
+    /// Connections at one time, half of them from one address; one more takes the place of the one that was used longest
+    /// ago.
     pub connections: usize,
     /// Requests under way at one time; more are refused as `BUSY`.
     pub requests: usize,

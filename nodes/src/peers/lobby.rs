@@ -5,32 +5,17 @@
 //! - An address that fills its own share pushes out its own; only the address that holds most pushes out for others.
 //! - Members that proved themselves are not here any more: nobody who did not can take a place from them.
 
+use crate::crowd::{Bounds, Crowd, network_of};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
-/// Connections in their handshake at one time.
-const WAITING_MAX: usize = 256;
-/// Of those, from one address.
-const WAITING_PER_ADDRESS_MAX: usize = 32;
+/// Connections in their handshake at one time, and of those from one address.
+const WAITING_MAX: Bounds = Bounds { all: 256, share: 32 };
 
-#[derive(Clone, Default)]
-pub(super) struct Lobby(Arc<Mutex<Room>>);
-
-#[derive(Default)]
-struct Room {
-    /// Who waits longest is first.
-    waiting: VecDeque<Waiting>,
-    next: u64,
-}
-
-struct Waiting {
-    number: u64,
-    address: IpAddr,
-    handshake: AbortHandle,
-}
+#[derive(Clone)]
+pub(super) struct Lobby(Arc<Mutex<Crowd<IpAddr, AbortHandle>>>);
 
 /// A place in the lobby; dropping it leaves.
 pub(super) struct Place {
@@ -38,54 +23,35 @@ pub(super) struct Place {
     number: u64,
 }
 
+impl Default for Lobby {
+    fn default() -> Self {
+        Lobby(Arc::new(Mutex::new(Crowd::new(WAITING_MAX))))
+    }
+}
+
 impl Lobby {
     /// Takes a place; true if another connection was pushed out for it. `handshake` starts the handshake, which holds
     /// the place until it is over.
     pub(super) fn enter(&self, address: IpAddr, handshake: impl FnOnce(Place) -> AbortHandle) -> bool {
-        let address = share_of(address);
-        let mut room = self.0.lock();
-        let pushed_out = room.make_room(address);
-        let number = room.next;
-        room.next += 1;
+        let address = network_of(address);
+        let mut crowd = self.0.lock();
+        // Who waits longest gives way.
+        let pushed_out = crowd.make_room(address, |_| ());
         // The handshake may be over before it is entered here: it then waits for this lock to leave.
-        let handshake = handshake(Place { lobby: self.clone(), number });
-        room.waiting.push_back(Waiting { number, address, handshake });
-        drop(room);
+        crowd.enter(address, |number| handshake(Place { lobby: self.clone(), number }));
+        drop(crowd);
         // Dropped without the lock: what is aborted gives its place back.
         let is_full = pushed_out.is_some();
         if let Some(pushed_out) = pushed_out {
-            pushed_out.handshake.abort();
+            pushed_out.abort();
         }
         is_full
     }
 }
 
-impl Room {
-    fn make_room(&mut self, address: IpAddr) -> Option<Waiting> {
-        let held = |of: IpAddr| self.waiting.iter().filter(|waiting| waiting.address == of).count();
-        let crowd = if held(address) >= WAITING_PER_ADDRESS_MAX {
-            address
-        } else if self.waiting.len() >= WAITING_MAX {
-            self.waiting.iter().map(|waiting| waiting.address).max_by_key(|&address| held(address))?
-        } else {
-            return None;
-        };
-        let first = self.waiting.iter().position(|waiting| waiting.address == crowd)?;
-        self.waiting.remove(first)
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lobby.0.lock().waiting.retain(|waiting| waiting.number != self.number);
-    }
-}
-
-/// Whoever has an address of version 6 has the 2^64 of its network.
-fn share_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        self.lobby.0.lock().leave(self.number);
     }
 }
 
@@ -112,8 +78,8 @@ mod tests {
 
     fn held(lobby: &Lobby) -> BTreeMap<String, usize> {
         let mut held = BTreeMap::new();
-        for waiting in &lobby.0.lock().waiting {
-            *held.entry(waiting.address.to_string()).or_default() += 1;
+        for address in lobby.0.lock().names() {
+            *held.entry(address.to_string()).or_default() += 1;
         }
         held
     }
@@ -122,8 +88,8 @@ mod tests {
     async fn one_address_pushes_out_only_its_own() {
         let lobby = Lobby::default();
         crowd(&lobby, "10.0.0.2", 1).await;
-        assert_eq!(crowd(&lobby, "10.0.0.1", 500).await, 500 - WAITING_PER_ADDRESS_MAX);
-        assert_eq!(held(&lobby)["10.0.0.1"], WAITING_PER_ADDRESS_MAX);
+        assert_eq!(crowd(&lobby, "10.0.0.1", 500).await, 500 - WAITING_MAX.share);
+        assert_eq!(held(&lobby)["10.0.0.1"], WAITING_MAX.share);
         assert_eq!(held(&lobby)["10.0.0.2"], 1);
     }
 
@@ -131,11 +97,11 @@ mod tests {
     async fn many_addresses_fill_the_lobby_and_who_holds_most_gives_way() {
         let lobby = Lobby::default();
         for address in 0..8 {
-            crowd(&lobby, &format!("10.0.1.{address}"), WAITING_PER_ADDRESS_MAX).await;
+            crowd(&lobby, &format!("10.0.1.{address}"), WAITING_MAX.share).await;
         }
         assert_eq!(crowd(&lobby, "10.0.0.2", 1).await, 1);
         assert_eq!(held(&lobby)["10.0.0.2"], 1);
-        assert_eq!(held(&lobby).values().sum::<usize>(), WAITING_MAX);
+        assert_eq!(held(&lobby).values().sum::<usize>(), WAITING_MAX.all);
     }
 
     #[tokio::test]
@@ -144,7 +110,7 @@ mod tests {
         crowd(&lobby, "2001:db8::1", 20).await;
         crowd(&lobby, "2001:db8::2", 20).await;
         crowd(&lobby, "::ffff:10.0.0.9", 1).await;
-        assert_eq!(held(&lobby)["2001:db8::"], WAITING_PER_ADDRESS_MAX);
+        assert_eq!(held(&lobby)["2001:db8::"], WAITING_MAX.share);
         assert_eq!(held(&lobby)["10.0.0.9"], 1);
     }
 

@@ -64,3 +64,36 @@ async fn a_client_that_never_ends_its_body_is_timed_out_and_commits_go_on_meanwh
     let status: Status = served.get("/v1/status").await;
     assert_eq!(status.counters["api_timed_out"], 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_connect_and_say_nothing_hold_no_more_places_than_there_are_and_lock_nobody_out() {
+    let served = served_with(|api| api.limits.connections = 16).await;
+    let address = served.url.strip_prefix("https://").unwrap().replace("localhost", "127.0.0.1");
+    let mut strangers = Vec::new();
+    for _ in 0..200 {
+        strangers.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let status: Status = served.get("/v1/status").await;
+    assert_eq!(status.counters["api_requests"], 1);
+    // One address has half of the places, and the operator has one of them.
+    let mut closed = 0;
+    in_time("the others to be let go", async {
+        for stranger in &mut strangers[..192] {
+            closed += usize::from(matches!(stranger.read(&mut [0]).await, Ok(0) | Err(_)));
+        }
+    })
+    .await;
+    assert_eq!(closed, 192);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_who_watches() {
+    let served = served_with(|_| {}).await;
+    let mut live =
+        served.http.get(format!("{}/v1/events", served.url)).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    let ended = tokio::spawn(async move { while let Ok(Some(_)) = live.chunk().await {} });
+    let server = served.server;
+    tokio::time::timeout(Duration::from_secs(4), server.stop()).await.expect("the drain is not used up");
+    ended.await.unwrap();
+}
