@@ -208,22 +208,22 @@ impl Projector {
         self.state.operations.iter()
     }
 
+    /// What was ordered for a device, settled ones included, in the order in which it was given.
+    pub fn operations_of(&self, device: &DeviceId) -> impl DoubleEndedIterator<Item = &OperationView> + '_ {
+        let theirs = self.state.index.operations_of.get(device).map(Vec::as_slice).unwrap_or_default();
+        theirs.iter().filter_map(|&at| self.state.operations.get(at))
+    }
+
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts {
+        Counts {
             burned: u32::try_from(self.state.rows.len()).unwrap_or(u32::MAX),
             legitimacy: self.state.index.legitimacy.clone(),
             licenses: self.state.index.licenses.clone(),
             heartbeats: self.state.heartbeats,
-            ..Counts::default()
-        };
-        for (kind, _) in self.state.index.open_flags.keys() {
-            *counts.flags.entry(*kind).or_default() += 1;
+            flags: self.state.index.open_flags_count.clone(),
+            unsettled: self.state.index.unsettled_count.clone(),
         }
-        for operation in self.state.index.unsettled.iter().filter_map(|&at| self.state.operations.get(at)) {
-            *counts.unsettled.entry(operation.directive.kind).or_default() += 1;
-        }
-        counts
     }
 
     /// What happened to a device: the beginning, and what came last. Empty for an unknown device.

@@ -20,15 +20,22 @@ use projector::Outcome;
     responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn issue(
     State(state): State<ApiState>,
-    Write { body: issue, .. }: Write<IssueCodes>,
+    Write { body: issue, large, .. }: Write<IssueCodes>,
 ) -> Result<Json<Done>, Refused> {
     if issue.codes.is_empty() {
         return Err(Refused::malformed("`codes` is empty, expected at least one"));
     }
     let plan = checked(issue.plan)?;
     let reseller = words("reseller", issue.reseller)?;
-    let digests = issue.codes.iter().enumerate().map(|(n, code)| digest(&state, code, Some(n)));
-    let digests = digests.collect::<Result<Vec<_>, _>>()?;
+    let (codes, digesting) = (issue.codes, state.clone());
+    let digests = move || {
+        let digests = codes.iter().enumerate().map(|(n, code)| digest(&digesting, code, Some(n)));
+        digests.collect::<Result<Vec<_>, _>>()
+    };
+    let digests = match large {
+        Some(place) => place.work(digests).await??,
+        None => digests()?,
+    };
     let mut done = Done { index: 0, duplicate: true };
     for some in digests.chunks(CODES_PER_EVENT_MAX) {
         let event: Event = CodesIssued {

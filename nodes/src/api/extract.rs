@@ -1,6 +1,7 @@
 //! How a request is read: its path, query and body, each refused with a code and a reason.
 
 use super::access::Caller;
+use super::limits::LargePlace;
 use super::refusal::Refused;
 use super::shapes::RefusalCode;
 use axum::RequestExt;
@@ -16,6 +17,8 @@ use std::str::FromStr;
 
 /// The head of a write that carries a key.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// What is read where it came, in bytes; more would keep a thread that serves others.
+const READ_AT_ONCE_MAX: usize = 64 * 1024;
 /// A key, in characters.
 const KEY_LENGTH_MAX: usize = 128;
 
@@ -24,9 +27,11 @@ pub(super) struct Write<T> {
     pub(super) body: T,
     pub(super) caller: Caller,
     pub(super) key: Option<RequestKeyed>,
+    /// Of a request that may be large.
+    pub(super) large: Option<LargePlace>,
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Write<T> {
+impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Write<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
@@ -39,6 +44,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Write<T> {
             )
         })?;
         let key = key_of(&request)?;
+        let large = request.extensions().get::<LargePlace>().cloned();
         let target = format!("{} {}", request.method(), request.uri().path());
         let bytes: Result<Bytes, BytesRejection> = request.extract().await;
         let bytes = bytes.map_err(|rejection| match rejection.status() {
@@ -49,14 +55,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Write<T> {
             ),
             _ => Refused::malformed("the body cannot be read"),
         })?;
-        // serde's message names the field, what was expected, and line and column.
-        let body = serde_json::from_slice(&bytes).map_err(|e| Refused::malformed(format!("body: {e}")))?;
+        let body = match &large {
+            Some(place) if bytes.len() > READ_AT_ONCE_MAX => {
+                let (place, bytes) = (place.clone(), bytes.clone());
+                place.work(move || read(&bytes)).await??
+            }
+            _ => read(&bytes)?,
+        };
+        tracing::info!(%caller, %target, "a write");
         let key = key.map(|key| RequestKeyed {
-            key: digest(&[b"muster request key v1", caller.name.as_bytes(), key.as_bytes()]),
+            key: digest(&[b"muster request key v1", caller.to_string().as_bytes(), key.as_bytes()]),
             content: digest(&[b"muster request content v1", target.as_bytes(), &bytes]),
         });
-        Ok(Write { body, caller, key })
+        Ok(Write { body, caller, key, large })
     }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+    // serde's message names the field, what was expected, and line and column.
+    serde_json::from_slice(bytes).map_err(|e| Refused::malformed(format!("body: {e}")))
 }
 
 fn key_of(request: &Request) -> Result<Option<String>, Refused> {

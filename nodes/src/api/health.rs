@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use openraft::async_runtime::watch::WatchReceiver;
+use std::sync::atomic::Ordering;
 
 /// The process answers and raft runs. A node without a quorum lives: to restart it would not help.
 #[utoipa::path(get, path = "/health/live", tag = "health", security(()),
@@ -42,6 +43,9 @@ pub(super) fn judge(state: &ApiState) -> Ready {
     let mut say = |code, message: String, what_to_do: &str| {
         why_not.push(WhyNot { code, message, what_to_do: what_to_do.to_owned() });
     };
+    if state.draining.load(Ordering::Relaxed) {
+        say(WhyNotCode::Draining, "the node is about to stop".to_owned(), "ask another node");
+    }
     if let Err(error) = &metrics.running_state {
         say(WhyNotCode::Stopped, error.to_string(), "read the node's log, and start it again");
     } else {

@@ -24,12 +24,15 @@ const DEVICES_PER_BATCH: usize = 1_000;
     responses((status = 200, body = ImportReport), (status = "default", body = Refusal)))]
 pub(super) async fn manifest(
     State(state): State<ApiState>,
-    Write { body: import, .. }: Write<ImportManifest>,
+    Write { body: import, large, .. }: Write<ImportManifest>,
 ) -> Result<Json<ImportReport>, Refused> {
     let factory = factory_key(&state, &import.factory_key)?;
     let opening = state.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&opening, &import.manifest.0, &factory));
-    let opened = opened.await.map_err(|e| Refused::malformed(format!("`manifest`: {e}")))??;
+    let open = move || open(&opening, &import.manifest.0, &factory);
+    let opened = match large {
+        Some(place) => place.work(open).await??,
+        None => open()?,
+    };
 
     let mut report = ImportReport {
         lot: opened.declaration.lot(),

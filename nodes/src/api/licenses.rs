@@ -2,12 +2,12 @@
 //! that the same one twice changes nothing more.
 
 use super::ApiState;
-use super::access::Caller;
+
 use super::codes;
 use super::extract::{Id, Write};
 use super::refusal::Refused;
 use super::shapes::{LicenseDone, Refusal, ReissueLicense, RenewLicense, SwitchLicense, TransferLicense};
-use super::write::{done, propose_one, words};
+use super::write::{done, propose_one, signed};
 use axum::Json;
 use axum::extract::State;
 use events::ids::LicenseId;
@@ -37,7 +37,7 @@ pub(super) async fn show(
 pub(super) async fn transfer(
     State(state): State<ApiState>,
     Id(license): Id<LicenseId>,
-    Write { body, caller, key }: Write<TransferLicense>,
+    Write { body, caller, key, .. }: Write<TransferLicense>,
 ) -> Answer {
     let (by, reason) = signed(&caller, body.by, body.reason)?;
     let event = LicenseTransferred { license, from: body.from, to: body.to, by, reason };
@@ -51,7 +51,7 @@ pub(super) async fn transfer(
 pub(super) async fn renew(
     State(state): State<ApiState>,
     Id(license): Id<LicenseId>,
-    Write { body, caller, key }: Write<RenewLicense>,
+    Write { body, caller, key, .. }: Write<RenewLicense>,
 ) -> Answer {
     let (by, reason) = signed(&caller, body.by, body.reason)?;
     commit(&state, key, license, LicenseRenewed { license, expires: body.expires, by, reason }.into()).await
@@ -64,7 +64,7 @@ pub(super) async fn renew(
 pub(super) async fn suspend(
     State(state): State<ApiState>,
     Id(license): Id<LicenseId>,
-    Write { body, caller, key }: Write<SwitchLicense>,
+    Write { body, caller, key, .. }: Write<SwitchLicense>,
 ) -> Answer {
     let (by, reason) = signed(&caller, body.by, body.reason)?;
     commit(&state, key, license, LicenseSuspended { license, by, reason }.into()).await
@@ -77,7 +77,7 @@ pub(super) async fn suspend(
 pub(super) async fn resume(
     State(state): State<ApiState>,
     Id(license): Id<LicenseId>,
-    Write { body, caller, key }: Write<SwitchLicense>,
+    Write { body, caller, key, .. }: Write<SwitchLicense>,
 ) -> Answer {
     let (by, reason) = signed(&caller, body.by, body.reason)?;
     commit(&state, key, license, LicenseResumed { license, by, reason }.into()).await
@@ -91,15 +91,11 @@ pub(super) async fn resume(
 pub(super) async fn reissue(
     State(state): State<ApiState>,
     Id(license): Id<LicenseId>,
-    Write { body, caller, key }: Write<ReissueLicense>,
+    Write { body, caller, key, .. }: Write<ReissueLicense>,
 ) -> Answer {
     let (by, reason) = signed(&caller, body.by, body.reason)?;
     let code = codes::digest(&state, &body.code, None)?;
     commit(&state, key, license, LicenseReissued { license, code, by, reason }.into()).await
-}
-
-fn signed(caller: &Caller, by: Option<String>, reason: String) -> Result<(String, String), Refused> {
-    Ok((words("by", by.unwrap_or_else(|| caller.name.clone()))?, words("reason", reason)?))
 }
 
 async fn commit(state: &ApiState, key: Option<RequestKeyed>, license: LicenseId, event: Event) -> Answer {

@@ -12,12 +12,38 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A manifest or an issue of codes may take so many times as long as any other request.
 pub(super) const LARGE_TIMES: u32 = 10;
 /// Large requests under way at one time.
 pub(super) const LARGE_AT_ONCE: usize = 2;
+
+/// A large request's place. Whoever works for it on a thread of its own keeps it until that is done, whether somebody waits
+/// for the answer or not.
+#[derive(Clone)]
+pub(super) struct LargePlace(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+impl LargePlace {
+    /// Does `work`, which takes long, away from the threads that serve everybody.
+    pub(super) async fn work<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let worked = tokio::task::spawn_blocking(move || {
+            let worked = work();
+            drop(self);
+            worked
+        });
+        worked.await.map_err(|_| {
+            Refused::new(
+                RefusalCode::Unavailable,
+                "the work was given up",
+                "post it again, or to another node",
+            )
+        })
+    }
+}
 
 /// Places for requests under way.
 pub(super) struct Places {
@@ -81,27 +107,28 @@ impl Drop for WatcherPlace {
 /// Bounds every request but health: its number, and its time from its head to its answer's head, body included.
 pub(super) async fn bound(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max);
-    bounded(&state, state.places.requests.clone(), within, request, next).await
+    let Ok(_place) = state.places.requests.clone().try_acquire_owned() else { return full(&state) };
+    timed(&state, within, next.run(request)).await
 }
 
 /// As [`bound`], for the few large ones.
-pub(super) async fn bound_large(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub(super) async fn bound_large(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max) * LARGE_TIMES;
-    bounded(&state, state.places.large.clone(), within, request, next).await
+    let Ok(place) = state.places.large.clone().try_acquire_owned() else { return full(&state) };
+    let place = LargePlace(Arc::new(place));
+    request.extensions_mut().insert(place.clone());
+    let response = timed(&state, within, next.run(request)).await;
+    drop(place);
+    response
 }
 
-async fn bounded(
-    state: &ApiState,
-    places: Arc<Semaphore>,
-    within: Duration,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Ok(_place) = places.try_acquire_owned() else {
-        state.counters.busy.fetch_add(1, Ordering::Relaxed);
-        return busy("as many requests are under way as may be");
-    };
-    match tokio::time::timeout(within, next.run(request)).await {
+fn full(state: &ApiState) -> Response {
+    state.counters.busy.fetch_add(1, Ordering::Relaxed);
+    busy("as many requests are under way as may be")
+}
+
+async fn timed(state: &ApiState, within: Duration, answer: impl Future<Output = Response>) -> Response {
+    match tokio::time::timeout(within, answer).await {
         Ok(response) => response,
         Err(_) => {
             state.counters.timed_out.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@ mod access;
 mod cluster;
 mod codes;
 mod cursor;
+mod early;
 mod extract;
 mod factory;
 mod hall;
@@ -34,6 +35,8 @@ pub mod shapes;
 mod status;
 mod updates;
 mod write;
+
+pub use early::EarlyHealth;
 
 use crate::bus::BusHealth;
 use crate::config::NodeConfig;
@@ -57,7 +60,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -102,6 +105,8 @@ struct StateInner {
     deps: ApiDeps,
     counters: ApiCounters,
     places: Places,
+    /// The node is about to stop: whoever sends it work should send it elsewhere.
+    draining: Arc<AtomicBool>,
     /// The node stops: what has no end of its own ends.
     stopping: CancellationToken,
 }
@@ -149,6 +154,7 @@ pub struct ApiServer {
     handle: Handle<SocketAddr>,
     task: JoinHandle<()>,
     leadership: JoinHandle<()>,
+    draining: Arc<AtomicBool>,
     stopping: CancellationToken,
 }
 
@@ -161,8 +167,10 @@ impl ApiServer {
         let leadership =
             tokio::spawn(tell_leadership(deps.raft.clone(), deps.projector.clone(), deps.measures.clone()));
         let stopping = CancellationToken::new();
-        let counters = ApiCounters::default();
-        let state = ApiState(Arc::new(StateInner { deps, counters, places, stopping: stopping.clone() }));
+        let (counters, draining) = (ApiCounters::default(), Arc::<AtomicBool>::default());
+        let inner =
+            StateInner { deps, counters, places, draining: draining.clone(), stopping: stopping.clone() };
+        let state = ApiState(Arc::new(inner));
         let app = routes::router(state);
         let handle = Handle::new();
         let mut server = axum_server::from_tcp(listener)?
@@ -181,7 +189,12 @@ impl ApiServer {
                 tracing::error!(%error, "the operators' API stopped");
             }
         });
-        Ok(ApiServer { handle, task, leadership, stopping })
+        Ok(ApiServer { handle, task, leadership, draining, stopping })
+    }
+
+    /// From here on the node says that it is not ready; everything else goes on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Takes nothing new and waits for what is under way.

@@ -4,7 +4,7 @@ use super::ApiState;
 use super::extract::{Id, Write};
 use super::refusal::Refused;
 use super::shapes::{ClearFlag, Done, OrderOperation, Ordered, Refusal};
-use super::write::{commit, done, propose_one, words};
+use super::write::{commit, done, propose_one, signed};
 use axum::Json;
 use axum::extract::State;
 use events::ids::{DeviceId, FlagId};
@@ -20,9 +20,10 @@ use projector::Outcome;
 pub(super) async fn order(
     State(state): State<ApiState>,
     Id(device): Id<DeviceId>,
-    Write { body: order, key, .. }: Write<OrderOperation>,
+    Write { body: order, caller, key, .. }: Write<OrderOperation>,
 ) -> Result<Json<Ordered>, Refused> {
-    let cause = Cause::Operator { name: words("by", order.by)?, reason: words("reason", order.reason)? };
+    let (name, reason) = signed(&caller, Some(order.by), order.reason)?;
+    let cause = Cause::Operator { name, reason };
     let expires = match order.for_seconds {
         None => Timestamp::ZERO,
         Some(seconds) => {
@@ -49,8 +50,8 @@ pub(super) async fn order(
 pub(super) async fn clear_flag(
     State(state): State<ApiState>,
     Id(flag): Id<FlagId>,
-    Write { body: clear, key, .. }: Write<ClearFlag>,
+    Write { body: clear, caller, key, .. }: Write<ClearFlag>,
 ) -> Result<Json<Done>, Refused> {
-    let event = FlagCleared { flag, by: words("by", clear.by)?, reason: words("reason", clear.reason)? };
-    commit(&state, key, event.into()).await
+    let (by, reason) = signed(&caller, Some(clear.by), clear.reason)?;
+    commit(&state, key, FlagCleared { flag, by, reason }.into()).await
 }

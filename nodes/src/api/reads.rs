@@ -58,8 +58,8 @@ fn wanted(fold: &Projector, query: &DeviceQuery, device: &DeviceView<'_>) -> boo
 pub(super) async fn device(State(state): State<ApiState>, Id(id): Id<DeviceId>) -> Answer<DeviceDetail> {
     let detail = state.deps.projector.read(|fold| {
         let view = fold.device(fold.slot_of(&id)?)?;
-        let latest = fold.operations().rev().filter(|operation| operation.device == id);
-        let mut operations: Vec<OperationView> = latest.take(OPERATIONS_SHOWN).cloned().collect();
+        let latest = fold.operations_of(&id).rev().take(OPERATIONS_SHOWN);
+        let mut operations: Vec<OperationView> = latest.cloned().collect();
         operations.reverse();
         Some(DeviceDetail {
             summary: view.summary(),

@@ -2,11 +2,11 @@
 //! abort it. Each is idempotent by its rollout id.
 
 use super::ApiState;
-use super::access::Caller;
+
 use super::extract::{Id, Write};
 use super::refusal::Refused;
 use super::shapes::{CreateUpdate, Refusal, SwitchUpdate, UpdateDone, UpdateList};
-use super::write::{done, propose_one, words};
+use super::write::{done, propose_one, signed};
 use axum::Json;
 use axum::extract::State;
 use events::identity::key::PublicKey;
@@ -48,13 +48,13 @@ pub(super) async fn show(
     responses((status = 200, body = UpdateDone), (status = "default", body = Refusal)))]
 pub(super) async fn create(
     State(state): State<ApiState>,
-    Write { body, caller, key }: Write<CreateUpdate>,
+    Write { body, caller, key, .. }: Write<CreateUpdate>,
 ) -> Answer {
     let malformed = |field: &str, e: &dyn std::fmt::Display| Refused::malformed(format!("`{field}`: {e}"));
     let update_key = PublicKey::from_bytes(&body.update_key.0).map_err(|e| malformed("update_key", &e))?;
-    let signed = SignedOffer::parse(&body.offer.0).map_err(|e| malformed("offer", &e))?;
-    let offer = signed.verify(&[update_key]).map_err(|e| malformed("offer", &e))?;
-    let (by, reason) = signed_by(&caller, body.by, body.reason)?;
+    let offer = SignedOffer::parse(&body.offer.0).map_err(|e| malformed("offer", &e))?;
+    let offer = offer.verify(&[update_key]).map_err(|e| malformed("offer", &e))?;
+    let (by, reason) = signed(&caller, body.by, body.reason)?;
     let event = UpdateCreated { offer: body.offer.0.clone(), rules: body.rules, by, reason };
     commit(&state, key, offer.rollout, event.into()).await
 }
@@ -66,9 +66,9 @@ pub(super) async fn create(
 pub(super) async fn pause(
     State(state): State<ApiState>,
     Id(rollout): Id<RolloutId>,
-    Write { body, caller, key }: Write<SwitchUpdate>,
+    Write { body, caller, key, .. }: Write<SwitchUpdate>,
 ) -> Answer {
-    let (by, reason) = signed_by(&caller, body.by, body.reason)?;
+    let (by, reason) = signed(&caller, body.by, body.reason)?;
     commit(&state, key, rollout, UpdatePaused { rollout, by, reason }.into()).await
 }
 
@@ -79,9 +79,9 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(state): State<ApiState>,
     Id(rollout): Id<RolloutId>,
-    Write { body, caller, key }: Write<SwitchUpdate>,
+    Write { body, caller, key, .. }: Write<SwitchUpdate>,
 ) -> Answer {
-    let (by, reason) = signed_by(&caller, body.by, body.reason)?;
+    let (by, reason) = signed(&caller, body.by, body.reason)?;
     commit(&state, key, rollout, UpdateResumed { rollout, by, reason }.into()).await
 }
 
@@ -92,9 +92,9 @@ pub(super) async fn resume(
 pub(super) async fn abort(
     State(state): State<ApiState>,
     Id(rollout): Id<RolloutId>,
-    Write { body, caller, key }: Write<SwitchUpdate>,
+    Write { body, caller, key, .. }: Write<SwitchUpdate>,
 ) -> Answer {
-    let (by, reason) = signed_by(&caller, body.by, body.reason)?;
+    let (by, reason) = signed(&caller, body.by, body.reason)?;
     commit(&state, key, rollout, UpdateAborted { rollout, by, reason }.into()).await
 }
 
@@ -104,9 +104,4 @@ async fn commit(state: &ApiState, key: Option<RequestKeyed>, rollout: RolloutId,
     state.caught_up(outcomes.index).await;
     let update = state.deps.projector.read(|fold| fold.rollout(&rollout));
     Ok(Json(UpdateDone { index: done.index, duplicate: done.duplicate, rollout, update }))
-}
-
-fn signed_by(caller: &Caller, by: Option<String>, reason: String) -> Result<(String, String), Refused> {
-    let by = by.unwrap_or_else(|| caller.name.clone());
-    Ok((words("by", by)?, words("reason", reason)?))
 }

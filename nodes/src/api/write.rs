@@ -1,6 +1,7 @@
 //! The way of a write into the log, and what its outcome means to who posted it.
 
 use super::ApiState;
+use super::access::Caller;
 use super::refusal::Refused;
 use super::shapes::Done;
 use axum::Json;
@@ -49,6 +50,19 @@ pub(super) fn done(index: u64, outcome: &Outcome) -> Result<Done, Refused> {
         | Outcome::Ordered { .. }
         | Outcome::Raced { .. } => Ok(Done { index, duplicate: false }),
     }
+}
+
+/// Who did it and why, as the log keeps it: whoever the caller says it is, the caller's own name stands beside it.
+pub(super) fn signed(
+    caller: &Caller,
+    by: Option<String>,
+    reason: String,
+) -> Result<(String, String), Refused> {
+    let by = match by.map(|by| words("by", by)).transpose()? {
+        Some(by) if by != caller.name => format!("{by}, as {caller}"),
+        Some(_) | None => caller.to_string(),
+    };
+    Ok((by, words("reason", reason)?))
 }
 
 /// A text by a person: not empty, and not endless.

@@ -26,6 +26,9 @@ const SUBSCRIPTION_MESSAGES_MAX: usize = 16_384;
 /// Commands that wait for the connection; a publisher waits above.
 const COMMANDS_MAX: usize = 16_384;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Two without an answer and the connection counts as gone: a link that was cut without a word would else swallow this
+/// node's share of the messages for minutes, and the node would call itself ready.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
 const RECONNECT_DELAY_MILLIS_MAX: u64 = 2_000;
 
 /// How this node finds its NATS servers and proves itself to them.
@@ -59,7 +62,7 @@ impl NatsBus {
         let client = match connect(false).await {
             Ok(client) => client,
             Err(e) if may_come_later(e.kind()) => {
-                tracing::warn!(servers = ?options.config.urls, error = %e, "NATS is not reachable yet");
+                tracing::warn!(servers = options.config.servers(), error = %e, "NATS is not reachable yet");
                 connect(true).await.map_err(|e| unusable(options, &e))?
             }
             Err(e) => return Err(unusable(options, &e)),
@@ -171,6 +174,7 @@ fn client_options(
     let client = ConnectOptions::new()
         .name(&options.name)
         .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
         .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
         .client_capacity(COMMANDS_MAX)
         .max_reconnects(None)
@@ -209,7 +213,7 @@ const fn may_come_later(kind: ConnectErrorKind) -> bool {
 }
 
 fn unusable(options: &NatsOptions, error: &impl std::fmt::Display) -> BusError {
-    BusError::Connect { servers: options.config.urls.join(", "), why: error.to_string() }
+    BusError::Connect { servers: options.config.servers(), why: error.to_string() }
 }
 
 /// Reports every change of the connection; checks the server's version each time a connection is made.

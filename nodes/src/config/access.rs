@@ -79,9 +79,9 @@ impl TokenDigest {
 
     /// Compares in constant time.
     #[must_use]
-    pub fn is_of(&self, token: &str) -> bool {
+    pub fn equals(&self, shown: &TokenDigest) -> bool {
         use subtle::ConstantTimeEq;
-        bool::from(self.0.ct_eq(&TokenDigest::of(token).0))
+        bool::from(self.0.ct_eq(&shown.0))
     }
 }
 
@@ -146,7 +146,10 @@ mod tests {
     fn a_digest_reads_as_it_is_written_and_knows_its_token() {
         let digest = TokenDigest::of("0123456789abcdef0123456789abcdef");
         assert_eq!(digest.to_string().parse(), Ok(digest.clone()));
-        assert!(digest.is_of("0123456789abcdef0123456789abcdef") && !digest.is_of("0123"));
+        assert!(
+            digest.equals(&TokenDigest::of("0123456789abcdef0123456789abcdef"))
+                && !digest.equals(&TokenDigest::of("0123"))
+        );
         assert!("hunter2".parse::<TokenDigest>().unwrap_err().contains("sha256:"));
     }
 }

@@ -64,10 +64,30 @@ pub struct MemberConfig {
     pub address: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NatsConfig {
+    /// May hold a user and a password.
     pub urls: Vec<String>,
     pub login: NatsLogin,
+}
+
+impl NatsConfig {
+    /// The servers for people to read: without what stands before `@`.
+    #[must_use]
+    pub fn servers(&self) -> String {
+        let server = |url: &String| match (url.split_once("://"), url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, server))) => format!("{scheme}://{server}"),
+            (None, Some((_, server))) => server.to_owned(),
+            (_, None) => url.clone(),
+        };
+        self.urls.iter().map(server).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl std::fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsConfig").field("urls", &self.servers()).field("login", &self.login).finish()
+    }
 }
 
 /// How this node proves itself to NATS.

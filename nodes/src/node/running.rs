@@ -4,7 +4,7 @@ use super::core::{Core, CoreDeps};
 use super::desk::Desk;
 use super::repair::Repair;
 use super::{NodeError, keyring};
-use crate::api::{ApiDeps, ApiServer};
+use crate::api::{ApiDeps, ApiServer, EarlyHealth};
 use crate::bus::{Bus, NatsBus, NatsOptions};
 use crate::clock::{Clock, SystemClock};
 use crate::config::NodeConfig;
@@ -62,6 +62,7 @@ impl Node {
         let peers_listener = listen("peers", config.peers.listen).await?;
         let api_listener = listen("operators", config.api.listen).await?.into_std().map_err(NodeError::io)?;
         let api_address = api_listener.local_addr().map_err(NodeError::io)?;
+        let early = EarlyHealth::start(api_listener.try_clone().map_err(NodeError::io)?, &config.api)?;
 
         let connect_within = Duration::from_millis(config.raft.election_ms_max);
         let transport: Arc<dyn PeerTransport> =
@@ -109,6 +110,7 @@ impl Node {
             serving: core.serving(),
         });
         let (counters, levels) = (ingress.counters_reader(), ingress.levels_reader());
+        early.stop().await;
         let api = ApiServer::start(
             api_listener,
             ApiDeps {
@@ -155,6 +157,7 @@ impl Node {
 
     /// Answers what was taken in, hands the leadership over, and closes the disk.
     pub async fn stop(self) -> Result<(), NodeError> {
+        self.api.drain();
         self.ingress.drain().await;
         self.core.step_down(self.hand_over_within).await;
         self.api.stop().await;

@@ -5,6 +5,7 @@
 
 pub mod measures;
 pub mod metrics;
+mod sampler;
 pub mod trace;
 pub mod traced;
 
@@ -13,7 +14,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use sampler::RatioOfWishes;
 use std::time::Duration;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
@@ -105,7 +107,7 @@ fn exporter(
         .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
         .build();
     Ok(SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
+        .with_sampler(RatioOfWishes::new(ratio))
         .with_batch_exporter(exporter)
         .with_resource(resource)
         .build())

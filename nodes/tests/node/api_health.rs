@@ -1,9 +1,11 @@
 //! Health tells the truth, and metrics tell it in numbers.
 
+use crate::support::authority::Authority;
 use crate::support::in_time;
-use crate::support::members::lot_created;
-use crate::support::served::{Served, TOKEN, served, served_among};
-use nodes::api::shapes::{Live, Ready, WhyNotCode};
+use crate::support::members::{config, lot_created, timers};
+use crate::support::served::{Served, TOKEN, certify, client, served, served_among};
+use nodes::api::EarlyHealth;
+use nodes::api::shapes::{Live, Ready, Refusal, RefusalCode, WhyNotCode};
 use nodes::bus::BusHealth;
 use openraft::async_runtime::watch::WatchReceiver;
 use reqwest::StatusCode;
@@ -82,6 +84,45 @@ async fn a_node_that_hears_its_leader_but_lags_behind_says_by_how_much_until_it_
     served.members.board.heal();
     served.members.all_applied(committed).await;
     assert_eq!(ready(&served).await.why_not, []);
+}
+
+/// A repair may take hours: whoever ends what does not live must not end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn before_its_log_is_open_a_node_says_that_it_lives_and_is_not_ready_and_then_the_api_takes_over() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let mut config = config(dir.path(), 1, 1, timers());
+    certify(&mut config.api, &authority, dir.path());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let early = EarlyHealth::start(listener.try_clone().unwrap(), &config.api).unwrap();
+    let http = client(&authority, None);
+    let ask = async |path: &str| http.get(format!("{url}{path}")).send().await.unwrap();
+    let live = ask("/health/live").await;
+    assert_eq!((live.status(), live.json::<Live>().await.unwrap().live), (StatusCode::OK, true));
+    let ready = ask("/health/ready").await;
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.json::<Ready>().await.unwrap().why_not[0].code, WhyNotCode::Starting);
+    let other = ask("/v1/status").await;
+    assert_eq!(other.json::<Refusal>().await.unwrap().code, RefusalCode::Unavailable);
+    early.stop().await;
+    let again = EarlyHealth::start(listener, &config.api).unwrap();
+    assert_eq!(ask("/health/live").await.status(), StatusCode::OK, "the socket went over");
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_about_to_stop_sends_work_elsewhere_while_it_still_answers() {
+    let served = served().await;
+    let mut serving = served.members.core(1).serving();
+    in_time("serving", serving.wait_for(|serving| *serving)).await.unwrap();
+    assert!(ready(&served).await.ready);
+    served.server.drain();
+    let codes: Vec<_> = ready(&served).await.why_not.iter().map(|why| why.code).collect();
+    assert_eq!(codes, [WhyNotCode::Draining]);
+    let live = served.http.get(format!("{}/health/live", served.url)).send().await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
 }
 
 async fn ready(served: &Served) -> Ready {

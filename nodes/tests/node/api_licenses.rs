@@ -51,18 +51,20 @@ async fn a_license_goes_through_all_that_people_do_to_it_and_the_story_tells_who
     let sold = sold().await;
     let suspended = sold.done("suspend", &json!({ "reason": "chargeback", "by": "kim" })).await;
     assert_eq!((suspended.duplicate, suspended.license.state), (false, LicenseState::Suspended));
+    let by = &suspended.license.moves[0].by;
+    assert_eq!(by, "kim, as admin admin", "whatever it says, the caller's own name stands there");
     let again = sold.done("suspend", &json!({ "reason": "chargeback", "by": "kim" })).await;
     assert!(again.duplicate);
     let resumed = sold.done("resume", &json!({ "reason": "settled" })).await;
     assert_eq!(resumed.license.state, LicenseState::Active);
-    assert_eq!(resumed.license.moves[1].by, "admin", "who asks is who did it, if nobody is named");
+    assert_eq!(resumed.license.moves[1].by, "admin admin", "who asks is who did it, if nobody is named");
     let body = json!({ "from": sold.owner, "to": sold.spare, "reason": "broken board" });
     let transferred = sold.done("transfer", &body).await;
     assert_eq!(transferred.license.device, sold.spare);
     let detail: DeviceDetail = sold.served.get(&format!("/v1/devices/{}", sold.owner)).await;
     assert_eq!(detail.license, None);
     let story: Story = sold.served.get(&format!("/v1/devices/{}/story", sold.owner)).await;
-    let told = format!("license {} transferred to {} by admin: broken board", sold.license, sold.spare);
+    let told = format!("license {} transferred to {} by admin admin: broken board", sold.license, sold.spare);
     assert!(story.lines.iter().any(|line| line.what == told), "{:?}", story.lines);
 }
 

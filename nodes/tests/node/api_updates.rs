@@ -59,7 +59,7 @@ async fn a_rollout_is_started_paused_resumed_and_aborted_and_each_is_done_once()
     let why = json!({ "reason": "look" });
     let paused: UpdateDone = served.done(&format!("{path}/pause"), &why).await;
     let paused = paused.update.unwrap();
-    assert_eq!((paused.standing, paused.by.as_str()), (RolloutStanding::Paused, "admin"));
+    assert_eq!((paused.standing, paused.by.as_str()), (RolloutStanding::Paused, "admin admin"));
     let resumed: UpdateDone = served.done(&format!("{path}/resume"), &why).await;
     assert_eq!(resumed.update.unwrap().standing, RolloutStanding::Running);
     let aborted: UpdateDone = served.done(&format!("{path}/abort"), &why).await;

@@ -1,6 +1,6 @@
 //! What a configuration file may say, and how it is refused.
 
-use nodes::config::{ConfigError, NatsLogin, NodeConfig};
+use nodes::config::{ConfigError, NatsLogin, NodeConfig, TokenDigest};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -237,7 +237,11 @@ fn tokens_are_given_by_their_digests_and_a_malformed_one_is_refused() {
         ["admin", "support"]
     );
     std::fs::write(folder.0.path().join("token"), digest.to_string()).unwrap();
-    assert!(folder.read(GOOD).unwrap().api.tokens[0].digest.is_of("0123456789abcdef0123456789abcdef"));
+    assert!(
+        folder.read(GOOD).unwrap().api.tokens[0]
+            .digest
+            .equals(&TokenDigest::of("0123456789abcdef0123456789abcdef"))
+    );
     let (_, field, why) = folder.refusal(&tokens("hunter2"));
     assert_eq!(field, "api.tokens.sha256");
     assert!(why.contains("sha256:") && !why.contains("hunter2"), "{why}");

@@ -27,6 +27,7 @@ pub enum Permissions {
 pub fn config_text(listen: &str, region: &str, users: &[User]) -> String {
     let mut text = format!(
         "listen: \"{listen}\"\nserver_name: \"muster-{region}\"\nmax_payload: 65536\nmax_pending: 67108864\n\
+         ping_interval: \"20s\"\nping_max: 2\n\
          authorization {{\n  timeout: 5\n  users = [\n"
     );
     for user in users {

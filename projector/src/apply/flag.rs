@@ -51,7 +51,7 @@ impl Step<'_> {
         }
         let at = self.state.flags.push(flag.clone());
         self.state.index.add_flag(at, flag.id, &flag.subject);
-        self.state.index.open_flags.insert((kind, flag.subject.clone()), at);
+        self.state.index.open_flag(kind, &flag.subject, at);
         let (id, subject, evidence) = (flag.id, flag.subject.clone(), flag.evidence.clone());
         self.changed(Change::FlagRaised { flag: id, kind, subject, evidence });
         self.notice(Notice::FlagRaised(flag));
@@ -84,7 +84,7 @@ impl Step<'_> {
                 self.let_suspicion_end(slot);
             }
         }
-        self.state.index.open_flags.remove(&(kind, subject.clone()));
+        self.state.index.close_flag(kind, &subject);
         self.changed(Change::FlagCleared { flag: id, kind, subject, by: clip(by) });
     }
 

@@ -262,12 +262,15 @@ impl Step<'_> {
     }
 
     fn settle_operation(&mut self, slot: Slot, at: u32, settlement: Settlement) {
-        if !self.state.index.unsettled.remove(&at) {
+        let Some(kind) = self.state.operations.get(at).map(|operation| operation.directive.kind) else {
+            return;
+        };
+        if !self.state.index.settle(at, kind) {
             return;
         }
         let Some(operation) = self.state.operations.get_mut(at) else { return };
         operation.settled = Some(Settled { index: self.index, stamp: self.now, settlement });
-        let (device, DirectiveView { id: order, kind, .. }) = (operation.device, operation.directive);
+        let (device, order) = (operation.device, operation.directive.id);
         self.tell(slot, Happening::Settled { kind, settlement });
         self.changed(Change::OperationSettled { device, order, kind, settlement });
     }

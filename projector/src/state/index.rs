@@ -24,9 +24,15 @@ pub(crate) struct Index {
     pub flags: BTreeMap<FlagId, u32>,
     pub flags_of: BTreeMap<FlagSubject, Vec<u32>>,
     pub open_flags: BTreeMap<(FlagKind, FlagSubject), u32>,
+    /// How many of each kind are open.
+    pub open_flags_count: BTreeMap<FlagKind, u32>,
     /// By log index and ordinal of the order.
     pub operations: BTreeMap<(LogIndex, u16), u32>,
     pub unsettled: BTreeSet<u32>,
+    /// How many of each kind are unsettled.
+    pub unsettled_count: BTreeMap<OperationKind, u32>,
+    /// What was ordered for each device, in order.
+    pub operations_of: BTreeMap<DeviceId, Vec<u32>>,
     /// What was ordered because of a flag: each kind once per flag.
     pub ordered_for: BTreeSet<(FlagId, OperationKind)>,
     pub legitimacy: BTreeMap<Legitimacy, u32>,
@@ -62,7 +68,7 @@ impl Index {
         for (at, flag) in state.flags.numbered() {
             index.add_flag(at, flag.id, &flag.subject);
             if flag.cleared.is_none() {
-                index.open_flags.insert((flag.kind, flag.subject.clone()), at);
+                index.open_flag(flag.kind, &flag.subject, at);
             }
         }
         for (at, operation) in state.operations.numbered() {
@@ -85,11 +91,24 @@ impl Index {
         self.flags_of.entry(subject.clone()).or_default().push(at);
     }
 
+    pub(crate) fn open_flag(&mut self, kind: FlagKind, subject: &FlagSubject, at: u32) {
+        self.open_flags.insert((kind, subject.clone()), at);
+        Index::recount(&mut self.open_flags_count, None, Some(kind));
+    }
+
+    pub(crate) fn close_flag(&mut self, kind: FlagKind, subject: &FlagSubject) {
+        if self.open_flags.remove(&(kind, subject.clone())).is_some() {
+            Index::recount(&mut self.open_flags_count, Some(kind), None);
+        }
+    }
+
     pub(crate) fn add_operation(&mut self, at: u32, operation: &OperationView) {
         let DirectiveView { id, kind, .. } = operation.directive;
         self.operations.insert((id.index, id.ordinal), at);
+        self.operations_of.entry(operation.device).or_default().push(at);
         if operation.settled.is_none() {
             self.unsettled.insert(at);
+            Index::recount(&mut self.unsettled_count, None, Some(kind));
         }
         if let Cause::Flag(flag) = operation.cause {
             self.ordered_for.insert((flag, kind));
@@ -108,9 +127,22 @@ impl Index {
         self.owners_before.contains(&(*license, *device))
     }
 
+    /// True if the operation was unsettled until now.
+    pub(crate) fn settle(&mut self, at: u32, kind: OperationKind) -> bool {
+        let was_unsettled = self.unsettled.remove(&at);
+        if was_unsettled {
+            Index::recount(&mut self.unsettled_count, Some(kind), None);
+        }
+        was_unsettled
+    }
+
     /// Moves one thing from a count to another; a count of nothing is not kept.
-    pub(crate) fn recount<K: Ord>(counts: &mut BTreeMap<K, u32>, from: Option<K>, to: K) {
-        if let Some(from) = from
+    pub(crate) fn recount<K: Ord>(
+        counts: &mut BTreeMap<K, u32>,
+        from: impl Into<Option<K>>,
+        to: impl Into<Option<K>>,
+    ) {
+        if let Some(from) = from.into()
             && let Some(count) = counts.get_mut(&from)
         {
             *count -= 1;
@@ -118,7 +150,9 @@ impl Index {
                 counts.remove(&from);
             }
         }
-        *counts.entry(to).or_default() += 1;
+        if let Some(to) = to.into() {
+            *counts.entry(to).or_default() += 1;
+        }
     }
 }
 

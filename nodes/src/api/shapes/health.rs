@@ -34,6 +34,10 @@ pub struct WhyNot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WhyNotCode {
+    /// The log is being opened, or repaired.
+    Starting,
+    /// It is about to stop, and answers what it took in.
+    Draining,
     /// Storage or raft failed: the process is about to end.
     Stopped,
     /// No node leads, as far as this one knows.

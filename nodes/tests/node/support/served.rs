@@ -14,6 +14,7 @@ use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -47,12 +48,8 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
     let members = Members::start(count).await;
     let core = members.core(1);
     let authority = Authority::new();
-    let (certificate, key) = authority.issue(vec!["localhost".to_owned()]);
     let mut config = config(members.dir.path(), 1, count, timers());
-    config.api.certificate = members.dir.path().join("api.pem");
-    config.api.key = members.dir.path().join("api.key");
-    std::fs::write(&config.api.certificate, certificate).unwrap();
-    std::fs::write(&config.api.key, key).unwrap();
+    certify(&mut config.api, &authority, members.dir.path());
     let roles = [AccessRole::Viewer, AccessRole::Operator, AccessRole::Factory];
     config.api.tokens.extend(roles.map(|role| ApiToken {
         name: format!("a {role}"),
@@ -93,6 +90,14 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
     let http = client(&authority, None);
     members.leader().await;
     Served { members, server, http, url, bus, authority }
+}
+
+/// Gives the API a certificate for `localhost`.
+pub fn certify(api: &mut ApiConfig, authority: &Authority, dir: &Path) {
+    let (certificate, key) = authority.issue(vec!["localhost".to_owned()]);
+    (api.certificate, api.key) = (dir.join("api.pem"), dir.join("api.key"));
+    std::fs::write(&api.certificate, certificate).unwrap();
+    std::fs::write(&api.key, key).unwrap();
 }
 
 /// A client that believes the authority, and shows a certificate for `name` if there is one.
