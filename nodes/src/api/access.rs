@@ -46,7 +46,7 @@ pub(super) struct Shown(pub(super) Option<Arc<CertificateDer<'static>>>);
 pub(super) async fn identify(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let config = &state.deps.config;
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let caller = match given.and_then(|text| text.strip_prefix("Bearer ")) {
+    let caller = match given.and_then(token_of) {
         Some(token) => of_token(&config.api, token),
         None => {
             let shown = request.extensions().get::<Shown>().and_then(|shown| shown.0.clone());
@@ -83,6 +83,12 @@ pub(super) async fn allow(
         }
         None => Refused::new(RefusalCode::Unauthorized, "nobody asks", "send a token").into_response(),
     }
+}
+
+/// The token of an `Authorization` head; the scheme's name is told by letters of any case (RFC 9110, 11.1).
+fn token_of(given: &str) -> Option<&str> {
+    let (scheme, token) = given.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start())
 }
 
 /// Compares with every token, so that the time tells nothing of which one it was.

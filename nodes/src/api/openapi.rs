@@ -2,6 +2,7 @@
 
 use super::ApiState;
 use super::routes;
+use super::shapes::Refusal;
 use axum::Json;
 use axum::extract::State;
 use utoipa::OpenApi;
@@ -25,7 +26,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// This document.
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "cluster",
-    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)))]
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
+        (status = "default", body = Refusal)))]
 pub(super) async fn document(State(_): State<ApiState>) -> Json<utoipa::openapi::OpenApi> {
     Json(openapi())
 }

@@ -3,7 +3,8 @@
 use super::shapes::{Refusal, RefusalCode};
 use crate::proposer::ProposeError;
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use projector::Decline;
 
@@ -66,7 +67,29 @@ impl Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status(), Json(self.0)).into_response()
+        let (status, code) = (self.status(), self.0.code);
+        let mut response = (status, Json(self.0)).into_response();
+        if let Some((head, value)) = said_besides(code) {
+            response.headers_mut().insert(head, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// What HTTP wants to be said with some answers: how to come in (RFC 9110, 11.6.1), and when to come again.
+fn said_besides(code: RefusalCode) -> Option<(HeaderName, &'static str)> {
+    match code {
+        RefusalCode::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
+        RefusalCode::Busy | RefusalCode::Unavailable => Some((RETRY_AFTER, "1")),
+        RefusalCode::Malformed
+        | RefusalCode::Oversized
+        | RefusalCode::NotFound
+        | RefusalCode::Declined
+        | RefusalCode::KeyReused
+        | RefusalCode::Forbidden
+        | RefusalCode::MethodNotAllowed
+        | RefusalCode::TimedOut
+        | RefusalCode::Unknown => None,
     }
 }
 

@@ -245,6 +245,7 @@ pub struct Certified {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
@@ -282,6 +283,7 @@ pub struct IssueCodes {
     pub batch: CodeBatchId,
     pub plan: Plan,
     pub reseller: String,
+    #[schema(min_items = 1)]
     pub codes: Vec<PlainCode>,
 }
 
@@ -314,6 +316,7 @@ impl std::fmt::Debug for PlainCode {
 #[serde(deny_unknown_fields)]
 pub struct VoidCode {
     pub code: PlainCode,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
@@ -323,7 +326,9 @@ pub struct VoidCode {
 pub struct OrderOperation {
     pub kind: OperationKind,
     /// Who orders it.
+    #[schema(min_length = 1, max_length = 200)]
     pub by: String,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
     /// Void after so many seconds; without end if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -341,7 +346,9 @@ pub struct Ordered {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClearFlag {
+    #[schema(min_length = 1, max_length = 200)]
     pub by: String,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 

@@ -9,7 +9,7 @@ use events::vocabulary::{Event, RequestKeyed};
 use projector::{Outcome, Outcomes};
 
 /// A name or a reason, in characters.
-const WORDS_MAX: usize = 500;
+const WORDS_MAX: usize = 200;
 
 /// Commits one event.
 pub(super) async fn commit(

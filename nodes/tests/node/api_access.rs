@@ -2,7 +2,7 @@
 
 use crate::support::CLUSTER;
 use crate::support::authority::Authority;
-use crate::support::served::{client, served, token_of};
+use crate::support::served::{TOKEN, client, served, token_of};
 use nodes::api::shapes::{Refusal, RefusalCode};
 use nodes::config::AccessRole;
 use reqwest::StatusCode;
@@ -37,6 +37,23 @@ async fn each_role_does_its_own_work_and_is_told_who_may_do_the_rest() {
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let refusal: Refusal = refused.json().await.unwrap();
     assert!(refusal.what_to_do.contains("admin"), "{}", refusal.what_to_do);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheme_of_a_token_is_told_in_letters_of_any_case_and_a_stranger_is_told_which_there_is() {
+    let served = served().await;
+    for (head, known) in [
+        (format!("bearer {TOKEN}"), true),
+        (format!("BEARER {TOKEN}"), true),
+        (format!("Basic {TOKEN}"), false),
+        (TOKEN.to_owned(), false),
+    ] {
+        let asked = served.http.get(format!("{}/v1/status", served.url)).header("Authorization", &head);
+        let response = asked.send().await.unwrap();
+        assert_eq!(response.status().is_success(), known, "{head}");
+        let challenge = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap());
+        assert_eq!(challenge, (!known).then_some("Bearer"), "{head}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,9 @@ pub struct TransferLicense {
     pub from: DeviceId,
     pub to: DeviceId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub by: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
@@ -36,7 +38,9 @@ pub struct RenewLicense {
     /// same request twice renews once.
     pub expires: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub by: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
@@ -45,7 +49,9 @@ pub struct RenewLicense {
 #[serde(deny_unknown_fields)]
 pub struct SwitchLicense {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub by: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
@@ -56,6 +62,8 @@ pub struct ReissueLicense {
     /// A fresh code, made by the caller, who hands it to the owner. The code before opens nothing any more.
     pub code: PlainCode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub by: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }

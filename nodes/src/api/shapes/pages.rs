@@ -25,6 +25,7 @@ pub struct DeviceQuery {
     pub after: Option<Cursor>,
     /// Items of a page, 1 to 1000; 100 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub legitimacy: Option<Legitimacy>,
@@ -59,6 +60,7 @@ pub struct FlagQuery {
     pub after: Option<Cursor>,
     /// Items of a page, 1 to 1000; 100 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// Only flags that nobody closed.
     pub open: bool,
@@ -89,6 +91,7 @@ pub struct LicenseQuery {
     pub after: Option<Cursor>,
     /// Items of a page, 1 to 1000; 100 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<LicenseState>,
@@ -112,6 +115,7 @@ pub struct OperationQuery {
     pub after: Option<Cursor>,
     /// Items of a page, 1 to 1000; 100 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// Only orders that are not settled.
     pub open: bool,
@@ -136,6 +140,7 @@ pub struct PageQuery {
     pub after: Option<Cursor>,
     /// Items of a page, 1 to 1000; 100 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
 }
 

@@ -17,7 +17,9 @@ pub struct CreateUpdate {
     pub update_key: Base64,
     pub rules: RolloutRules,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub by: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
@@ -26,7 +28,9 @@ pub struct CreateUpdate {
 #[serde(deny_unknown_fields)]
 pub struct SwitchUpdate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub by: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
