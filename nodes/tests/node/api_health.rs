@@ -97,8 +97,8 @@ async fn before_its_log_is_open_a_node_says_that_it_lives_and_is_not_ready_and_t
     listener.set_nonblocking(true).unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let early = EarlyHealth::start(listener.try_clone().unwrap(), &config.api).unwrap();
-    let http = client(&authority, None);
-    let ask = async |path: &str| http.get(format!("{url}{path}")).send().await.unwrap();
+    // A client of its own each time: one that keeps connections may use the one that is just being closed.
+    let ask = async |path: &str| client(&authority, None).get(format!("{url}{path}")).send().await.unwrap();
     let live = ask("/health/live").await;
     assert_eq!((live.status(), live.json::<Live>().await.unwrap().live), (StatusCode::OK, true));
     let ready = ask("/health/ready").await;

@@ -22,6 +22,20 @@ async fn a_leader_that_is_killed_or_frozen_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_lead_is_killed_and_catches_up_with_what_it_missed() {
+    let world = World::set_up(12).await;
+    let leader = world.leader().await;
+    let killed = world.nodes.iter().map(|node| node.id).find(|id| *id != leader).unwrap();
+    docker::kill(&world.node(killed).running.name);
+    world.beats(20).await;
+    assert_eq!(world.leader().await, leader, "two of three go on under the same leader");
+    docker::start(&world.node(killed).running.name);
+    world.ready().await;
+    world.beats(5).await;
+    world.nothing_is_lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back() {
     let world = World::set_up(12).await;
     let cut_off = world.leader().await;
