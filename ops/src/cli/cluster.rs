@@ -31,7 +31,6 @@ pub(crate) enum ClusterCommand {
 /// `operator.token` (nodes know its digest), `ca.key` and a copy of `keyring.json` off all of them, and start `muster node --config
 /// nodes/<n>/node.toml` there.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct InitArguments {
     /// Directory for the cluster's files; must not hold a cluster yet
     #[arg(long, value_name = "DIR")]

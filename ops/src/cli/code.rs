@@ -32,7 +32,6 @@ pub(crate) enum CodeCommand {
 /// Issue codes. Each has 100 bits and a check character; the cluster keeps keyed digests only, so the CSV file is the
 /// only place where the codes stand.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct IssueArguments {
     /// How many
     #[arg(long, value_name = "N", required_unless_present = "resume")]

@@ -16,7 +16,6 @@ use std::time::Duration;
 /// copied completely, captured heartbeats are replayed, codes are guessed and the leader is killed; at the end it
 /// reads the nodes' own states and logs, prints a report, and exits 0 only if all of it held.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct DevArguments {
     /// Play the scene once and end
     #[arg(long)]

@@ -31,8 +31,14 @@ pub(crate) enum DeviceCommand {
     Explain(ExplainArguments),
     /// Order a device to do nothing but software update
     Restrict(OrderArguments),
-    /// Give a restricted device its rights back
+    /// Give a restricted or revoked device its rights back, and close what stands against it
     Reinstate(OrderArguments),
+    /// Write a device off: it is served nothing any more, until somebody reinstates it
+    Revoke(OrderArguments),
+    /// Order a device to begin a fresh session from its key, without a code; a copy of the old session ends with it
+    Rekey(OrderArguments),
+    /// Tell people that this device is to be looked at: watchers of changes, and webhooks as `device.notified`
+    Notify(OrderArguments),
 }
 
 #[derive(Args)]
@@ -100,6 +106,9 @@ pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
         DeviceCommand::Explain(arguments) => explain_from_files(global, arguments),
         DeviceCommand::Restrict(arguments) => order(global, OperationKind::Restrict, arguments).await,
         DeviceCommand::Reinstate(arguments) => order(global, OperationKind::Reinstate, arguments).await,
+        DeviceCommand::Revoke(arguments) => order(global, OperationKind::Revoke, arguments).await,
+        DeviceCommand::Rekey(arguments) => order(global, OperationKind::Rekey, arguments).await,
+        DeviceCommand::Notify(arguments) => order(global, OperationKind::Notify, arguments).await,
     }
 }
 
@@ -158,6 +167,7 @@ async fn order(global: &Global, kind: OperationKind, arguments: OrderArguments) 
     let ordered: Ordered = global.api()?.post(&path, &order).await?;
     global.format().print(&ordered, |ordered| match ordered.duplicate {
         true => format!("{kind} was ordered before, at log index {}", ordered.index),
+        false if ordered.directive.is_none() => format!("{kind} done at log index {}", ordered.index),
         false => {
             format!("{kind} ordered at log index {}; the device obeys with its next verdict", ordered.index)
         }

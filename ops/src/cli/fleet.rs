@@ -24,7 +24,6 @@ use zeroize::Zeroizing;
 /// A terminal is a folder with `otp.bin` and `hardware/<kind>`, as `muster station burn` and `muster dev` leave them.
 /// Ends after --seconds or with Ctrl-C, once what is under way is answered.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct FleetArguments {
     /// Folder of terminals
     #[arg(long, value_name = "DIR")]

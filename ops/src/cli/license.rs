@@ -77,7 +77,6 @@ pub(crate) struct Signature {
 /// more, keeps its identity, and is not held to be an attacker if it presents the code again. What the old device
 /// holds offline counts until its lease ends.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct TransferArguments {
     /// The license's id (lic_…)
     license: LicenseId,
@@ -127,7 +126,6 @@ pub(crate) struct SwitchArguments {
 /// any more. The code stands in the file only: the cluster keeps a keyed digest. If the file is there already, its code
 /// is told again, so that an interrupted reissue can be repeated.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct ReissueArguments {
     /// The license's id (lic_…)
     license: LicenseId,

@@ -38,7 +38,6 @@ pub(crate) enum LotCommand {
 ///
 /// Without a required component a record does not open at all; of the optional ones, `--threshold` must match.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct CreateArguments {
     /// The factory's directory [default: the one that the context names]
     #[arg(long, value_name = "DIR")]

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 /// Write man pages and shell completions of `muster` and `muster-agent` into a folder: `man1/*.1`, and one file a shell
 /// in `completions`.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct ManualArguments {
     /// Folder to write into
     #[arg(long, value_name = "DIR")]

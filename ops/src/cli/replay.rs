@@ -27,7 +27,7 @@ use std::time::Instant;
 /// A moment is a log index (4711), a time (2026-11-22T14:34:00Z, 2026-11-22 14:34, yesterday 14:34) or so long ago
 /// (-2h). Times are UTC unless they say otherwise.
 #[derive(Args)]
-#[command(verbatim_doc_comment, subcommand_precedence_over_arg = true)]
+#[command(subcommand_precedence_over_arg = true)]
 pub(crate) struct ReplayArguments {
     #[command(flatten)]
     files: Files,

@@ -38,7 +38,6 @@ pub(crate) struct Place {
 /// Begin a region's list of sources. Start the server with `nats-server --config DIR/nats.conf`; the nodes log in as
 /// `nodes` with the password in DIR/nodes.password (`muster cluster init --nats-user nodes --nats-password-file …`).
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct InitArguments {
     #[command(flatten)]
     place: Place,
@@ -54,7 +53,6 @@ pub(crate) struct InitArguments {
 /// as this source and as no other, so give each terminal one of its own. The server takes it after a reload
 /// (`nats-server --signal reload`, or SIGHUP).
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct AddArguments {
     /// Name of the source
     source: SourceName,

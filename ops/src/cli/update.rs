@@ -39,11 +39,12 @@ pub(crate) enum UpdateCommand {
     Abort(SwitchArguments),
 }
 
-/// Sign an offer of one artifact. Runs where the update key is, without a network; `muster update create` sends the file
-/// out. The artifact must be, byte for byte, what lies behind the URLs.
+/// Sign an offer of one artifact
+///
+/// Runs where the update key is, without a network; `muster update create` sends the file out. The artifact must be,
+/// byte for byte, what lies behind the URLs.
 #[derive(Args)]
 #[command(
-    verbatim_doc_comment,
     after_help = "EXAMPLE\n  muster update sign --key safe/update.key --artifact box-8.raucb --firmware 8 \\\n    --sku box-4k --kind rauc --url https://updates.example/box-8.raucb --out box-8.offer"
 )]
 pub(crate) struct SignArguments {
@@ -79,11 +80,12 @@ pub(crate) struct SignArguments {
     out: PathBuf,
 }
 
-/// Start a rollout of a signed offer. It goes out in phases; the next begins when the last one lasted its time and enough
-/// of those that were told run the new version. Too many failures abort it.
+/// Start a rollout of a signed offer
+///
+/// It goes out in phases; the next begins when the last one lasted its time and enough of those that were told run the
+/// new version. Too many failures abort it.
 #[derive(Args)]
 #[command(
-    verbatim_doc_comment,
     after_help = "EXAMPLE\n  muster update create box-8.offer --public-key update.pub --reason 'CVE fix' \\\n    --phase 10:24h --phase 100:24h --phase 500:24h --phase 1000:0h"
 )]
 pub(crate) struct CreateArguments {
