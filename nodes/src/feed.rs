@@ -90,6 +90,14 @@ impl ChangeFeed {
         (inner.complete_above, inner.applied) = (applied, applied);
     }
 
+    /// How many entries above `after` that changed something are kept.
+    #[must_use]
+    pub fn kept_after(&self, after: LogIndex) -> u64 {
+        let inner = self.inner.lock();
+        let passed = inner.recent.partition_point(|changed| changed.index <= after);
+        (inner.recent.len() - passed) as u64
+    }
+
     /// Live from now on, and what is kept after `after` first.
     #[must_use]
     pub fn subscribe(&self, after: Option<LogIndex>) -> Subscribed {

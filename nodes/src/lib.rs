@@ -23,6 +23,7 @@
 //! | [`bus`], [`ingress`], [`egress`] | NATS: messages in, verdicts and directives out |
 //! | [`api`] | operators' HTTPS |
 //! | [`feed`] | what changed, for those who watch live |
+//! | [`webhooks`] | what changed, told to other systems |
 //! | [`telemetry`] | logs, traces, metrics |
 
 pub mod api;
@@ -43,3 +44,4 @@ pub mod raft;
 pub mod shared_projector;
 pub mod storage;
 pub mod telemetry;
+pub mod webhooks;

@@ -54,4 +54,18 @@ pub enum Change {
         phase: u8,
         standing: RolloutStanding,
     },
+    /// A person wants this device to be looked at.
+    Notified {
+        device: DeviceId,
+        order: DirectiveId,
+        by: String,
+        reason: String,
+    },
+    /// Automation restricted as many devices within an hour as it may, and stopped.
+    AutomationStopped {
+        restricted: u32,
+        limit: u32,
+    },
+    /// Automation goes on.
+    AutomationResumed,
 }

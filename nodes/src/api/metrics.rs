@@ -31,6 +31,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         requests_under_way: deps.config.api.limits.requests - state.places.requests.available_permits(),
         watchers: state.places.watching(),
         missing_history: *deps.missing_history.borrow(),
+        webhooks: (deps.webhooks)(),
         ingress: (deps.ingress_levels)(),
         measures: deps.measures.clone(),
     };

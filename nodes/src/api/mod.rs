@@ -51,6 +51,7 @@ use crate::proposer::Proposer;
 use crate::raft::MusterRaft;
 use crate::shared_projector::SharedProjector;
 use crate::telemetry::measures::Measures;
+use crate::webhooks::WebhookReadings;
 use axum_server::Handle;
 use events::ids::LogIndex;
 use events::keyring::Keyring;
@@ -94,6 +95,8 @@ pub struct ApiDeps {
     pub more_counters: Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>,
     /// Entries that this node's log lacks of history.
     pub missing_history: watch::Receiver<u64>,
+    /// How deliveries to webhooks go.
+    pub webhooks: WebhookReadings,
     /// How full ingress is.
     pub ingress_levels: Arc<dyn Fn() -> IngressLevels + Send + Sync>,
 }

@@ -48,22 +48,23 @@ impl Checker<'_> {
             members,
             nats: self.nats(file.nats)?,
             api: self.api(file.api)?,
+            webhooks: self.webhooks(file.webhooks)?,
             raft: self.raft(file.raft)?,
             limits: self.limits(file.limits)?,
             telemetry: self.telemetry(file.telemetry)?,
         })
     }
 
-    fn refuse(&self, field: &str, why: impl Into<String>) -> ConfigError {
+    pub(super) fn refuse(&self, field: &str, why: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, self.text, field, why)
     }
 
-    fn resolve(&self, path: &Path) -> PathBuf {
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
     /// The content of a file that holds one secret.
-    fn secret(&self, field: &str, path: &Path) -> Result<Secret, ConfigError> {
+    pub(super) fn secret(&self, field: &str, path: &Path) -> Result<Secret, ConfigError> {
         let path = self.resolve(path);
         let text = std::fs::read_to_string(&path)
             .map_err(|e| self.refuse(field, format!("{} cannot be read: {e}", path.display())))?;
@@ -249,7 +250,7 @@ impl Checker<'_> {
         Ok(TelemetryConfig { otlp_endpoint: file.otlp_endpoint, trace_ratio, format: file.format, filter })
     }
 
-    fn within(&self, field: &str, got: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    pub(super) fn within(&self, field: &str, got: u64, min: u64, max: u64) -> Result<(), ConfigError> {
         if (min..=max).contains(&got) {
             return Ok(());
         }

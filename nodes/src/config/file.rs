@@ -23,6 +23,8 @@ pub(super) struct NodeFile {
     pub(super) nats: NatsFile,
     pub(super) api: ApiFile,
     #[serde(default)]
+    pub(super) webhooks: Vec<WebhookFile>,
+    #[serde(default)]
     pub(super) raft: RaftFile,
     #[serde(default)]
     pub(super) limits: LimitsFile,
@@ -89,6 +91,18 @@ pub(super) struct TokenFile {
 pub(super) struct ClientFile {
     pub(super) name: String,
     pub(super) role: AccessRole,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebhookFile {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) secret_file: PathBuf,
+    #[serde(default)]
+    pub(super) events: Vec<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) timeout_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! The node's configuration: one TOML file, parsed once into types that cannot be wrong.
 //!
 //! ```text
-//! file.rs   the words of the file, as serde reads them      check.rs   what must hold between them
+//! file.rs   the words of the file, as serde reads them      check.rs, webhooks.rs   what must hold between them
 //! error.rs  refusals that name file, line, field and what was expected
 //! ```
 //!
@@ -13,10 +13,12 @@ mod check;
 mod error;
 mod file;
 mod secret;
+mod webhooks;
 
 pub use access::{AccessRole, ApiClient, ApiToken, Right, TokenDigest};
 pub use error::ConfigError;
 pub use secret::Secret;
+pub use webhooks::WebhookConfig;
 
 use events::identity::key::PublicKey;
 use events::ids::{ClusterId, NodeId, RegionName};
@@ -39,6 +41,8 @@ pub struct NodeConfig {
     pub members: Vec<MemberConfig>,
     pub nats: NatsConfig,
     pub api: ApiConfig,
+    /// Who is told what changed.
+    pub webhooks: Vec<WebhookConfig>,
     pub raft: RaftTimers,
     pub limits: Limits,
     pub telemetry: TelemetryConfig,

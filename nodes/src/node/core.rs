@@ -33,6 +33,7 @@ use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
 use crate::telemetry::measures::Measures;
+use crate::webhooks::{CURSORS_FILE, Cursors, WebhookDeps, WebhookReadings, Webhooks};
 use events::keyring::Keyring;
 use events::log::keys::SegmentKeys;
 use parking_lot::Mutex;
@@ -80,6 +81,8 @@ pub struct Core {
     gaps: Arc<GapBook>,
     /// Taken when the core runs.
     backfilling: Mutex<Option<Backfilling>>,
+    webhooks: Mutex<Option<Webhooks>>,
+    webhook_readings: WebhookReadings,
 }
 
 impl Core {
@@ -98,6 +101,7 @@ impl Core {
             dir: config.data_directory.join(BACKFILL_FOLDER),
             gaps: gaps.clone(),
         };
+        let webhook_disk = disk.clone();
         let archive = archive(&config, &keyring, disk)?;
         let timers = &config.raft;
         let network = Network {
@@ -124,7 +128,20 @@ impl Core {
             },
             entropy.as_ref(),
         );
-        let watch = PeerWatch::start(peers_of(&config), transport, clock.clone());
+        let watch = PeerWatch::start(peers_of(&config), transport.clone(), clock.clone());
+        let webhook_cursors =
+            Arc::new(Cursors::open(webhook_disk, config.data_directory.join(CURSORS_FILE))?);
+        let webhooks = Webhooks::new(WebhookDeps {
+            cluster: config.cluster,
+            hooks: config.webhooks.clone(),
+            raft: raft.clone(),
+            projector: projector.clone(),
+            cursors: webhook_cursors.clone(),
+            transport,
+            peers: peers_of(&config),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        })?;
         let receiver = Receiver {
             raft: raft.clone(),
             proposer: proposer.clone(),
@@ -135,6 +152,7 @@ impl Core {
             inbound: Inbound::new(shelf),
             log: store.log().clone(),
             archive: Arc::new(archive),
+            webhook_cursors,
         };
         Ok(Core {
             config,
@@ -151,6 +169,8 @@ impl Core {
             ended: watch::Sender::new(None),
             gaps,
             backfilling: Mutex::new(Some(backfilling)),
+            webhook_readings: webhooks.readings(),
+            webhooks: Mutex::new(Some(webhooks)),
         })
     }
 
@@ -185,6 +205,10 @@ impl Core {
         tasks.spawn(self.must_not_end("duties", duties.run()));
         if let Some(backfilling) = self.backfilling.lock().take() {
             tasks.spawn(self.must_not_end("backfill", backfilling.run()));
+        }
+        if let Some(webhooks) = self.webhooks.lock().take() {
+            tasks.spawn(self.must_not_end("cursors of webhooks", webhooks.keep_cursors()));
+            tasks.spawn(self.must_not_end("webhooks", webhooks.run()));
         }
     }
 
@@ -237,6 +261,12 @@ impl Core {
     #[must_use]
     pub fn gaps(&self) -> &Arc<GapBook> {
         &self.gaps
+    }
+
+    /// How deliveries to webhooks go.
+    #[must_use]
+    pub fn webhook_readings(&self) -> &WebhookReadings {
+        &self.webhook_readings
     }
 
     #[must_use]

@@ -5,6 +5,7 @@ use crate::bus::BusError;
 use crate::peers::tls::TlsError;
 use crate::storage::error::StorageError;
 use crate::telemetry::TelemetryError;
+use crate::webhooks::ReceiverError;
 use events::ids::ClusterId;
 use events::keyring::KeyringError;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub enum NodeError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    Webhook(#[from] ReceiverError),
     #[error("raft's timers contradict each other: {0}")]
     Timers(String),
     #[error("cannot recover the state from disk: {0}")]

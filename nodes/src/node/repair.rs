@@ -209,7 +209,8 @@ impl PeerService for Convalescent {
                 | PeerRequest::Forward(_)
                 | PeerRequest::HandOver { .. }
                 | PeerRequest::Status
-                | PeerRequest::LogStanding => PeerReply::Refused(
+                | PeerRequest::LogStanding
+                | PeerRequest::WebhookCursors(_) => PeerReply::Refused(
                     "this node repairs its log and takes no part before that is done".to_owned(),
                 ),
             }

@@ -130,6 +130,7 @@ impl Node {
                 measures,
                 more_counters: Arc::new(move || named(&counters())),
                 missing_history: core.gaps().missing(),
+                webhooks: core.webhook_readings().clone(),
                 ingress_levels: Arc::new(levels),
             },
         )?;

@@ -47,7 +47,8 @@ impl Lane {
             | PeerRequest::TransferLeader(_)
             | PeerRequest::HandOver { .. }
             | PeerRequest::Status
-            | PeerRequest::LogStanding => Lane::Small,
+            | PeerRequest::LogStanding
+            | PeerRequest::WebhookCursors(_) => Lane::Small,
         }
     }
 }

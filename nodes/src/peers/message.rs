@@ -15,6 +15,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One message, in bytes: a forwarded batch or one entry must fit.
 pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
@@ -51,6 +52,8 @@ pub enum PeerRequest {
     LogRange {
         from: LogIndex,
     },
+    /// How far deliveries to webhooks came, by name, as far as the sender knows.
+    WebhookCursors(BTreeMap<String, LogIndex>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +76,8 @@ pub enum PeerReply {
     LogStanding(LogStanding),
     /// In order and without a gap, about [`RANGE_BYTES_TARGET`]; none if the first one is not held.
     LogRange(Vec<CommittedEntry>),
+    /// What this member knows of the same.
+    WebhookCursors(BTreeMap<String, LogIndex>),
 }
 
 /// Where a member's log stands.

@@ -18,6 +18,7 @@ use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::log::DurableLog;
 use crate::telemetry::trace::continue_from;
+use crate::webhooks::Cursors;
 use bytes::Bytes;
 use events::ids::{LogIndex, NodeId};
 use futures::future::BoxFuture;
@@ -42,6 +43,7 @@ pub struct Receiver {
     pub log: Arc<DurableLog>,
     /// For peers that repair their log.
     pub archive: Arc<Archive>,
+    pub webhook_cursors: Arc<Cursors>,
 }
 
 impl Receiver {
@@ -82,6 +84,10 @@ impl Receiver {
             PeerRequest::Status => PeerReply::Status(self.status()),
             PeerRequest::LogStanding => self.log_standing(),
             PeerRequest::LogRange { from } => log_range(self.archive.clone(), from).await,
+            PeerRequest::WebhookCursors(theirs) => {
+                self.webhook_cursors.learn(&theirs);
+                PeerReply::WebhookCursors(self.webhook_cursors.all())
+            }
         }
     }
 
@@ -176,7 +182,8 @@ fn speaks_for(request: &PeerRequest) -> Option<NodeId> {
         | PeerRequest::HandOver { .. }
         | PeerRequest::Status
         | PeerRequest::LogStanding
-        | PeerRequest::LogRange { .. } => None,
+        | PeerRequest::LogRange { .. }
+        | PeerRequest::WebhookCursors(_) => None,
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 const BYTES_MAX: usize = 64 * 1024;
 
 /// Writes beside the file, syncs, renames: when this returns the new text is durable, and at no moment is there half of one.
-pub(super) fn persist<T: Serialize>(disk: &dyn Disk, path: &Path, value: &T) -> Result<(), StorageError> {
+pub(crate) fn persist<T: Serialize>(disk: &dyn Disk, path: &Path, value: &T) -> Result<(), StorageError> {
     let temporary = path.with_extension("tmp");
     remove_if_there(disk, &temporary)?;
     let text = serde_json::to_vec_pretty(value).map_err(|e| StorageError::io("encoding", path)(e.into()))?;
@@ -24,7 +24,7 @@ pub(super) fn persist<T: Serialize>(disk: &dyn Disk, path: &Path, value: &T) -> 
 }
 
 /// What the file says; `None` without a file.
-pub(super) fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Option<T>, StorageError> {
+pub(crate) fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Option<T>, StorageError> {
     let file = match disk.open_read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

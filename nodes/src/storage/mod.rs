@@ -30,7 +30,7 @@ pub mod snapshot_spill;
 pub mod view;
 pub mod writer;
 
-mod json_file;
+pub(crate) mod json_file;
 mod recover;
 mod salvage;
 mod scan;

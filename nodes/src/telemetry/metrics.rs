@@ -7,6 +7,7 @@ use super::measures::Measures;
 use crate::ingress::IngressLevels;
 use crate::node::core::{LOG_FOLDER, SNAPSHOT_FOLDER};
 use crate::raft::types::TypeConfig;
+use crate::webhooks::WebhookReading;
 use openraft::RaftMetrics;
 use projector::view::Counts;
 use prometheus_client::collector::Collector;
@@ -32,6 +33,7 @@ pub struct Readings {
     pub requests_under_way: usize,
     pub watchers: usize,
     pub missing_history: u64,
+    pub webhooks: Vec<WebhookReading>,
     pub ingress: IngressLevels,
     pub measures: Arc<Measures>,
 }
@@ -82,6 +84,7 @@ impl Collector for Readings {
         page.gauge("api_requests_under_way", "Requests under way", self.requests_under_way as i64)?;
         page.gauge("api_watchers", "Watchers of live changes", self.watchers as i64)?;
         self.levels(&mut page)?;
+        self.webhooks(&mut page)?;
         self.counted(&mut page)
     }
 }
@@ -158,6 +161,28 @@ impl Readings {
             ("ingress_p384_waiting", p384_waiting),
         ] {
             page.gauge(name, help, signed(count as u64))?;
+        }
+        Ok(())
+    }
+
+    fn webhooks(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        let by_name = |count: fn(&WebhookReading) -> u64| {
+            self.webhooks.iter().map(move |webhook| (webhook.name.clone(), count(webhook)))
+        };
+        let waiting = by_name(|webhook| webhook.waiting).map(|(name, count)| (name, signed(count)));
+        page.gauges(
+            "webhook_waiting_entries",
+            "Entries whose changes wait for delivery",
+            "webhook",
+            waiting,
+        )?;
+        for (name, help, count) in [
+            ("webhook_delivered", "Events taken", by_name(|webhook| webhook.delivered)),
+            ("webhook_refused", "Events refused for good", by_name(|webhook| webhook.refused)),
+            ("webhook_failed", "Attempts that failed", by_name(|webhook| webhook.failed)),
+            ("webhook_gaps", "Stretches pushed out undelivered", by_name(|webhook| webhook.gaps)),
+        ] {
+            page.counters(name, help, "webhook", count)?;
         }
         Ok(())
     }

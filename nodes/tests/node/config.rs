@@ -152,7 +152,7 @@ fn reference() -> Vec<(&'static str, &'static str)> {
 fn fields_of(table: &str) -> Vec<String> {
     let header = match table {
         "" => return fields_in(&format!("colour = 1\n{GOOD}"), ""),
-        "members" | "api.tokens" | "api.clients" => format!("[[{table}]]"),
+        "members" | "api.tokens" | "api.clients" | "webhooks" => format!("[[{table}]]"),
         other => format!("[{other}]"),
     };
     let text = match GOOD.contains(&format!("{header}\n")) {
@@ -171,11 +171,21 @@ fn fields_in(text: &str, table: &str) -> Vec<String> {
 
 #[test]
 fn the_reference_names_every_field_that_the_code_knows_and_no_other() {
-    let tables =
-        ["peers", "members", "nats", "api", "api.tokens", "api.clients", "raft", "limits", "telemetry"];
+    let tables = [
+        "peers",
+        "members",
+        "nats",
+        "api",
+        "api.tokens",
+        "api.clients",
+        "webhooks",
+        "raft",
+        "limits",
+        "telemetry",
+    ];
     let mut known: Vec<String> = ["", "peers", "members", "nats", "api", "api.tokens", "api.clients"]
         .into_iter()
-        .chain(["raft", "limits", "telemetry"])
+        .chain(["webhooks", "raft", "limits", "telemetry"])
         .flat_map(fields_of)
         .filter(|field| !tables.contains(&field.as_str()))
         .collect();
@@ -187,9 +197,12 @@ fn the_reference_names_every_field_that_the_code_knows_and_no_other() {
 
 #[test]
 fn the_defaults_of_the_reference_are_those_of_the_code() {
-    let config = Folder::new().read(GOOD).unwrap();
+    let folder = Folder::new();
+    std::fs::write(folder.0.path().join("pager.secret"), SECRET).unwrap();
+    let config = folder.read(&format!("{GOOD}{WEBHOOK}")).unwrap();
     let (api, raft, limits, telemetry) =
         (&config.api.limits, &config.raft, &config.limits, &config.telemetry);
+    let hook = &config.webhooks[0];
     let code = [
         ("api.connections_max", api.connections.to_string()),
         ("api.requests_max", api.requests.to_string()),
@@ -202,6 +215,7 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
         ("raft.proposal_ms_max", raft.proposal_ms_max.to_string()),
         ("raft.snapshot_entries", raft.snapshot_entries.to_string()),
         ("raft.keep_entries", raft.keep_entries.to_string()),
+        ("webhooks.timeout_ms", hook.timeout_ms.to_string()),
         ("limits.heartbeat_ms", limits.heartbeat_ms.to_string()),
         ("limits.queue_messages", limits.queue_messages.to_string()),
         ("limits.parked_per_source", limits.parked_per_source.to_string()),
@@ -245,4 +259,46 @@ fn tokens_are_given_by_their_digests_and_a_malformed_one_is_refused() {
     let (_, field, why) = folder.refusal(&tokens("hunter2"));
     assert_eq!(field, "api.tokens.sha256");
     assert!(why.contains("sha256:") && !why.contains("hunter2"), "{why}");
+}
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+const WEBHOOK: &str = r#"
+[[webhooks]]
+name = "pager"
+url = "https://hooks.example.net/T0K3N"
+secret_file = "pager.secret"
+events = ["device.flagged", "license.*"]
+"#;
+
+#[test]
+fn a_webhook_is_read_and_neither_its_url_nor_its_secret_is_printed() {
+    let folder = Folder::new();
+    std::fs::write(folder.0.path().join("pager.secret"), SECRET).unwrap();
+    let config = folder.read(&format!("{GOOD}{WEBHOOK}")).unwrap();
+    let hook = &config.webhooks[0];
+    assert_eq!((hook.name.as_str(), hook.timeout_ms), ("pager", 10_000));
+    let said = format!("{config:?}");
+    assert!(!said.contains("T0K3N") && !said.contains("whsec"), "{said}");
+}
+
+#[test]
+fn a_webhook_that_cannot_work_is_refused_by_its_field() {
+    let folder = Folder::new();
+    std::fs::write(folder.0.path().join("pager.secret"), SECRET).unwrap();
+    std::fs::write(folder.0.path().join("weak.secret"), "hunter2").unwrap();
+    for (good, bad, field, says) in [
+        ("device.flagged", "device.flogged", "webhooks.events", "device.flagged"),
+        ("https://hooks", "ftp://hooks", "webhooks.url", "https://"),
+        ("pager.secret", "weak.secret", "webhooks.secret_file", "muster webhook secret"),
+        ("pager.secret", "not.there", "webhooks.secret_file", "cannot be read"),
+        ("\"pager\"", "\"the pager\"", "webhooks.name", "a-z"),
+    ] {
+        let (line, of, why) = folder.refusal(&format!("{GOOD}{}", WEBHOOK.replacen(good, bad, 1)));
+        assert_eq!(of, field);
+        assert!(why.contains(says) && !why.contains("hunter2") && !why.contains("T0K3N"), "{why}");
+        assert!(line > GOOD.lines().count(), "{line}");
+    }
+    let (_, field, why) = folder.refusal(&format!("{GOOD}{WEBHOOK}{WEBHOOK}"));
+    assert_eq!(field, "webhooks.name");
+    assert!(why.contains("two are named"), "{why}");
 }

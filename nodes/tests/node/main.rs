@@ -25,4 +25,5 @@ mod support;
 mod throughput;
 mod trace;
 mod unknown_kind;
+mod webhooks;
 mod whole;

@@ -15,12 +15,14 @@ mod lot;
 pub(crate) mod manifest;
 mod manual;
 mod node;
+mod operation;
 mod progress;
 mod replay;
 mod source;
 mod station;
 pub(crate) mod terminal;
 mod update;
+mod webhook;
 
 use crate::api::Api;
 use crate::context::Context;
@@ -141,12 +143,18 @@ enum Command {
     /// Findings of attacks, with their evidence
     #[command(subcommand)]
     Flag(flag::FlagCommand),
+    /// What was ordered, by policy or a person, and how it ended; `muster device` orders
+    #[command(subcommand)]
+    Operation(operation::OperationCommand),
     /// Who may connect to NATS, and as what
     #[command(subcommand)]
     Source(source::SourceCommand),
     /// Software update: signed offers, and how they go out
     #[command(subcommand)]
     Update(update::UpdateCommand),
+    /// Who is told what changed: signing secrets, and whether a receiver hears
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     Fleet(fleet::FleetArguments),
     /// The log on a node's disk, read-only
     #[command(subcommand)]
@@ -191,8 +199,10 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::License(command) => license::run(&global, command).await,
         Command::Device(command) => device::run(&global, command).await,
         Command::Flag(command) => flag::run(&global, command).await,
+        Command::Operation(command) => operation::run(&global, command).await,
         Command::Source(command) => source::run(&global, command),
         Command::Update(command) => update::run(&global, command).await,
+        Command::Webhook(command) => webhook::run(&global, command).await,
         Command::Fleet(arguments) => fleet::run(&global, arguments).await,
         Command::Log(command) => log::run(&global, command).await,
         Command::Replay(arguments) => replay::run(&global, arguments),

@@ -313,7 +313,11 @@ fn told(change: &Change, state: &Projector) -> Option<(DeviceId, String)> {
         Change::License { device, from, to, .. } => {
             Some((*device, format!("license {from:?} → {to:?}").to_lowercase()))
         }
-        Change::LicenseMoved(_) | Change::Update { .. } => None,
+        Change::Notified { device, by, .. } => Some((*device, format!("notified by {by}"))),
+        Change::LicenseMoved(_)
+        | Change::Update { .. }
+        | Change::AutomationStopped { .. }
+        | Change::AutomationResumed => None,
         Change::FlagRaised { .. } | Change::FlagCleared { .. } => None,
     }
 }
@@ -329,6 +333,10 @@ fn is_about(change: &Change, device: DeviceId, fact: &str) -> bool {
             *of == device && fact == "directive"
         }
         Change::License { device: of, .. } => *of == device && fact == "license",
-        Change::LicenseMoved(_) | Change::Update { .. } => false,
+        Change::LicenseMoved(_)
+        | Change::Update { .. }
+        | Change::Notified { .. }
+        | Change::AutomationStopped { .. }
+        | Change::AutomationResumed => false,
     }
 }

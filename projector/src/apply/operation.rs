@@ -46,7 +46,7 @@ impl Step<'_> {
         let id = DirectiveId { generation: self.state.generation, index: self.index, ordinal };
         let directive = DirectiveView { id, kind: event.kind, expires: event.expires };
         let at = self.record_order(slot, directive, &event);
-        self.carry_out(slot, at, &event);
+        self.carry_out(slot, at, id, &event);
         self.direct(slot, at, directive)
     }
 
@@ -113,7 +113,7 @@ impl Step<'_> {
     }
 
     /// What the order changes in the cluster; the device follows when it obeys.
-    fn carry_out(&mut self, slot: Slot, at: u32, event: &OperationOrdered) {
+    fn carry_out(&mut self, slot: Slot, at: u32, order: DirectiveId, event: &OperationOrdered) {
         match event.kind {
             OperationKind::Restrict => self.bind(slot, at, Legitimacy::Restricted),
             OperationKind::Revoke => self.bind(slot, at, Legitimacy::Revoked),
@@ -123,15 +123,23 @@ impl Step<'_> {
                     self.set_license_state(license, LicenseState::Suspended);
                 }
             }
-            OperationKind::Notify => {
-                self.notice(Notice::Notified { device: event.device, ordered: self.index });
-            }
+            OperationKind::Notify => self.notify(order, event),
             OperationKind::Rekey
             | OperationKind::Challenge
             | OperationKind::Throttle
             | OperationKind::BanSource
             | OperationKind::OfferUpdate => {}
         }
+    }
+
+    fn notify(&mut self, order: DirectiveId, event: &OperationOrdered) {
+        let device = event.device;
+        let (by, reason) = match &event.cause {
+            Cause::Operator { name, reason } => (name.clone(), reason.clone()),
+            Cause::Flag(flag) => (decide::POLICY.to_owned(), flag.to_string()),
+        };
+        self.notice(Notice::Notified { device, ordered: self.index });
+        self.changed(Change::Notified { device, order, by, reason });
     }
 
     fn bind(&mut self, slot: Slot, at: u32, to: Legitimacy) {

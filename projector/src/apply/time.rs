@@ -1,6 +1,7 @@
 //! Time passes: whatever is due at this entry's stamp.
 
 use super::step::Step;
+use crate::changes::Change;
 use crate::decide;
 use crate::effects::{Effect, Notice};
 use crate::state::row::marks;
@@ -25,6 +26,7 @@ impl Step<'_> {
         self.pass_rollouts();
         if self.state.breaker.pass_time(self.now) {
             self.notice(Notice::BreakerClosed);
+            self.changed(Change::AutomationResumed);
             reconsider = true;
         }
         if reconsider {

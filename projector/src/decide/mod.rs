@@ -8,6 +8,7 @@ pub(crate) mod breaker;
 mod update;
 
 use crate::apply::step::Step;
+use crate::changes::Change;
 use crate::effects::{Notice, WantOperation};
 use crate::outcome::Decline;
 use crate::state::State;
@@ -17,6 +18,9 @@ use events::ids::{FlagId, Slot};
 use events::time::Timestamp;
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+
+/// In whose name automation acts.
+pub(crate) const POLICY: &str = "policy";
 
 /// So long after a person reinstated a device, automation leaves it alone, in milliseconds of log time.
 pub(crate) const HANDS_OFF_MILLIS: u64 = 3_600_000;
@@ -94,6 +98,7 @@ fn pass_breaker(step: &mut Step<'_>) -> Result<(), Decline> {
     let restricted = breaker.count();
     if breaker.open() {
         step.notice(Notice::BreakerOpened { restricted, limit });
+        step.changed(Change::AutomationStopped { restricted, limit });
     }
     Err(Decline::BreakerOpen)
 }

@@ -1,6 +1,7 @@
 //! What a rollout does by itself: goes on to its next phase, or stops. On log time and results alone, so that every
 //! node and every replay decides the same.
 
+use super::POLICY;
 use crate::apply::step::Step;
 use crate::effects::Notice;
 use crate::state::State;
@@ -9,9 +10,6 @@ use crate::view::RolloutEnding;
 use events::ids::{LotId, Slot};
 use events::update::{Offer, cohort};
 use events::vocabulary::shared::Legitimacy;
-
-/// The name under which automation ends a rollout.
-const POLICY: &str = "policy";
 
 impl State {
     /// The rollout that is for this lot and has not ended.

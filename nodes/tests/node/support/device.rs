@@ -32,17 +32,16 @@ impl Device {
         self.public_key.device_id()
     }
 
-    /// Burned, sold, activated, heard; and then one sequence comes twice with other content.
+    /// Burned, sold, activated.
+    pub fn life(&self) -> Vec<Event> {
+        vec![super::members::lot_created(1), certified(), self.provisioned(), issued(), self.activated()]
+    }
+
+    /// The same, heard; and then one sequence comes twice with other content.
     pub fn life_of_a_clone(&self) -> Vec<Event> {
-        vec![
-            super::members::lot_created(1),
-            certified(),
-            self.provisioned(),
-            issued(),
-            self.activated(),
-            self.heartbeat(0xaaaa),
-            self.heartbeat(0xbbbb),
-        ]
+        let mut life = self.life();
+        life.extend([self.heartbeat(0xaaaa), self.heartbeat(0xbbbb)]);
+        life
     }
 
     fn provisioned(&self) -> Event {

@@ -9,7 +9,7 @@ use events::vocabulary::shared::Wrapped;
 use events::vocabulary::{Event, LotCreated};
 use nodes::config::{
     AccessRole, ApiConfig, ApiLimits, ApiToken, Limits, LogFormat, MemberConfig, NatsConfig, NatsLogin,
-    NodeConfig, PeersConfig, RaftTimers, TelemetryConfig, TokenDigest,
+    NodeConfig, PeersConfig, RaftTimers, TelemetryConfig, TokenDigest, WebhookConfig,
 };
 use nodes::entropy::OsEntropy;
 use nodes::node::NodeError;
@@ -33,6 +33,7 @@ pub struct Members {
     count: NodeId,
     timers: RaftTimers,
     disk: Arc<dyn Disk>,
+    webhooks: Vec<WebhookConfig>,
     running: BTreeMap<NodeId, Core>,
 }
 
@@ -54,14 +55,29 @@ impl Members {
     }
 
     pub async fn start_with(count: NodeId, timers: RaftTimers) -> Self {
-        Members::start_on(count, timers, Arc::new(OsDisk)).await
+        Members::start_on(count, timers, Arc::new(OsDisk), vec![]).await
     }
 
     pub async fn on_disk(count: NodeId, disk: impl Disk) -> Self {
-        Members::start_on(count, timers(), Arc::new(disk)).await
+        Members::start_on(count, timers(), Arc::new(disk), vec![]).await
     }
 
-    async fn start_on(count: NodeId, timers: RaftTimers, disk: Arc<dyn Disk>) -> Self {
+    /// Members that tell others what changed.
+    pub async fn telling(count: NodeId, webhooks: Vec<WebhookConfig>) -> Self {
+        Members::start_on(count, timers(), Arc::new(OsDisk), webhooks).await
+    }
+
+    /// Whoever is opened from now on tells these.
+    pub fn tell(&mut self, webhooks: Vec<WebhookConfig>) {
+        self.webhooks = webhooks;
+    }
+
+    async fn start_on(
+        count: NodeId,
+        timers: RaftTimers,
+        disk: Arc<dyn Disk>,
+        webhooks: Vec<WebhookConfig>,
+    ) -> Self {
         let mut members = Members {
             dir: TempDir::new().unwrap(),
             board: Arc::default(),
@@ -70,6 +86,7 @@ impl Members {
             count,
             timers,
             disk,
+            webhooks,
             running: BTreeMap::new(),
         };
         for node in 1..=count {
@@ -118,8 +135,12 @@ impl Members {
 
     /// What a member's core is made of.
     pub fn core_deps(&self, node: NodeId) -> CoreDeps {
+        let config = NodeConfig {
+            webhooks: self.webhooks.clone(),
+            ..config(self.dir.path(), node, self.count, self.timers.clone())
+        };
         CoreDeps {
-            config: Arc::new(config(self.dir.path(), node, self.count, self.timers.clone())),
+            config: Arc::new(config),
             keyring: self.keyring.clone(),
             clock: self.clocks[&node].clone(),
             entropy: Arc::new(OsEntropy),
@@ -271,6 +292,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
             clients: vec![],
             limits: ApiLimits::default(),
         },
+        webhooks: vec![],
         raft,
         limits: Limits {
             heartbeat_ms: 1_000,

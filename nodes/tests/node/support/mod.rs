@@ -5,6 +5,7 @@ pub mod device;
 pub mod factory;
 pub mod faulty;
 pub mod hands;
+pub mod listener;
 pub mod members;
 pub mod served;
 pub mod wire;

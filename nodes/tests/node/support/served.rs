@@ -82,6 +82,7 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
         measures: Arc::default(),
         more_counters: Arc::new(BTreeMap::new),
         missing_history: core.gaps().missing(),
+        webhooks: core.webhook_readings().clone(),
         ingress_levels: Arc::new(Default::default),
     };
     let server = ApiServer::start(listener, deps).unwrap();

@@ -1,0 +1,80 @@
+//! `muster operation`: what was ordered, and how it ended.
+
+use super::Global;
+use crate::output::Table;
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use events::vocabulary::operation::Cause;
+use events::vocabulary::shared::OperationKind;
+use nodes::api::shapes::{Cursor, OperationPage};
+use projector::view::OperationView;
+
+/// Operations asked for at once.
+const PAGE: usize = 500;
+
+#[derive(Subcommand)]
+pub(crate) enum OperationCommand {
+    /// List operations, the latest first: on which device, why, and whether the device obeyed
+    List(ListArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct ListArguments {
+    /// Only those that are not settled yet
+    #[arg(long)]
+    open: bool,
+    /// Only of this kind, such as restrict
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Option<OperationKind>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+pub(crate) async fn run(global: &Global, command: OperationCommand) -> Result<()> {
+    let OperationCommand::List(arguments) = command;
+    let api = global.api()?;
+    let kind = arguments.kind.map_or_else(String::new, |kind| format!("&kind={kind}"));
+    let mut operations: Vec<OperationView> = Vec::new();
+    let mut after = String::new();
+    while operations.len() < arguments.limit {
+        let limit = PAGE.min(arguments.limit - operations.len());
+        let path = format!("/v1/operations?limit={limit}&open={}{kind}{after}", arguments.open);
+        let page: OperationPage = api.get(&path).await?;
+        operations.extend(page.operations);
+        match page.next {
+            Some(Cursor(next)) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    global.format().print(&operations, |operations| human_list(operations))
+}
+
+fn parse_kind(text: &str) -> Result<OperationKind, String> {
+    let known = OperationKind::ALL.iter().find(|kind| kind.as_str() == text);
+    known.copied().ok_or_else(|| {
+        let all: Vec<_> = OperationKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        format!("expected one of {}", all.join(", "))
+    })
+}
+
+fn human_list(operations: &[OperationView]) -> String {
+    if operations.is_empty() {
+        return "no operations".to_owned();
+    }
+    let mut table = Table::with_head(&["log index", "ordered", "operation", "device", "settled", "cause"]);
+    for operation in operations {
+        table.row([
+            operation.directive.id.index.to_string(),
+            operation.ordered_at.to_string(),
+            operation.directive.kind.to_string(),
+            operation.device.to_string(),
+            operation.settled.map_or_else(|| "not yet".to_owned(), |settled| settled.settlement.to_string()),
+            match &operation.cause {
+                Cause::Flag(flag) => format!("policy, for {flag}"),
+                Cause::Operator { name, reason } => format!("{name}: {reason}"),
+            },
+        ]);
+    }
+    table.to_string()
+}
