@@ -97,7 +97,7 @@ fn two_gaps_are_filled_piece_by_piece_and_the_work_goes_on_after_a_power_cut() {
 
     let disk = disk.after_power_cut(Left::Nothing);
     assert_eq!(held(&disk), [entries(0..10), entries(20..30)].concat());
-    let archive = Archive::new(disk.as_disk(), PathBuf::from(LOG_DIR), BACKFILL_DIR.into(), keys());
+    let archive = Archive::new(disk.as_disk(), vec![PathBuf::from(LOG_DIR), BACKFILL_DIR.into()], keys());
     assert_eq!(archive.range(22, usize::MAX).unwrap(), entries(22..30), "and peers are given it");
     assert!(archive.range(12, usize::MAX).unwrap().is_empty());
 }

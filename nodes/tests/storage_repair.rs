@@ -167,9 +167,7 @@ fn a_peer_that_sends_too_little_or_something_else_repairs_nothing() {
 #[test]
 fn an_archive_gives_ranges_in_order_beside_the_writer_and_past_damage() {
     let disk = whole_log();
-    let archive = |disk: &MemDisk| {
-        Archive::new(disk.as_disk(), PathBuf::from(LOG_DIR), PathBuf::from("/no/backfill"), keys())
-    };
+    let archive = |disk: &MemDisk| Archive::new(disk.as_disk(), vec![PathBuf::from(LOG_DIR)], keys());
     let peer = committed(&disk);
     let whole = archive(&disk);
     for from in [0usize, 7, 13, 29] {

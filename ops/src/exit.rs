@@ -10,6 +10,8 @@ pub const UNREACHABLE: i32 = 3;
 pub const REFUSED: i32 = 4;
 /// A check ran and did not hold: a log, a record, the scene.
 pub const NOT_HELD: i32 = 5;
+/// A node's disk is full or failed: what it holds is read again at the next start.
+pub const DISK_FAILED: i32 = 6;
 /// Ended by Ctrl-C or SIGTERM before it was done; what shells give for SIGINT.
 pub const INTERRUPTED: i32 = 130;
 

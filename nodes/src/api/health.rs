@@ -4,6 +4,7 @@
 use super::ApiState;
 use super::shapes::{Live, Ready, WhyNot, WhyNotCode};
 use crate::bus::BusHealth;
+use crate::node::room::Room;
 use crate::raft::leadership::Leadership;
 use axum::Json;
 use axum::extract::State;
@@ -48,6 +49,10 @@ pub(super) fn judge(state: &ApiState) -> Ready {
     }
     if let Err(error) = &metrics.running_state {
         say(WhyNotCode::Stopped, error.to_string(), "read the node's log, and start it again");
+    } else if !deps.room.borrow().is_enough() {
+        let Room { free_bytes, reserve_bytes } = *deps.room.borrow();
+        let message = format!("{free_bytes} bytes are left on the disk, less than {reserve_bytes}");
+        say(WhyNotCode::NoRoom, message, "make room; it goes on by itself");
     } else {
         match leadership {
             Leadership::Nobody => {

@@ -44,6 +44,7 @@ use crate::entropy::Entropy;
 use crate::ingress::IngressLevels;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
+use crate::node::room::Room;
 use crate::peers::tls::TlsError;
 use crate::peers::watch::PeerReports;
 use crate::peers::{PeerCounters, PeerTransport};
@@ -89,6 +90,7 @@ pub struct ApiDeps {
     pub peer_counters: Arc<PeerCounters>,
     /// Whether what this node takes in can be committed now.
     pub serving: watch::Receiver<bool>,
+    pub room: watch::Receiver<Room>,
     pub bus: watch::Receiver<BusHealth>,
     pub measures: Arc<Measures>,
     /// Counters of other parts, by name.

@@ -1,10 +1,13 @@
 //! What must hold between the fields of a configuration.
 
-use super::file::{ApiFile, LimitsFile, MemberFile, NatsFile, NodeFile, PeersFile, RaftFile, TelemetryFile};
+use super::file::{
+    ApiFile, LimitsFile, MemberFile, NatsFile, NodeFile, PeersFile, RaftFile, RetentionFile, TelemetryFile,
+};
 use super::{
     AccessRole, ApiClient, ApiConfig, ApiLimits, ApiToken, ConfigError, Limits, MemberConfig, NatsConfig,
-    NatsLogin, NodeConfig, PeersConfig, RaftTimers, Secret, TelemetryConfig, TokenDigest,
+    NatsLogin, NodeConfig, PeersConfig, RaftTimers, RetentionConfig, Secret, TelemetryConfig, TokenDigest,
 };
+use events::limits::SEGMENT_BYTES_TARGET;
 use std::path::{Component, Path, PathBuf};
 
 /// A name of somebody who asks, in bytes.
@@ -36,6 +39,8 @@ impl Checker<'_> {
         if !members.iter().any(|m| m.id == file.node) {
             return Err(self.refuse("node", format!("expected one of the members' ids, got {}", file.node)));
         }
+        let retention =
+            file.retention.map(|retention| self.retention(retention, &data_directory)).transpose()?;
         Ok(NodeConfig {
             cluster: file.cluster,
             node: file.node,
@@ -51,6 +56,7 @@ impl Checker<'_> {
             webhooks: self.webhooks(file.webhooks)?,
             raft: self.raft(file.raft)?,
             limits: self.limits(file.limits)?,
+            retention,
             telemetry: self.telemetry(file.telemetry)?,
         })
     }
@@ -226,11 +232,38 @@ impl Checker<'_> {
         self.within("limits.queue_messages", file.queue_messages as u64, 1, 1 << 20)?;
         self.within("limits.parked_per_source", file.parked_per_source as u64, 0, 1 << 16)?;
         self.within("limits.activations_parallel", file.activations_parallel as u64, 1, 256)?;
+        self.within("limits.disk_reserve_bytes", file.disk_reserve_bytes, 0, 1 << 50)?;
         Ok(Limits {
             heartbeat_ms: file.heartbeat_ms,
             queue_messages: file.queue_messages,
             parked_per_source: file.parked_per_source,
             activations_parallel: file.activations_parallel,
+            disk_reserve_bytes: file.disk_reserve_bytes,
+        })
+    }
+
+    fn retention(&self, file: RetentionFile, data: &Path) -> Result<RetentionConfig, ConfigError> {
+        let archive_directory = self.resolve(&file.archive_directory);
+        if normal(&archive_directory).starts_with(normal(data)) {
+            let why = format!(
+                "the archive {} lies within the data directory {}; expected a path outside of it, best on another disk",
+                archive_directory.display(),
+                data.display()
+            );
+            return Err(self.refuse("retention.archive_directory", why));
+        }
+        if let Some(days) = file.age_days_max {
+            self.within("retention.age_days_max", days, 1, 36_500)?;
+        }
+        if let Some(bytes) = file.bytes_max {
+            self.within("retention.bytes_max", bytes, 4 * SEGMENT_BYTES_TARGET, 1 << 60)?;
+        }
+        self.within("retention.check_seconds", file.check_seconds, 1, 86_400)?;
+        Ok(RetentionConfig {
+            archive_directory,
+            age_millis_max: file.age_days_max.map(|days| days * 86_400_000),
+            bytes_max: file.bytes_max,
+            check_seconds: file.check_seconds,
         })
     }
 

@@ -28,6 +28,7 @@ pub(super) struct NodeFile {
     pub(super) raft: RaftFile,
     #[serde(default)]
     pub(super) limits: LimitsFile,
+    pub(super) retention: Option<RetentionFile>,
     #[serde(default)]
     pub(super) telemetry: TelemetryFile,
 }
@@ -136,6 +137,7 @@ pub(super) struct LimitsFile {
     pub(super) queue_messages: usize,
     pub(super) parked_per_source: usize,
     pub(super) activations_parallel: usize,
+    pub(super) disk_reserve_bytes: u64,
 }
 
 impl Default for LimitsFile {
@@ -145,8 +147,23 @@ impl Default for LimitsFile {
             queue_messages: 16_384,
             parked_per_source: 256,
             activations_parallel: 2,
+            disk_reserve_bytes: 268_435_456,
         }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionFile {
+    pub(super) archive_directory: PathBuf,
+    pub(super) age_days_max: Option<u64>,
+    pub(super) bytes_max: Option<u64>,
+    #[serde(default = "retention_check_seconds")]
+    pub(super) check_seconds: u64,
+}
+
+fn retention_check_seconds() -> u64 {
+    60
 }
 
 #[derive(Deserialize, Default)]

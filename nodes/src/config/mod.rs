@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub webhooks: Vec<WebhookConfig>,
     pub raft: RaftTimers,
     pub limits: Limits,
+    /// None: the whole log stays on the node.
+    pub retention: Option<RetentionConfig>,
     pub telemetry: TelemetryConfig,
 }
 
@@ -167,6 +169,28 @@ pub struct RaftTimers {
     pub keep_entries: u64,
 }
 
+/// Where history is archived, and how much of it stays on the node. Without a limit everything stays, and the archive is a
+/// copy of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Each node writes to a folder of its own in it.
+    pub archive_directory: PathBuf,
+    /// A segment whose last entry is older than this is removed once it is archived, in milliseconds.
+    pub age_millis_max: Option<u64>,
+    /// The oldest archived segments are removed while the log is larger than this, in bytes.
+    pub bytes_max: Option<u64>,
+    /// How often it is looked after, in seconds.
+    pub check_seconds: u64,
+}
+
+impl RetentionConfig {
+    /// The folder of one node's segments and their manifest.
+    #[must_use]
+    pub fn archive_of(&self, node: NodeId) -> PathBuf {
+        self.archive_directory.join(format!("node-{node}"))
+    }
+}
+
 /// Bounds of what this node takes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -179,6 +203,8 @@ pub struct Limits {
     pub parked_per_source: usize,
     /// P-384 operations at one time (protocol.md rule 15).
     pub activations_parallel: usize,
+    /// With less room than this on the disk the node takes nothing in, in bytes.
+    pub disk_reserve_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

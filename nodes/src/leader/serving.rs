@@ -2,6 +2,7 @@
 //! region is not a black hole.
 
 use super::clock_guard::{ClockGuard, ClockVerdict};
+use crate::node::room::Room;
 use crate::peers::watch::PeerReports;
 use crate::raft::MusterRaft;
 use crate::raft::leadership::Leadership;
@@ -16,6 +17,7 @@ pub struct Serving {
     pub raft: MusterRaft,
     pub clock_guard: Arc<ClockGuard>,
     pub reports: watch::Receiver<Arc<PeerReports>>,
+    pub room: watch::Receiver<Room>,
     /// A leader that no majority answered for so long is no leader any more.
     pub quorum_within: Duration,
 }
@@ -30,6 +32,7 @@ impl Serving {
             let goes_on = tokio::select! {
                 changed = metrics.changed() => changed.is_ok(),
                 changed = self.reports.changed() => changed.is_ok(),
+                changed = self.room.changed() => changed.is_ok(),
                 // A leader without a majority hears of nothing: look again.
                 () = tokio::time::sleep(self.quorum_within) => true,
             };
@@ -41,7 +44,7 @@ impl Serving {
     }
 
     fn judge(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
-        if metrics.running_state.is_err() {
+        if metrics.running_state.is_err() || !self.room.borrow().is_enough() {
             return false;
         }
         match Leadership::of(metrics) {

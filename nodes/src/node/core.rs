@@ -4,6 +4,9 @@
 use super::NodeError;
 use super::backfill::Backfilling;
 use super::form::form_cluster;
+use super::retention::Retaining;
+use super::room::{Room, RoomWatch};
+use super::scrubbing::Scrubbing;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::entropy::Entropy;
@@ -31,6 +34,7 @@ use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
+use crate::storage::scrub::Scrub;
 use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
 use crate::telemetry::measures::Measures;
 use crate::webhooks::{CURSORS_FILE, Cursors, WebhookDeps, WebhookReadings, Webhooks};
@@ -83,15 +87,20 @@ pub struct Core {
     backfilling: Mutex<Option<Backfilling>>,
     webhooks: Mutex<Option<Webhooks>>,
     webhook_readings: WebhookReadings,
+    retaining: Mutex<Option<Retaining>>,
+    scrubbing: Mutex<Option<Scrubbing>>,
+    room: watch::Sender<Room>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Core {
     /// Opens the disk and recovers the state; nothing is said to other members before [`Core::run`].
     pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
         let CoreDeps { config, keyring, clock, entropy, disk, transport, measures } = deps;
-        let projector = SharedProjector::measured(Projector::new(), measures);
+        let projector = SharedProjector::measured(Projector::new(), measures.clone());
         let (store, machine, shelf, gaps) =
             open_disk(&config, &keyring, disk.clone(), entropy.clone(), projector.clone()).await?;
+        let retaining = Retaining::of(&config, &segment_keys(&config, &keyring)?, &disk, &clock, &measures);
         let backfilling = Backfilling {
             disk: disk.clone(),
             entropy: entropy.clone(),
@@ -102,12 +111,21 @@ impl Core {
             gaps: gaps.clone(),
         };
         let webhook_disk = disk.clone();
-        let archive = archive(&config, &keyring, disk)?;
+        let scrub = |folder, keys| {
+            let (disk, dir) = (disk.clone(), config.data_directory.join(folder));
+            Arc::new(Scrub { disk, dir, keys })
+        };
+        let scrubbing = Scrubbing {
+            fetched: scrub(BACKFILL_FOLDER, segment_keys(&config, &keyring)?),
+            own: scrub(LOG_FOLDER, segment_keys(&config, &keyring)?),
+            log: store.log().clone(),
+            measures: measures.clone(),
+        };
+        let archive = archive(&config, &keyring, disk.clone())?;
         let timers = &config.raft;
         let network = Network {
             own: config.node,
             transport: transport.clone(),
-            entropy: entropy.clone(),
             append_within: Duration::from_millis(timers.election_ms_max.max(APPEND_MS_MIN)),
         };
         let settings = settings(config.cluster, timers).map_err(|e| NodeError::Timers(e.to_string()))?;
@@ -154,7 +172,10 @@ impl Core {
             archive: Arc::new(archive),
             webhook_cursors,
         };
+        let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         Ok(Core {
+            room,
+            disk,
             config,
             raft,
             store,
@@ -171,6 +192,8 @@ impl Core {
             backfilling: Mutex::new(Some(backfilling)),
             webhook_readings: webhooks.readings(),
             webhooks: Mutex::new(Some(webhooks)),
+            retaining: Mutex::new(retaining),
+            scrubbing: Mutex::new(Some(scrubbing)),
         })
     }
 
@@ -191,6 +214,7 @@ impl Core {
             raft: self.raft.clone(),
             clock_guard: self.clock_guard.clone(),
             reports: self.reports(),
+            room: self.room(),
             quorum_within: Duration::from_millis(2 * self.config.raft.election_ms_max),
         };
         tasks.spawn(self.must_not_end("serving", serving.run(self.serving.clone())));
@@ -209,6 +233,15 @@ impl Core {
         if let Some(webhooks) = self.webhooks.lock().take() {
             tasks.spawn(self.must_not_end("cursors of webhooks", webhooks.keep_cursors()));
             tasks.spawn(self.must_not_end("webhooks", webhooks.run()));
+        }
+        let (disk, dir) = (self.disk.clone(), self.config.data_directory.clone());
+        tasks.spawn(self.must_not_end("room", RoomWatch { disk, dir, room: self.room.clone() }.run()));
+        if let Some(scrubbing) = self.scrubbing.lock().take() {
+            // It ends with a check that is told to stop, or with the process.
+            tasks.spawn(scrubbing.run());
+        }
+        if let Some(retaining) = self.retaining.lock().take() {
+            tasks.spawn(self.must_not_end("retention", retaining.run()));
         }
     }
 
@@ -257,6 +290,12 @@ impl Core {
         self.serving.subscribe()
     }
 
+    /// How much room is left to the log.
+    #[must_use]
+    pub fn room(&self) -> watch::Receiver<Room> {
+        self.room.subscribe()
+    }
+
     /// What this node's log lacks of history.
     #[must_use]
     pub fn gaps(&self) -> &Arc<GapBook> {
@@ -287,7 +326,7 @@ impl Core {
         // The cause before what it causes: a poisoned disk stops raft, and that ends the watchers.
         tokio::select! {
             biased;
-            poisoned = self.store.log().poison().failed() => NodeError::Failed(poisoned.to_string()),
+            poisoned = self.store.log().poison().failed() => NodeError::DiskFailed(poisoned.to_string()),
             stopped = stopped => NodeError::Failed(match stopped {
                 Ok(metrics) => metrics.running_state.map_or_else(|e| e.to_string(), |()| String::new()),
                 Err(error) => error.to_string(),
@@ -363,7 +402,12 @@ pub(super) fn archive(
 ) -> Result<Archive, NodeError> {
     let keys = segment_keys(config, keyring)?;
     let data = &config.data_directory;
-    Ok(Archive::new(disk, data.join(LOG_FOLDER), data.join(BACKFILL_FOLDER), keys))
+    let mut dirs = vec![data.join(LOG_FOLDER), data.join(BACKFILL_FOLDER)];
+    if let Some(retention) = &config.retention {
+        let own = retention.archive_of(config.node);
+        dirs.extend([own.join(BACKFILL_FOLDER), own]);
+    }
+    Ok(Archive::new(disk, dirs, keys))
 }
 
 /// A damaged newest snapshot is passed over for the one before it, but raft sees no entry at or below the purge floor:

@@ -48,6 +48,8 @@ pub enum NodeError {
     #[error("cannot recover the state from disk: {0}")]
     Recovery(String),
     #[error("the node cannot go on: {0}")]
+    DiskFailed(String),
+    #[error("the node cannot go on: {0}")]
     Failed(String),
 }
 

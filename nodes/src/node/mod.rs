@@ -16,7 +16,10 @@ mod form;
 mod keyring;
 mod ranges;
 pub mod repair;
+pub mod retention;
+pub mod room;
 mod running;
+mod scrubbing;
 
 pub use error::NodeError;
 pub use running::{Node, NodeDeps};

@@ -126,6 +126,7 @@ impl Node {
                 clock_guard: core.clock_guard().clone(),
                 peer_counters,
                 serving: core.serving(),
+                room: core.room(),
                 bus: bus_health,
                 measures,
                 more_counters: Arc::new(move || named(&counters())),

@@ -138,7 +138,7 @@ pub struct ForwardedBatch {
 /// A piece of a snapshot. Pieces of one transfer come in order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SnapshotChunk {
-    /// Random, names the transfer.
+    /// Names the bytes that are sent: the same snapshot of the same sender has the same name after a cut.
     pub transfer: u64,
     pub vote: Vote,
     pub meta: SnapshotMeta,
@@ -149,7 +149,8 @@ pub struct SnapshotChunk {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SnapshotReceipt {
-    /// Kept so far; the next piece starts here.
+    /// Kept so far; the next piece starts here, which may lie beyond the piece that was answered: what came before a cut
+    /// need not come again.
     Kept {
         offset: u64,
     },

@@ -1,9 +1,11 @@
 //! Snapshots on their way in: one at a time, bounded, and on the disk rather than in memory until they are whole.
+//!
+//! A transfer that was cut goes on: whoever begins the same one again is told how much of it is here already.
 
 use super::snapshot::{SNAPSHOT_BYTES_MAX, SnapshotShelf};
 use super::types::Vote;
 use crate::peers::message::SnapshotChunk;
-use crate::storage::snapshot_spill::Spill;
+use crate::storage::snapshot_spill::{Spill, TransferName};
 use bytes::Bytes;
 use events::ids::NodeId;
 use std::io;
@@ -19,7 +21,7 @@ pub struct Inbound {
 
 struct Transfer {
     from: NodeId,
-    id: u64,
+    name: TransferName,
     vote: Vote,
     spill: Spill,
 }
@@ -34,7 +36,7 @@ pub enum Progress {
     Whole(Bytes),
 }
 
-/// Why a piece is not kept. The sender begins again later.
+/// Why a piece is not kept. The sender comes again later.
 #[derive(Debug, thiserror::Error)]
 pub enum InboundError {
     #[error("a snapshot of {total} bytes is larger than the {SNAPSHOT_BYTES_MAX} that may be")]
@@ -56,20 +58,28 @@ impl Inbound {
     /// Adds a piece from a sender whose vote was found good; the whole snapshot if it was the last one.
     pub async fn add(&self, from: NodeId, chunk: SnapshotChunk) -> Result<Progress, InboundError> {
         let mut under_way = self.transfer.lock().await;
-        if chunk.offset == 0 {
-            self.begin(&mut under_way, from, &chunk).await?;
-        }
-        let SnapshotChunk { transfer: id, offset, data, .. } = chunk;
-        let is_next = |transfer: &Transfer| {
-            (transfer.from, transfer.id) == (from, id) && transfer.spill.follows(offset, data.len())
+        self.refuse_a_second(under_way.as_ref(), from, &chunk)?;
+        let mut transfer = match under_way.take() {
+            Some(transfer) if transfer.name == name_of(&chunk) => transfer,
+            before if chunk.offset == 0 => self.begin(before, from, &chunk).await?,
+            before => {
+                *under_way = before;
+                return Err(InboundError::OutOfOrder { offset: chunk.offset });
+            }
         };
-        if !under_way.as_ref().is_some_and(is_next) {
+        (transfer.from, transfer.vote) = (from, chunk.vote);
+        let (kept, SnapshotChunk { offset, data, .. }) = (transfer.spill.kept(), chunk);
+        let follows = transfer.spill.follows(offset, data.len());
+        if !follows && offset >= kept {
+            *under_way = Some(transfer);
             return Err(InboundError::OutOfOrder { offset });
         }
-        // Taken out: a piece that cannot be kept ends the transfer.
-        let Some(mut transfer) = under_way.take() else { return Err(InboundError::OutOfOrder { offset }) };
         let (transfer, whole) = off_the_runtime(move || {
-            transfer.spill.add(&data)?;
+            // What is here already need not come again.
+            if follows && let Err(error) = transfer.spill.add(&data) {
+                transfer.spill.discard();
+                return Err(error.into());
+            }
             let whole = if transfer.spill.is_whole() { Some(transfer.spill.read()?) } else { None };
             Ok((transfer, whole))
         })
@@ -84,30 +94,44 @@ impl Inbound {
         }
     }
 
-    /// A sender may begin anew; another one only if it leads in a later term.
-    async fn begin(
+    /// Another sender may take over only if it leads in a later term.
+    fn refuse_a_second(
         &self,
-        under_way: &mut Option<Transfer>,
+        under_way: Option<&Transfer>,
         from: NodeId,
         chunk: &SnapshotChunk,
     ) -> Result<(), InboundError> {
         if chunk.total > SNAPSHOT_BYTES_MAX {
             return Err(InboundError::TooLarge { total: chunk.total });
         }
-        if let Some(other) = under_way.as_ref().filter(|other| other.from != from && chunk.vote <= other.vote)
-        {
-            return Err(InboundError::Busy { from: other.from });
+        match under_way.filter(|other| other.from != from && chunk.vote <= other.vote) {
+            Some(other) => Err(InboundError::Busy { from: other.from }),
+            None => Ok(()),
         }
-        // The file of the one before goes before there is another.
-        let (before, shelf, total) = (under_way.take(), self.shelf.clone(), chunk.total);
+    }
+
+    /// The file of the one before goes before there is another.
+    async fn begin(
+        &self,
+        before: Option<Transfer>,
+        from: NodeId,
+        chunk: &SnapshotChunk,
+    ) -> Result<Transfer, InboundError> {
+        let (shelf, name) = (self.shelf.clone(), name_of(chunk));
         let spill = off_the_runtime(move || {
-            drop(before);
-            shelf.spill(total)
+            if let Some(before) = before {
+                before.spill.discard();
+            }
+            shelf.spill(name)
         })
         .await?;
-        *under_way = Some(Transfer { from, id: chunk.transfer, vote: chunk.vote, spill });
-        Ok(())
+        Ok(Transfer { from, name, vote: chunk.vote, spill })
     }
+}
+
+fn name_of(chunk: &SnapshotChunk) -> TransferName {
+    let index = chunk.meta.last_log_id.map_or(0, |log_id| log_id.index);
+    TransferName { id: chunk.transfer, index, total: chunk.total }
 }
 
 async fn off_the_runtime<T: Send + 'static>(

@@ -6,6 +6,7 @@
 //! - A snapshot is built from a frozen copy that shares the fold's pages, so that apply goes on meanwhile.
 
 use super::snapshot::{self, Snapshot, SnapshotShelf};
+use super::snapshot_bytes::SnapshotBytes;
 use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::shared_projector::SharedProjector;
 use bytes::Bytes;
@@ -16,16 +17,6 @@ use openraft::{EntryPayload, OptionalSend};
 use projector::{Frozen, Projector};
 use std::io;
 use std::sync::Arc;
-
-/// A snapshot of the fold as it travels: `Projector::to_snapshot`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SnapshotBytes(pub Bytes);
-
-impl std::fmt::Debug for SnapshotBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SnapshotBytes({} bytes)", self.0.len())
-    }
-}
 
 /// The fold as openraft drives it.
 pub struct Machine {
@@ -137,7 +128,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         &mut self,
     ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
         let shelf = self.shelf.clone();
-        let kept = off_the_runtime(move || shelf.last()).await?;
+        let kept = off_the_runtime(move || shelf.newest()).await?;
         Ok(kept.map(|kept| SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data }))
     }
 }
@@ -157,12 +148,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let fold = self.fold.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
         let (meta, shelf) = (self.meta.clone(), self.shelf.clone());
         let kept = off_the_runtime(move || {
-            let snapshot = Snapshot { meta, data: SnapshotBytes(Bytes::from(fold.to_snapshot())) };
+            let snapshot = Snapshot { meta, data: SnapshotBytes::Here(Bytes::from(fold.to_snapshot())) };
             shelf.keep(&snapshot)?;
             Ok(snapshot)
         })
         .await?;
-        tracing::info!(bytes = kept.data.0.len(), last = ?kept.meta.last_log_id, "kept a snapshot");
+        tracing::info!(bytes = kept.data.total(), last = ?kept.meta.last_log_id, "kept a snapshot");
         Ok(SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data })
     }
 }

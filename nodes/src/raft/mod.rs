@@ -15,6 +15,7 @@ pub mod network;
 pub mod receive;
 pub mod settings;
 pub mod snapshot;
+pub mod snapshot_bytes;
 pub mod types;
 
 /// This node's raft.

@@ -1,8 +1,7 @@
 //! openraft's calls to its peers, over the peers' wire.
 
-use super::machine::SnapshotBytes;
+use super::snapshot_bytes::SnapshotBytes;
 use super::types::{LogId, PeerNode, TypeConfig, Vote};
-use crate::entropy::Entropy;
 use crate::peers::message::{APPEND_BYTES_TARGET, SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
 use crate::peers::{PeerAddress, PeerError, PeerReply, PeerRequest, PeerTransport};
 use events::ids::NodeId;
@@ -22,7 +21,6 @@ use std::time::Duration;
 pub struct Network {
     pub own: NodeId,
     pub transport: Arc<dyn PeerTransport>,
-    pub entropy: Arc<dyn Entropy>,
     /// Entries must be on the peer's disk within this time; longer than openraft's own limit, which is made for
     /// heartbeats.
     pub append_within: Duration,
@@ -36,7 +34,6 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             own: self.own,
             to: PeerAddress { node: target, address: node.peers_address.clone() },
             transport: self.transport.clone(),
-            entropy: self.entropy.clone(),
             append_within: self.append_within,
         }
     }
@@ -47,7 +44,6 @@ pub struct PeerClient {
     own: NodeId,
     to: PeerAddress,
     transport: Arc<dyn PeerTransport>,
-    entropy: Arc<dyn Entropy>,
     append_within: Duration,
 }
 
@@ -161,29 +157,29 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
 }
 
 impl PeerClient {
+    /// Begins with the first piece; a peer that holds more of this snapshot, from a transfer that was cut, says so.
     async fn send_pieces(
         &self,
         vote: Vote,
         snapshot: SnapshotOf<TypeConfig, SnapshotBytes>,
         within: Duration,
     ) -> Rpc<SnapshotResponse<TypeConfig>> {
-        let transfer = self.entropy.number();
-        let data = snapshot.snapshot.0;
-        let mut offset = 0;
+        let (meta, data) = (snapshot.meta, snapshot.snapshot);
+        let (total, mut offset) = (data.total(), 0);
+        let transfer = from_disk(&data, |data| Ok(data.name())).await?;
         loop {
-            let end = data.len().min(offset + SNAPSHOT_CHUNK_BYTES);
-            let chunk = SnapshotChunk {
-                transfer,
-                vote,
-                meta: snapshot.meta.clone(),
-                offset: offset as u64,
-                total: data.len() as u64,
-                data: data.slice(offset..end),
-            };
+            let piece = from_disk(&data, move |data| data.piece(offset, SNAPSHOT_CHUNK_BYTES)).await?;
+            let end = offset + piece.len() as u64;
+            let chunk = SnapshotChunk { transfer, vote, meta: meta.clone(), offset, total, data: piece };
             match self.call(RPCTypes::InstallSnapshot, PeerRequest::Snapshot(chunk), within).await? {
                 PeerReply::Snapshot(SnapshotReceipt::Installed(response)) => return Ok(response),
-                PeerReply::Snapshot(SnapshotReceipt::Kept { offset: kept }) if kept == end as u64 => {
-                    offset = end;
+                PeerReply::Snapshot(SnapshotReceipt::Kept { offset: kept })
+                    if kept >= end && kept < total =>
+                {
+                    if kept > end {
+                        tracing::info!(to = self.to.node, kept, total, "a snapshot goes on where it was cut");
+                    }
+                    offset = kept;
                 }
                 PeerReply::Snapshot(SnapshotReceipt::Kept { .. }) => {
                     return Err(NetworkError::from_string("the peer lost a piece of the snapshot").into());
@@ -192,6 +188,20 @@ impl PeerClient {
             }
         }
     }
+}
+
+/// Reads of a snapshot where it blocks no other task.
+async fn from_disk<T: Send + 'static>(
+    data: &SnapshotBytes,
+    read: impl FnOnce(&SnapshotBytes) -> std::io::Result<T> + Send + 'static,
+) -> Rpc<T> {
+    let data = data.clone();
+    let read = tokio::task::spawn_blocking(move || read(&data)).await;
+    let unreadable = |error: std::io::Error| {
+        tracing::error!(%error, "a snapshot that is to be sent cannot be read");
+        NetworkError::from_string(error.to_string()).into()
+    };
+    read.map_err(std::io::Error::other).and_then(|read| read).map_err(unreadable)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::MusterRaft;
 use super::inbound::{Inbound, Progress};
 use super::leadership::Leadership;
-use super::machine::SnapshotBytes;
+use super::snapshot_bytes::SnapshotBytes;
 use super::types::TypeConfig;
 use crate::clock::Clock;
 use crate::leader::clock_guard::{ClockGuard, ClockVerdict};
@@ -140,7 +140,7 @@ impl Receiver {
             }
         };
         tracing::info!(from, bytes = data.len(), "received a snapshot");
-        let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: SnapshotBytes(data) };
+        let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: SnapshotBytes::Here(data) };
         match self.raft.install_full_snapshot(vote, snapshot).await {
             Ok(response) => PeerReply::Snapshot(SnapshotReceipt::Installed(response)),
             Err(fatal) => PeerReply::Stopped(fatal.to_string()),

@@ -1,12 +1,14 @@
 //! Snapshots at rest: where the machine keeps them, and how it reads one back.
 
-use super::machine::SnapshotBytes;
+use super::snapshot_bytes::SnapshotBytes;
 use super::types::SnapshotMeta;
 use crate::storage::snapshot_file::SnapshotFiles;
-use crate::storage::snapshot_spill::Spill;
+use crate::storage::snapshot_spill::{Spill, TransferName};
 use bytes::Bytes;
+use events::ids::LogIndex;
 use projector::Projector;
 use std::io;
+use std::sync::Arc;
 
 /// A snapshot may not be larger than this, in bytes.
 pub const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
@@ -22,15 +24,17 @@ pub struct Snapshot {
 pub trait SnapshotShelf: Send + Sync + 'static {
     /// Keeps a snapshot durably in place of the one before; on an error the one before is still there.
     fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error>;
-    /// The last one that was kept.
+    /// The last one that was kept and is whole, at hand.
     fn last(&self) -> Result<Option<Snapshot>, io::Error>;
-    /// A place for one of `total` bytes that comes in piece by piece; one at a time.
-    fn spill(&self, total: u64) -> Result<Spill, io::Error>;
+    /// The last one that was kept, to be read a piece at a time.
+    fn newest(&self) -> Result<Option<Snapshot>, io::Error>;
+    /// A place for one that comes in piece by piece, with what is here of it already; one at a time.
+    fn spill(&self, name: TransferName) -> Result<Spill, io::Error>;
 }
 
 /// The fold that a snapshot holds; its applied index must be the one that the meta names.
 pub fn read(snapshot: &Snapshot) -> Result<Projector, io::Error> {
-    let fold = Projector::from_snapshot(&snapshot.data.0).map_err(io::Error::other)?;
+    let fold = Projector::from_snapshot(&snapshot.data.whole()?).map_err(io::Error::other)?;
     let named = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
     if fold.applied() != named {
         let why = format!("the snapshot holds the state at {}, but is named for {named}", fold.applied());
@@ -46,18 +50,27 @@ impl SnapshotShelf for FileShelf {
     fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error> {
         let index = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
         let meta = postcard::to_stdvec(&snapshot.meta).map_err(io::Error::other)?;
-        Ok(self.0.save(index, &meta, &snapshot.data.0)?)
+        Ok(self.0.save(index, &meta, &snapshot.data.whole()?)?)
     }
 
     fn last(&self) -> Result<Option<Snapshot>, io::Error> {
         let Some(stored) = self.0.load_newest()?.snapshot else { return Ok(None) };
-        let meta = postcard::from_bytes(&stored.meta).map_err(|e| {
-            io::Error::other(format!("snapshot at {}: its meta is malformed: {e}", stored.index))
-        })?;
-        Ok(Some(Snapshot { meta, data: SnapshotBytes(Bytes::from(stored.state)) }))
+        let meta = read_meta(stored.index, &stored.meta)?;
+        Ok(Some(Snapshot { meta, data: SnapshotBytes::Here(Bytes::from(stored.state)) }))
     }
 
-    fn spill(&self, total: u64) -> Result<Spill, io::Error> {
-        Ok(self.0.spill(total)?)
+    fn newest(&self) -> Result<Option<Snapshot>, io::Error> {
+        let Some(file) = self.0.open_newest()? else { return Ok(None) };
+        let meta = read_meta(file.index(), &file.meta()?)?;
+        Ok(Some(Snapshot { meta, data: SnapshotBytes::OnDisk(Arc::new(file)) }))
     }
+
+    fn spill(&self, name: TransferName) -> Result<Spill, io::Error> {
+        Ok(self.0.spill(name)?)
+    }
+}
+
+fn read_meta(index: LogIndex, bytes: &[u8]) -> Result<SnapshotMeta, io::Error> {
+    postcard::from_bytes(bytes)
+        .map_err(|e| io::Error::other(format!("snapshot at {index}: its meta is malformed: {e}")))
 }

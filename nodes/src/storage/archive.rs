@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The committed history of one node: its own log, and what it fetched to fill that one's gaps.
+/// The committed history of one node: its own log, what it fetched to fill that one's gaps, and what it archived.
 pub struct Archive {
     disk: Arc<dyn Disk>,
-    /// The folders of both logs; the second may not be there.
-    dirs: [PathBuf; 2],
+    /// Folders of segments; any of them may not be there.
+    dirs: Vec<PathBuf>,
     keys: SegmentKeys,
     /// Where the last range ended: ranges are asked for in order.
     reading: Mutex<Option<Reading>>,
@@ -28,8 +28,8 @@ struct Reading {
 
 impl Archive {
     #[must_use]
-    pub fn new(disk: Arc<dyn Disk>, own: PathBuf, backfill: PathBuf, keys: SegmentKeys) -> Self {
-        Archive { disk, dirs: [own, backfill], keys, reading: Mutex::new(None) }
+    pub fn new(disk: Arc<dyn Disk>, dirs: Vec<PathBuf>, keys: SegmentKeys) -> Self {
+        Archive { disk, dirs, keys, reading: Mutex::new(None) }
     }
 
     /// Entries from `from` on, without a gap, until their bodies exceed `bytes_max`; none if `from` is not held or not

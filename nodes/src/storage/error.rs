@@ -80,6 +80,11 @@ pub enum StorageError {
          its peers in reach repairs it by itself; nothing else may open it before"
     )]
     NeedsRepair { path: PathBuf, file: String, offset: u64 },
+    #[error(
+        "the archive's manifest {path} is malformed at offset {offset}: {why}. Restore it from a copy; the segments beside \
+         it can be read without it"
+    )]
+    ManifestMalformed { path: PathBuf, offset: u64, why: String },
     #[error("entry {index} that a peer sent for the repair of this log is refused: {why}")]
     PeersEntry { index: u64, why: &'static str },
     #[error(transparent)]
@@ -173,6 +178,7 @@ impl From<StorageError> for io::Error {
             | StorageError::BornTwice { .. }
             | StorageError::BirthMalformed { .. }
             | StorageError::NeedsRepair { .. }
+            | StorageError::ManifestMalformed { .. }
             | StorageError::PeersEntry { .. } => io::ErrorKind::InvalidData,
             StorageError::Refused(_) | StorageError::TooLarge(_) | StorageError::PurgeConflict { .. } => {
                 io::ErrorKind::InvalidInput

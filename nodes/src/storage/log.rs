@@ -173,6 +173,17 @@ impl DurableLog {
         })
     }
 
+    /// Whether raft may still read entries of `segment`.
+    #[must_use]
+    pub fn reads(&self, segment: u64) -> bool {
+        self.view.read().reads(segment)
+    }
+
+    /// Makes everything fail from now on: somebody saw that what lies on the disk is not what was written.
+    pub fn condemn(&self, why: &str) {
+        self.poison.set(why);
+    }
+
     /// What this log would lack of history once it is purged through `floor`.
     #[must_use]
     pub fn gap_below(&self, floor: LogPosition) -> Option<Gap> {

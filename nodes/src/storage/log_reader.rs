@@ -1,13 +1,16 @@
 //! Reads the committed history of a node's log from its files, read-only, also while the node runs.
 //!
-//! Truncations are resolved, purged entries are still there, and gaps (what came in a snapshot and was never here)
-//! are named. Entries that are not known committed are counted, not given.
+//! Truncations are resolved, purged entries are still there, and gaps (what came in a snapshot and was never here, or was
+//! removed by retention) are named. Entries that are not known committed are counted, not given.
+//!
+//! An archive directory is read as a log is: its manifest says what of its last segment was committed.
 
 use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
+use super::retention::{Manifest, Retired};
 use super::salvage::Salvage;
 use super::scan::{Scan, Scanned, Step};
-use super::segment_file::{Owner, SegmentFile, last_segment, segment_path, shared};
+use super::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_path, shared};
 use super::view::LogEntry;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::SegmentKeys;
@@ -23,7 +26,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum History {
     Entry(HistoryEntry),
-    /// These entries came to the node in a snapshot and are not in its log. Both ends are included.
+    /// These entries are not in this log: they came to the node in a snapshot, or retention removed them (then
+    /// [`LogReport::retired_through`] says so). Both ends are included.
     Gap {
         from: LogIndex,
         through: LogIndex,
@@ -53,6 +57,8 @@ pub struct LogReport {
     pub uncommitted: u64,
     pub standing: Standing,
     pub torn_tail: Option<TornTail>,
+    /// What lies up to this entry was removed by retention: an archive holds it.
+    pub retired_through: Option<LogIndex>,
 }
 
 /// Bytes at the end that are no whole frame: a node is writing just now, or crashed. The node cuts them when it opens.
@@ -69,7 +75,17 @@ pub struct LogReader {
     dir: PathBuf,
     owner: Owner,
     segment: u64,
+    /// The first that is here.
+    first_segment: u64,
     last_segment: u64,
+    /// Where the next segment begins is taken from its header: those before it are not here, or not read.
+    trusts_next: bool,
+    /// The first entry that nobody has been told of yet, where what comes next need not follow what was given.
+    gap_from: Option<LogIndex>,
+    /// The last entry that was given.
+    given: Option<LogIndex>,
+    /// Of an archive: what lies up to here was committed.
+    sure: Option<LogIndex>,
     current: Option<Current>,
     /// Where the frames of the segment before end.
     before: u64,
@@ -95,8 +111,39 @@ impl LogReader {
     /// Opens the log in `dir`, whosever it is. A missing segment is an error once the reader comes to it: what lies
     /// before it can be read.
     pub fn open(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys) -> Result<LogReader, StorageError> {
-        let last_segment = last_segment(&*disk, &dir)?;
-        Ok(LogReader::up_to(disk, dir, keys, last_segment))
+        let owner = Owner { cluster: None, node: None, keys };
+        let numbers = numbers_of_segments(&*disk, &dir)?;
+        let manifest = Manifest::read(&*disk, &dir)?;
+        let retired = Retired::read(&*disk, &dir, &owner)?;
+        let (mut first_segment, mut sure) = (retired.as_ref().map_or(1, |retired| retired.through + 1), None);
+        if let Some(manifest) = manifest {
+            first_segment = numbers.first().copied().unwrap_or(1);
+            sure = manifest.last_of(&numbers);
+        }
+        let mut reader = LogReader {
+            disk,
+            dir,
+            owner,
+            segment: first_segment - 1,
+            first_segment,
+            last_segment: numbers.last().copied().unwrap_or(0).max(first_segment - 1),
+            trusts_next: false,
+            gap_from: None,
+            given: None,
+            sure,
+            current: None,
+            before: 0,
+            pending: VecDeque::new(),
+            ready: VecDeque::new(),
+            report: LogReport::default(),
+            ended: false,
+            past_damage: false,
+            lost: false,
+        };
+        if first_segment > 1 {
+            reader.leave_out(retired.as_ref());
+        }
+        Ok(reader)
     }
 
     /// As [`LogReader::open`], but damage is passed over: what is intact and surely committed is given, and nothing says
@@ -106,43 +153,37 @@ impl LogReader {
         dir: PathBuf,
         keys: SegmentKeys,
     ) -> Result<LogReader, StorageError> {
-        let last_segment = last_segment(&*disk, &dir)?;
-        Ok(LogReader { past_damage: true, ..LogReader::up_to(disk, dir, keys, last_segment) })
+        Ok(LogReader { past_damage: true, ..LogReader::open(disk, dir, keys)? })
     }
 
-    fn up_to(disk: Arc<dyn Disk>, dir: PathBuf, keys: SegmentKeys, last_segment: u64) -> LogReader {
-        LogReader {
-            disk,
-            dir,
-            owner: Owner { cluster: None, node: None, keys },
-            segment: 0,
-            last_segment,
-            current: None,
-            before: 0,
-            pending: VecDeque::new(),
-            ready: VecDeque::new(),
-            report: LogReport::default(),
-            ended: false,
-            past_damage: false,
-            lost: false,
+    /// What comes next does not follow what was given.
+    fn leave_out(&mut self, retired: Option<&Retired>) {
+        self.trusts_next = true;
+        self.pending.clear();
+        self.gap_from = Some(self.given.map_or(0, |given| given + 1));
+        if let Some(retired) = retired {
+            self.report.retired_through = retired.standing().last.map(|last| last.index);
         }
     }
 
     /// Begins at the newest segment before which `index` was not written, so that no time is spent on what lies before.
     #[must_use]
-    pub fn starting_near(mut self, index: LogIndex) -> Self {
-        for segment in (2..=self.last_segment).rev() {
+    pub fn starting_near(self, index: LogIndex) -> Self {
+        for segment in (self.first_segment + 1..=self.last_segment).rev() {
             let path = segment_path(&self.dir, segment);
             let Ok(file) = self.disk.open_read(&path) else { continue };
             let Ok(Ok((_, header))) = SegmentFile::open(path, file, segment, &self.owner) else { continue };
             if header.standing.last.is_none_or(|last| last.index < index) {
-                self.segment = segment - 1;
-                self.before = header.previous_length;
-                self.report.standing = header.standing;
-                break;
+                return self.beginning_with(segment);
             }
         }
         self
+    }
+
+    /// Begins with `segment`, whatever lies before it.
+    #[must_use]
+    pub(super) fn beginning_with(self, segment: u64) -> Self {
+        LogReader { segment: segment - 1, trusts_next: true, gap_from: None, ..self }
     }
 
     /// Refuses another cluster's log by name.
@@ -173,7 +214,8 @@ impl LogReader {
     /// Reads on where the log ended when it was read last: for whoever follows a running node. Call it once the iterator
     /// ended without an error.
     pub fn read_further(&mut self) -> Result<(), StorageError> {
-        self.last_segment = last_segment(&*self.disk, &self.dir)?.max(self.last_segment);
+        let last = numbers_of_segments(&*self.disk, &self.dir)?.last().copied().unwrap_or(0);
+        self.last_segment = last.max(self.last_segment);
         self.report.torn_tail = None;
         if let Some(current) = &mut self.current {
             self.report.bytes -= u64::from(current.offset);
@@ -247,6 +289,9 @@ impl LogReader {
     fn pause(&mut self, current: Current) {
         self.report.bytes += u64::from(current.offset);
         self.current = Some(current);
+        if let Some(sure) = self.sure {
+            self.release(sure);
+        }
     }
 
     fn open_next(&mut self) -> Result<bool, StorageError> {
@@ -264,7 +309,14 @@ impl LogReader {
                 return Ok(false);
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing));
+                // Retention may have removed it since this reader was opened.
+                let retired = Retired::read(&*self.disk, &self.dir, &self.owner)?;
+                let Some(retired) = retired.filter(|retired| retired.through >= self.segment) else {
+                    return Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing));
+                };
+                (self.segment, self.first_segment) = (retired.through, retired.through + 1);
+                self.leave_out(Some(&retired));
+                return Ok(true);
             }
             Err(error) => return Err(StorageError::io("opening", &path)(error)),
         };
@@ -286,6 +338,10 @@ impl LogReader {
     }
 
     fn check_follows(&mut self, path: &Path, header: &SegmentHeader) -> Result<(), StorageError> {
+        if std::mem::take(&mut self.trusts_next) {
+            self.before = header.previous_length;
+            self.report.standing = header.standing;
+        }
         let found = self.before;
         if self.lost {
             self.lost = false;
@@ -339,7 +395,9 @@ impl LogReader {
         while self.pending.pop_front_if(|entry| entry.entry.at.index <= floor.index).is_some() {}
         let from = history_through.map_or(0, |through| through + 1);
         if from <= floor.index {
+            let from = self.gap_from.take().map_or(from, |gap| gap.min(from));
             self.ready.push_back(History::Gap { from, through: floor.index });
+            self.given = Some(floor.index);
         }
     }
 
@@ -347,6 +405,11 @@ impl LogReader {
     fn release(&mut self, through: LogIndex) {
         while let Some(entry) = self.pending.pop_front_if(|entry| entry.entry.at.index <= through) {
             self.report.entries += 1;
+            let index = entry.entry.at.index;
+            if let Some(from) = self.gap_from.take().filter(|from| *from < index) {
+                self.ready.push_back(History::Gap { from, through: index - 1 });
+            }
+            self.given = Some(index);
             self.ready.push_back(History::Entry(entry));
         }
     }

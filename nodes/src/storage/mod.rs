@@ -7,13 +7,15 @@
 //!   open  ──▶ recover.rs ──▶ scan.rs       believe, cut a torn tail, or refuse by file and offset
 //!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
 //!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
+//!        └──▶ scrub.rs ─▶ suspect.rs      what an open does not read is checked beside it; damage is noted for the next
 //!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node
 //!   a peer repairs ──▶ archive.rs          ranges of it, from the log that this node has open
 //!   a snapshot came ─▶ gaps.rs             what the log lacks since; backfill.rs keeps what peers gave for it
+//!   a segment is old ▶ retention/          copied to the archive, and removed where an operator said so
 //! ```
 //!
-//! What is written here is never rewritten: a segment only grows, a truncation begins a new one, and a purge moves a
-//! floor. The formats are in `events::log`.
+//! What is written here is never rewritten: a segment only grows, a truncation begins a new one, a purge moves a floor,
+//! and what retention removes lies in the archive as it was. The formats are in `events::log`.
 
 pub mod archive;
 pub mod backfill;
@@ -25,8 +27,12 @@ pub mod log;
 pub mod log_reader;
 pub mod poison;
 pub mod repair;
+pub mod retention;
+pub mod scrub;
 pub mod snapshot_file;
+pub mod snapshot_on_disk;
 pub mod snapshot_spill;
+pub mod suspect;
 pub mod view;
 pub mod writer;
 

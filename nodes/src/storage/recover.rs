@@ -1,9 +1,11 @@
 //! Opens what an earlier process left: believes it, cuts a torn tail, or refuses.
 //!
 //! ```text
+//!   what was retired on purpose ──▶ what a power cut left of it goes
 //!   headers of all segments ──▶ lengths and owners agree ──▶ start: the newest segment that began at or below the floor
+//!                                        (or the one that a check found damaged: suspect.rs)
 //!   from there: sync, read, follow every frame ──▶ view
-//!   last segment only: a torn tail is cut; a segment left without frames is removed, but never the first one, which
+//!   last segment only: a torn tail is cut; a segment left without frames is removed, but never the only one: it
 //!   carries the log's birth
 //! ```
 //!
@@ -11,9 +13,11 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
+use super::retention::Retired;
 use super::scan::{Scan, Scanned, Step};
 use super::segment_file::{Owner, Place, SegmentFile, list_segments, segment_path};
 use super::segment_writer::Next;
+use super::suspect::Suspect;
 use super::view::LogView;
 use events::log::frame::FrameDamage;
 use events::log::record::Record;
@@ -47,6 +51,7 @@ struct Recovery<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
     owner: &'a Owner,
+    retired: Option<Retired>,
 }
 
 pub(super) fn recover(
@@ -55,10 +60,19 @@ pub(super) fn recover(
     owner: &Owner,
     cache_bytes_max: usize,
 ) -> Result<Recovered, StorageError> {
-    let recovery = Recovery { disk, dir, owner };
     disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
+    let retired = Retired::read(disk, dir, owner)?;
+    if let Some(retired) = &retired {
+        retired.remove_files(disk, dir)?;
+    }
+    let recovery = Recovery { disk, dir, owner, retired };
     let Outlines { outlines, last_is_whole } = recovery.outlines()?;
-    let start = first_needed(&outlines);
+    let needed = first_needed(outlines.iter().map(|outline| &outline.header.standing));
+    let suspect = Suspect::read(disk, dir)?;
+    let is_suspect = |outline: &Outline| {
+        suspect.as_ref().is_some_and(|suspect| suspect.segment == outline.header.identity.segment)
+    };
+    let start = outlines.iter().position(is_suspect).map_or(needed, |suspect| suspect.min(needed));
     let standing = outlines.get(start).map_or(Standing::default(), |outline| outline.header.standing);
     let mut view = LogView::new(standing, cache_bytes_max);
     let mut end = 0;
@@ -66,9 +80,12 @@ pub(super) fn recover(
         let may_be_torn = position + 1 == outlines.len() && !last_is_whole;
         end = recovery.follow(outline, may_be_torn, &mut view)?;
     }
+    if suspect.is_some() {
+        Suspect::clear(disk, dir)?;
+    }
     let next = match outlines.last() {
         None => Next { segment: 1, generation: 1, previous_length: 0 },
-        Some(last) => recovery.after(last, end)?,
+        Some(last) => recovery.after(last, outlines.len() == 1, end)?,
     };
     let birth = outlines.first().map(|first| first.header.birth);
     Ok(Recovered { view, next, birth })
@@ -92,6 +109,10 @@ pub(super) fn recover_before(
     let Some(number) = segment.checked_sub(1).filter(|number| *number > 0) else {
         return Ok(Before { standing: Standing::default(), previous_length: 0, generation: 0, birth: None });
     };
+    if let Some(retired) = Retired::read(disk, dir, owner)?.filter(|retired| retired.through == number) {
+        let Retired { length: previous_length, generation, birth, .. } = retired;
+        return Ok(Before { standing: retired.standing(), previous_length, generation, birth: Some(birth) });
+    }
     let path = segment_path(dir, number);
     let file = disk.open_read(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => StorageError::corrupt(&path, 0, CorruptionKind::Missing),
@@ -118,14 +139,18 @@ pub(super) fn recover_before(
 impl Recovery<'_> {
     /// Reads all headers and holds them against each other.
     fn outlines(&self) -> Result<Outlines, StorageError> {
-        let count = list_segments(self.disk, self.dir)?;
-        let mut outlines: Vec<Outline> = Vec::new();
-        for segment in 1..=count {
-            let Some((file, header)) = self.open(segment, segment == count)? else {
+        let range = list_segments(self.disk, self.dir, self.retired.as_ref())?;
+        let (last, mut outlines) = (*range.end(), Vec::<Outline>::new());
+        for segment in range {
+            // The only one may be cut short at a log's very beginning, but not where one follows what was retired.
+            let may_be_cut = segment == last && (self.retired.is_none() || !outlines.is_empty());
+            let Some((file, header)) = self.open(segment, may_be_cut)? else {
                 return Ok(Outlines { outlines, last_is_whole: true });
             };
-            if let Some(before) = outlines.last() {
-                check_follows(self.dir, before, &header)?;
+            match (outlines.last(), &self.retired) {
+                (Some(before), _) => check_follows(self.dir, before, &header)?,
+                (None, Some(retired)) => check_begins(self.dir, retired, &header)?,
+                (None, None) => {}
             }
             outlines.push(Outline { header, length: file.length()? });
         }
@@ -186,10 +211,10 @@ impl Recovery<'_> {
     }
 
     /// Which segment comes after the last. One without frames gives its number back, but not its generation.
-    fn after(&self, last: &Outline, end: u32) -> Result<Next, StorageError> {
+    fn after(&self, last: &Outline, is_only: bool, end: u32) -> Result<Next, StorageError> {
         let SegmentHeader { identity, previous_length, .. } = last.header;
         let generation = identity.generation + 1;
-        if end as usize == HEADER_BYTES && identity.segment > 1 {
+        if end as usize == HEADER_BYTES && !is_only {
             self.remove(&segment_path(self.dir, identity.segment))?;
             return Ok(Next { segment: identity.segment, generation, previous_length });
         }
@@ -220,13 +245,25 @@ fn check_follows(dir: &Path, before: &Outline, header: &SegmentHeader) -> Result
     Ok(())
 }
 
-/// The newest segment before which nothing above the purge floor was written.
-fn first_needed(outlines: &[Outline]) -> usize {
-    let floor = outlines.last().and_then(|last| last.header.standing.floor).map(|floor| floor.index);
-    outlines
-        .iter()
-        .rposition(|outline| outline.header.standing.last.map(|last| last.index) <= floor)
-        .unwrap_or(0)
+/// The first one that is left follows what was retired.
+fn check_begins(dir: &Path, retired: &Retired, header: &SegmentHeader) -> Result<(), StorageError> {
+    let path = segment_path(dir, header.identity.segment);
+    if header.birth != retired.birth {
+        return Err(StorageError::corrupt(&path, 0, CorruptionKind::OtherBirth));
+    }
+    if header.standing != retired.standing() || header.previous_length != retired.length {
+        return Err(StorageError::corrupt(&path, 0, CorruptionKind::Standpoint));
+    }
+    Ok(())
+}
+
+/// Which of the segments that begin at these standings is the newest before which nothing above the purge floor was
+/// written: an open reads from there on.
+pub(super) fn first_needed<'a>(
+    mut standings: impl DoubleEndedIterator<Item = &'a Standing> + ExactSizeIterator + Clone,
+) -> usize {
+    let floor = standings.clone().next_back().and_then(|last| last.floor).map(|floor| floor.index);
+    standings.rposition(|standing| standing.last.map(|last| last.index) <= floor).unwrap_or(0)
 }
 
 fn take(view: &mut LogView, segment: &Arc<SegmentFile>, scanned: Scanned) -> Result<(), StandingError> {

@@ -2,14 +2,18 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
+use super::retention::Retired;
 use super::view::LogEntry;
 use bytes::Bytes;
 use events::ids::{ClusterId, NodeId};
 use events::log::frame::Frame;
 use events::log::keys::SegmentKeys;
 use events::log::record::{EntryBody, LogPosition, Record};
-use events::log::segment::{HEADER_BYTES, HeaderError, SealedHeader, SegmentCipher, SegmentHeader};
+use events::log::segment::{
+    HEADER_BYTES, HeaderError, SealedHeader, SegmentCipher, SegmentHeader, SegmentIdentity,
+};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,23 +47,34 @@ pub(super) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("segment-{segment:016}.log"))
 }
 
-/// The numbers of the segments in `dir`, which must count from 1 without a gap. Other files are left alone.
-pub(super) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<u64, StorageError> {
-    let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
-    let mut last = 0;
-    for segment in names.iter().filter_map(|name| segment_number(name)) {
+/// The numbers of the segments in `dir` after those that are `retired`: they must count on without a gap, and at least
+/// one must be left of a log whose beginning was removed. Other files are left alone.
+pub(super) fn list_segments(
+    disk: &dyn Disk,
+    dir: &Path,
+    retired: Option<&Retired>,
+) -> Result<RangeInclusive<u64>, StorageError> {
+    let through = retired.map_or(0, |retired| retired.through);
+    let missing = |segment| StorageError::corrupt(&segment_path(dir, segment), 0, CorruptionKind::Missing);
+    let mut last = through;
+    for segment in numbers_of_segments(disk, dir)?.into_iter().filter(|segment| *segment > through) {
         if segment != last + 1 {
-            return Err(StorageError::corrupt(&segment_path(dir, last + 1), 0, CorruptionKind::Missing));
+            return Err(missing(last + 1));
         }
         last = segment;
     }
-    Ok(last)
+    if retired.is_some() && last == through { Err(missing(last + 1)) } else { Ok(through + 1..=last) }
 }
 
 /// The number of the last segment in `dir`, whatever is missing before it; 0 for none.
 pub(super) fn last_segment(disk: &dyn Disk, dir: &Path) -> Result<u64, StorageError> {
+    Ok(numbers_of_segments(disk, dir)?.last().copied().unwrap_or(0))
+}
+
+/// The numbers of the segments in `dir`, ascending.
+pub(super) fn numbers_of_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, StorageError> {
     let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
-    Ok(names.iter().filter_map(|name| segment_number(name)).max().unwrap_or(0))
+    Ok(names.iter().filter_map(|name| segment_number(name)).collect())
 }
 
 /// Which segment a file is, by its name.
@@ -91,7 +106,8 @@ impl SegmentFile {
                 return Ok(Err(error));
             }
         };
-        owner.check(&path, sealed.claims())?;
+        let SegmentIdentity { cluster, node, .. } = sealed.claims().identity;
+        owner.check(&path, cluster, node)?;
         let found = sealed.claims().identity.segment;
         if found != segment {
             return Err(StorageError::corrupt(&path, 0, CorruptionKind::Misplaced { found }));
@@ -134,14 +150,14 @@ impl Place {
 }
 
 impl Owner {
-    fn check(&self, path: &Path, header: &SegmentHeader) -> Result<(), StorageError> {
-        let identity = &header.identity;
+    /// Refuses what belongs to another cluster or node.
+    pub(super) fn check(&self, path: &Path, cluster: ClusterId, node: NodeId) -> Result<(), StorageError> {
         let path = || path.to_owned();
-        if let Some(expected) = self.cluster.filter(|cluster| *cluster != identity.cluster) {
-            return Err(StorageError::OtherCluster { path: path(), found: identity.cluster, expected });
+        if let Some(expected) = self.cluster.filter(|expected| *expected != cluster) {
+            return Err(StorageError::OtherCluster { path: path(), found: cluster, expected });
         }
-        if let Some(expected) = self.node.filter(|node| *node != identity.node) {
-            return Err(StorageError::OtherNode { path: path(), found: identity.node, expected });
+        if let Some(expected) = self.node.filter(|expected| *expected != node) {
+            return Err(StorageError::OtherNode { path: path(), found: node, expected });
         }
         Ok(())
     }

@@ -5,7 +5,10 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
+use super::json_file::remove_if_there;
 use super::segment_file::read_range;
+use super::snapshot_on_disk::SnapshotOnDisk;
+use super::snapshot_spill;
 use crate::entropy::Entropy;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::{SALT_BYTES, SegmentKeys};
@@ -15,7 +18,6 @@ use events::log::snapshot::{
     SnapshotHeader,
 };
 use parking_lot::Mutex;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,7 +79,11 @@ impl SnapshotFiles {
             disk.remove(&path).map_err(StorageError::io("removing", &path))?;
         }
         disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
-        Ok(SnapshotFiles { disk, entropy, options, saving: Mutex::new(()) })
+        let files = SnapshotFiles { disk, entropy, options, saving: Mutex::new(()) };
+        if let Some(newest) = files.indices()?.last() {
+            files.remove_outdated(*newest)?;
+        }
+        Ok(files)
     }
 
     /// Saves a snapshot of the state at `index`. When this returns it is durable, and older ones beyond the one before
@@ -85,12 +91,7 @@ impl SnapshotFiles {
     pub fn save(&self, index: LogIndex, meta: &[u8], state: &[u8]) -> Result<(), StorageError> {
         let _saving = self.saving.lock();
         let (temporary, path) = (self.path(index, "tmp"), self.path(index, "snap"));
-        match self.disk.remove(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(StorageError::io("removing", &temporary)(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_there(&*self.disk, &temporary)?;
         let file = self.disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
         let whole = self
             .write(&*file, &temporary, index, [meta, state])
@@ -104,7 +105,8 @@ impl SnapshotFiles {
         }
         self.disk.rename(&temporary, &path).map_err(StorageError::io("renaming to", &path))?;
         self.sync_dir()?;
-        self.remove_old()
+        self.remove_old()?;
+        self.remove_outdated(index)
     }
 
     /// Loads the newest snapshot that is whole.
@@ -124,6 +126,20 @@ impl SnapshotFiles {
             }
         }
         Ok(loaded)
+    }
+
+    /// Opens the newest snapshot whose header and length are right, to be read a piece at a time.
+    pub fn open_newest(&self) -> Result<Option<SnapshotOnDisk>, StorageError> {
+        for index in self.indices()?.into_iter().rev() {
+            match self.open_file(index) {
+                Ok(snapshot) => return Ok(Some(snapshot)),
+                Err(error @ StorageError::Corrupt(_)) => {
+                    tracing::error!(%error, "a damaged snapshot is passed over");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn parts(&self) -> (&Arc<dyn Disk>, &dyn Entropy, &SnapshotOptions) {
@@ -164,7 +180,7 @@ impl SnapshotFiles {
         Ok(())
     }
 
-    fn load(&self, index: LogIndex) -> Result<StoredSnapshot, StorageError> {
+    fn open_file(&self, index: LogIndex) -> Result<SnapshotOnDisk, StorageError> {
         let path = self.path(index, "snap");
         let file = self.disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
         let (header, cipher) = self.open_header(&*file, &path, index)?;
@@ -172,12 +188,17 @@ impl SnapshotFiles {
         if header.file_length() != Some(found) {
             return Err(StorageError::corrupt(&path, found, CorruptionKind::SnapshotPart));
         }
+        Ok(SnapshotOnDisk { path, file, header, cipher })
+    }
+
+    fn load(&self, index: LogIndex) -> Result<StoredSnapshot, StorageError> {
+        let SnapshotOnDisk { path, file, header, cipher } = self.open_file(index)?;
         let mut meta = read_parts(&*file, &path, &header, &cipher)?;
         let state = meta.split_off(header.meta_length as usize);
         Ok(StoredSnapshot { index, meta, state })
     }
 
-    fn open_header(
+    pub(super) fn open_header(
         &self,
         file: &dyn DiskFile,
         path: &Path,
@@ -220,6 +241,16 @@ impl SnapshotFiles {
             self.disk.remove(&path).map_err(StorageError::io("removing", &path))?;
         }
         if old.is_empty() { Ok(()) } else { self.sync_dir() }
+    }
+
+    /// What is on its way in and stands no higher than a snapshot that is here was not needed.
+    fn remove_outdated(&self, index: LogIndex) -> Result<(), StorageError> {
+        let dir = &self.options.dir;
+        let names = self.disk.list(dir).map_err(StorageError::io("listing", dir))?;
+        for name in names.iter().filter(|name| snapshot_spill::index_of(name).is_some_and(|at| at <= index)) {
+            remove_if_there(&*self.disk, &dir.join(name))?;
+        }
+        Ok(())
     }
 
     fn path(&self, index: LogIndex, extension: &str) -> PathBuf {

@@ -233,6 +233,12 @@ impl LogView {
         found
     }
 
+    /// Whether an entry above the purge floor may lie in `segment`.
+    pub(super) fn reads(&self, segment: u64) -> bool {
+        let first = self.slots.front().and_then(|slot| slot.place.as_ref());
+        first.is_some_and(|place| place.segment.cipher.identity().segment <= segment)
+    }
+
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }

@@ -2,6 +2,7 @@
 
 use crate::storage::disk::{Disk, DiskFile, DiskLock};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::io;
 use std::path::Path;
@@ -25,6 +26,14 @@ pub struct Measures {
     pub heartbeats: Counter,
     /// Terms that began while this node ran.
     pub elections: Counter,
+    /// Segments in this node's archive, their bytes, and the last entry of its own log in it.
+    pub archived_segments: Gauge,
+    pub archived_bytes: Gauge,
+    pub archived_through: Gauge,
+    /// 1 once a check found a damaged segment.
+    pub damaged_segments: Gauge,
+    /// How often the archive could not be written.
+    pub archive_failures: Counter,
 }
 
 impl Default for Measures {
@@ -39,6 +48,11 @@ impl Default for Measures {
             events: Counter::default(),
             heartbeats: Counter::default(),
             elections: Counter::default(),
+            archived_segments: Gauge::default(),
+            archived_bytes: Gauge::default(),
+            archived_through: Gauge::default(),
+            damaged_segments: Gauge::default(),
+            archive_failures: Counter::default(),
         }
     }
 }
@@ -91,6 +105,10 @@ impl Disk for MeasuredDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.sync_dir(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

@@ -68,6 +68,32 @@ pub fn text(readings: Readings) -> Result<String, std::fmt::Error> {
         measures.heartbeats.clone(),
     );
     registry.register("raft_elections", "Terms that began while this node ran", measures.elections.clone());
+    registry.register(
+        "log_damaged",
+        "1 once a check found a segment of the log damaged",
+        measures.damaged_segments.clone(),
+    );
+    registry.register(
+        "archive_segments",
+        "Segments in this node's archive; 0 without one",
+        measures.archived_segments.clone(),
+    );
+    registry.register_with_unit(
+        "archive",
+        "What this node's archive holds",
+        Unit::Bytes,
+        measures.archived_bytes.clone(),
+    );
+    registry.register(
+        "archive_log_index",
+        "The last entry of this node's own log that is archived",
+        measures.archived_through.clone(),
+    );
+    registry.register(
+        "archive_failures",
+        "How often the archive could not be written since the start",
+        measures.archive_failures.clone(),
+    );
     registry.register_collector(Box::new(readings));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;

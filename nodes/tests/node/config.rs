@@ -181,11 +181,12 @@ fn the_reference_names_every_field_that_the_code_knows_and_no_other() {
         "webhooks",
         "raft",
         "limits",
+        "retention",
         "telemetry",
     ];
     let mut known: Vec<String> = ["", "peers", "members", "nats", "api", "api.tokens", "api.clients"]
         .into_iter()
-        .chain(["webhooks", "raft", "limits", "telemetry"])
+        .chain(["webhooks", "raft", "limits", "retention", "telemetry"])
         .flat_map(fields_of)
         .filter(|field| !tables.contains(&field.as_str()))
         .collect();
@@ -203,7 +204,10 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
     let (api, raft, limits, telemetry) =
         (&config.api.limits, &config.raft, &config.limits, &config.telemetry);
     let hook = &config.webhooks[0];
+    let retaining = Folder::new().read(&format!("{GOOD}\n[retention]\narchive_directory = \"archive\"\n"));
+    let retention = retaining.unwrap().retention.unwrap();
     let code = [
+        ("retention.check_seconds", retention.check_seconds.to_string()),
         ("api.connections_max", api.connections.to_string()),
         ("api.requests_max", api.requests.to_string()),
         ("api.watchers_max", api.watchers.to_string()),
@@ -219,6 +223,7 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
         ("limits.heartbeat_ms", limits.heartbeat_ms.to_string()),
         ("limits.queue_messages", limits.queue_messages.to_string()),
         ("limits.parked_per_source", limits.parked_per_source.to_string()),
+        ("limits.disk_reserve_bytes", limits.disk_reserve_bytes.to_string()),
         ("limits.activations_parallel", limits.activations_parallel.to_string()),
         ("telemetry.trace_ratio", format!("{:?}", telemetry.trace_ratio)),
         ("telemetry.format", format!("{:?}", telemetry.format).to_lowercase()),
@@ -301,4 +306,33 @@ fn a_webhook_that_cannot_work_is_refused_by_its_field() {
     let (_, field, why) = folder.refusal(&format!("{GOOD}{WEBHOOK}{WEBHOOK}"));
     assert_eq!(field, "webhooks.name");
     assert!(why.contains("two are named"), "{why}");
+}
+
+#[test]
+fn the_whole_log_stays_unless_an_archive_is_configured_and_nothing_is_removed_without_a_limit() {
+    let folder = Folder::new();
+    assert_eq!(folder.read(GOOD).unwrap().retention, None);
+    let only_archive = format!("{GOOD}\n[retention]\narchive_directory = \"archive\"\n");
+    let retention = folder.read(&only_archive).unwrap().retention.unwrap();
+    assert_eq!((retention.age_millis_max, retention.bytes_max), (None, None));
+    let limited = format!("{only_archive}age_days_max = 2\nbytes_max = 300000000\n");
+    let retention = folder.read(&limited).unwrap().retention.unwrap();
+    assert_eq!((retention.age_millis_max, retention.bytes_max), (Some(172_800_000), Some(300_000_000)));
+    assert!(retention.archive_of(2).ends_with("archive/node-2"));
+}
+
+#[test]
+fn retention_without_an_archive_with_one_among_the_data_or_with_a_limit_out_of_range_is_refused() {
+    let folder = Folder::new();
+    let refused = |lines: &str| {
+        let (_, field, why) = folder.refusal(&format!("{GOOD}\n[retention]\n{lines}\n"));
+        (field, why)
+    };
+    assert!(refused("age_days_max = 2").1.contains("archive_directory"));
+    let (field, why) = refused("archive_directory = \"data/archive\"");
+    assert_eq!(field, "retention.archive_directory");
+    assert!(why.contains("outside of it"), "{why}");
+    for (line, field) in [("age_days_max = 0", "age_days_max"), ("bytes_max = 1", "bytes_max")] {
+        assert_eq!(refused(&format!("archive_directory = \"a\"\n{line}")).0, format!("retention.{field}"));
+    }
 }

@@ -17,6 +17,14 @@ mod clock;
 mod cluster;
 mod config;
 mod identity;
+mod majority;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the storage tests, each of which uses its own part"
+)]
+#[path = "../storage_support/mem_disk.rs"]
+mod mem_disk;
 mod poison;
 mod processes;
 mod repair;

@@ -24,3 +24,19 @@ async fn a_failed_fsync_ends_the_node_and_what_it_did_not_acknowledge_is_not_cla
         "what was acknowledged is there"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_is_nearly_full_takes_nothing_in_until_there_is_room_again() {
+    let disk = FaultyDisk::default();
+    let members = Members::on_disk(1, disk.clone()).await;
+    members.leader().await;
+    let (mut serving, mut room) = (members.core(1).serving(), members.core(1).room());
+    in_time("service", serving.wait_for(|serving| *serving)).await.unwrap();
+    disk.use_up(true);
+    in_time("a refusal", serving.wait_for(|serving| !*serving)).await.unwrap();
+    let known = *in_time("why", room.wait_for(|room| !room.is_enough())).await.unwrap();
+    assert_eq!((known.free_bytes, known.reserve_bytes), (1, 1_000_000));
+    disk.use_up(false);
+    in_time("service again", serving.wait_for(|serving| *serving)).await.unwrap();
+    members.core(1).proposer().propose_events(&[lot_created(1)]).await.unwrap();
+}

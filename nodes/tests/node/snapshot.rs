@@ -3,6 +3,9 @@
 use crate::support::members::{Members, lot, lot_created, timers};
 use crate::support::{PATIENCE, in_time};
 use events::ids::NodeId;
+use events::log::snapshot::SNAPSHOT_HEADER_BYTES;
+use events::vocabulary::shared::Wrapped;
+use events::vocabulary::{Event, LotCreated};
 use nodes::peers::message::{SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
 use nodes::peers::{PeerAddress, PeerReply, PeerRequest};
 use nodes::raft::types::{SnapshotMeta, Vote};
@@ -10,6 +13,7 @@ use nodes::storage::disk::OsDisk;
 use nodes::storage::log_reader::{History, LogReader};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
@@ -180,8 +184,25 @@ impl Sent {
         self.members.transport(from).call(&to, request, crate::support::PATIENCE).await.unwrap()
     }
 
-    fn incoming(&self) -> Option<Vec<u8>> {
-        std::fs::read(self.members.data(self.to).join("snapshots/incoming.tmp")).ok()
+    /// The file in which the pieces wait.
+    fn incoming(&self) -> Option<PathBuf> {
+        let folder = std::fs::read_dir(self.members.data(self.to).join("snapshots")).unwrap();
+        let mut paths = folder.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.extension().is_some_and(|end| end == "part"))
+    }
+
+    /// The process of who gets the pieces ends, and another takes its place.
+    async fn restart(&mut self) {
+        self.members.kill(self.to).await;
+        self.members.open(self.to).await;
+        self.vote = self.members.core(self.members.leader().await).raft().metrics().borrow_watched().vote;
+    }
+}
+
+fn kept(reply: &PeerReply) -> Option<u64> {
+    match reply {
+        PeerReply::Snapshot(SnapshotReceipt::Kept { offset }) => Some(*offset),
+        _ => None,
     }
 }
 
@@ -201,14 +222,11 @@ async fn no_byte_of_a_snapshot_is_kept_from_who_does_not_lead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_snapshot_comes_in_at_a_time_and_waits_sealed_on_the_disk() {
     let sent = Sent::start().await;
-    let kept = |reply: &PeerReply| match reply {
-        PeerReply::Snapshot(SnapshotReceipt::Kept { offset }) => Some(*offset),
-        _ => None,
-    };
     let first = sent.send(piece(sent.vote, 1, 0, TOTAL, &PIECE)).await;
     assert_eq!(kept(&first), Some(SNAPSHOT_CHUNK_BYTES as u64));
-    let on_disk = sent.incoming().unwrap();
-    assert!(on_disk.len() > SNAPSHOT_CHUNK_BYTES && !on_disk.windows(8).any(|bytes| bytes == [7; 8]));
+    let on_disk = std::fs::read(sent.incoming().unwrap()).unwrap();
+    let parts = &on_disk[SNAPSHOT_HEADER_BYTES..];
+    assert!(parts.len() > SNAPSHOT_CHUNK_BYTES && !parts.windows(8).any(|bytes| bytes == [7; 8]));
 
     // Out of order, half a piece, another transfer, larger than may be: none of them is kept.
     let far = 2 * SNAPSHOT_CHUNK_BYTES as u64;
@@ -232,4 +250,75 @@ async fn one_snapshot_comes_in_at_a_time_and_waits_sealed_on_the_disk() {
     assert_eq!(kept(&reply), Some(SNAPSHOT_CHUNK_BYTES as u64));
     let reply = sent.send(piece(sent.vote, 1, far, TOTAL, &PIECE)).await;
     assert!(kept(&reply).is_none(), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_was_cut_goes_on_where_it_ended_also_after_a_restart() {
+    let mut sent = Sent::start().await;
+    let chunk = SNAPSHOT_CHUNK_BYTES as u64;
+    for offset in [0, chunk] {
+        let reply = sent.send(piece(sent.vote, 1, offset, TOTAL, &PIECE)).await;
+        assert_eq!(kept(&reply), Some(offset + chunk));
+    }
+    let again = sent.send(piece(sent.vote, 1, 0, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&again), Some(2 * chunk), "it is told what it need not send");
+
+    sent.restart().await;
+    let again = sent.send(piece(sent.vote, 1, 0, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&again), Some(2 * chunk), "the next process has it still");
+
+    sent.restart().await;
+    let path = sent.incoming().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+    let again = sent.send(piece(sent.vote, 1, 0, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&again), Some(chunk), "a piece that was torn comes again");
+    let reply = sent.send(piece(sent.vote, 1, chunk, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&reply), Some(2 * chunk));
+
+    let other = sent.send(piece(sent.vote, 2, 0, TOTAL, &PIECE)).await;
+    assert_eq!(kept(&other), Some(chunk), "another snapshot begins with nothing");
+    assert!(!path.exists(), "and what came of the first gave its room back");
+}
+
+/// A lot that takes a quarter of a million bytes of state.
+fn heavy_lot(number: u32) -> Event {
+    LotCreated {
+        lot: lot(number),
+        sku: "heavy".to_owned(),
+        required: vec![],
+        optional: vec![],
+        threshold: 0,
+        tamper_key: Wrapped { key: 1, salt: [0; 16], sealed: vec![number as u8; 250_000] },
+    }
+    .into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_whose_way_is_cut_is_not_sent_twice() {
+    let members = Members::start(3).await;
+    let leader = members.leader().await;
+    let lagging = members.a_follower().await;
+    propose_lots(&members, leader, 0..3).await;
+    members.board.cut_off(lagging);
+    let mut last = 0;
+    for number in 100..124 {
+        let proposed = members.core(leader).proposer().propose_events(&[heavy_lot(number)]).await;
+        last = proposed.unwrap().index;
+    }
+    snapshot_and_purge(&members, leader).await;
+    members.board.cut_at_piece(4);
+    members.board.heal();
+    in_time("the cut", members.board.cut_came()).await;
+    members.board.heal();
+    members.all_applied(last).await;
+    let pieces = members.board.pieces();
+    let chunk = SNAPSHOT_CHUNK_BYTES as u64;
+    assert_eq!(pieces[..4], [0, chunk, 2 * chunk, 3 * chunk]);
+    assert_eq!(pieces[4..], [0, 4 * chunk, 5 * chunk], "one piece asks how far it is, and the rest follows");
+    let wait = members.core(lagging).raft().wait(Some(PATIENCE));
+    wait.metrics(|metrics| metrics.snapshot.is_some(), "it came as a snapshot").await.unwrap();
+    let left = std::fs::read_dir(members.data(lagging).join("snapshots")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| name.ends_with(".snap")), "{left:?}");
 }

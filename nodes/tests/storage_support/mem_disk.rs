@@ -110,6 +110,12 @@ impl MemDisk {
         MemDisk(Arc::new(Mutex::new(left)))
     }
 
+    /// The power goes after so many more operations.
+    pub fn cut_power_after(&self, operations: usize) {
+        let mut state = self.0.lock();
+        state.faults.power_fails_at = Some(state.operations + operations);
+    }
+
     /// How many operations changed the disk so far.
     pub fn operations(&self) -> usize {
         self.0.lock().operations

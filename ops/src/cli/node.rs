@@ -1,12 +1,14 @@
 //! `muster node`: one member of the control plane, in the foreground; and what can be asked of it on its own machine.
 
 use super::Global;
-use crate::exit::{NOT_HELD, UNREACHABLE, USAGE, answered, coded};
+use crate::exit::{DISK_FAILED, NOT_HELD, UNREACHABLE, USAGE, answered, coded};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use nodes::api::shapes::Ready;
 use nodes::config::{NodeConfig, TokenDigest};
 use nodes::entropy::{Entropy, OsEntropy};
+use nodes::node::NodeError;
+use nodes::storage::error::StorageError;
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -69,9 +71,20 @@ pub(crate) async fn run(global: &Global, arguments: NodeArguments) -> Result<()>
             if check {
                 return crate::output::line(&format!("{} is a good configuration", path.display()));
             }
-            nodes::node::run(config).await.map_err(anyhow::Error::from)
+            nodes::node::run(config).await.map_err(with_code)
         }
         (None, None) => Err(coded(USAGE, "give --config FILE, or a verb: health, openapi, token")),
+    }
+}
+
+/// A disk that failed has an exit code of its own: whoever starts nodes must not start this one in a loop.
+fn with_code(error: NodeError) -> anyhow::Error {
+    match &error {
+        NodeError::DiskFailed(_)
+        | NodeError::Storage(StorageError::Io { .. } | StorageError::Write { .. }) => {
+            coded(DISK_FAILED, error.to_string())
+        }
+        _ => anyhow::Error::new(error),
     }
 }
 

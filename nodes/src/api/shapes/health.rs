@@ -44,6 +44,8 @@ pub enum WhyNotCode {
     NoLeader,
     /// It leads, but no majority answers it or its clock is off; or the leader does not answer it.
     NoQuorum,
+    /// The disk is nearly full, so it takes nothing in.
+    NoRoom,
     /// It is too far behind the leader.
     Lagging,
     /// NATS cannot be reached, or must not be used.

@@ -10,9 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct FaultyDisk {
     syncs_fail: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
+    used_up: Arc<AtomicBool>,
 }
 
 impl FaultyDisk {
+    /// From now on a single byte is left.
+    pub fn use_up(&self, used_up: bool) {
+        self.used_up.store(used_up, Ordering::SeqCst);
+    }
+
     /// Files made durable so far.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::SeqCst)
@@ -64,6 +70,10 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        if self.used_up.load(Ordering::SeqCst) { Ok(1) } else { OsDisk.free_bytes(dir) }
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

@@ -32,7 +32,7 @@ pub struct Members {
     keyring: Arc<Keyring>,
     count: NodeId,
     timers: RaftTimers,
-    disk: Arc<dyn Disk>,
+    disks: BTreeMap<NodeId, Arc<dyn Disk>>,
     webhooks: Vec<WebhookConfig>,
     running: BTreeMap<NodeId, Core>,
 }
@@ -55,16 +55,16 @@ impl Members {
     }
 
     pub async fn start_with(count: NodeId, timers: RaftTimers) -> Self {
-        Members::start_on(count, timers, Arc::new(OsDisk), vec![]).await
+        Members::begin(timers, on_one_disk(count, OsDisk), vec![]).await
     }
 
     pub async fn on_disk(count: NodeId, disk: impl Disk) -> Self {
-        Members::start_on(count, timers(), Arc::new(disk), vec![]).await
+        Members::begin(timers(), on_one_disk(count, disk), vec![]).await
     }
 
     /// Members that tell others what changed.
     pub async fn telling(count: NodeId, webhooks: Vec<WebhookConfig>) -> Self {
-        Members::start_on(count, timers(), Arc::new(OsDisk), webhooks).await
+        Members::begin(timers(), on_one_disk(count, OsDisk), webhooks).await
     }
 
     /// Whoever is opened from now on tells these.
@@ -72,12 +72,17 @@ impl Members {
         self.webhooks = webhooks;
     }
 
-    async fn start_on(
-        count: NodeId,
+    /// Members, each on a disk of its own.
+    pub async fn start_on(timers: RaftTimers, disks: BTreeMap<NodeId, Arc<dyn Disk>>) -> Self {
+        Members::begin(timers, disks, vec![]).await
+    }
+
+    async fn begin(
         timers: RaftTimers,
-        disk: Arc<dyn Disk>,
+        disks: BTreeMap<NodeId, Arc<dyn Disk>>,
         webhooks: Vec<WebhookConfig>,
     ) -> Self {
+        let count = disks.len() as NodeId;
         let mut members = Members {
             dir: TempDir::new().unwrap(),
             board: Arc::default(),
@@ -85,12 +90,12 @@ impl Members {
             keyring: Arc::new(keyring()),
             count,
             timers,
-            disk,
+            disks,
             webhooks,
             running: BTreeMap::new(),
         };
         for node in 1..=count {
-            give_birth(&members.data(node), node);
+            give_birth_on(&*members.disks[&node], &members.data(node), node);
             members.open(node).await;
         }
         members.all_named().await;
@@ -144,7 +149,7 @@ impl Members {
             keyring: self.keyring.clone(),
             clock: self.clocks[&node].clone(),
             entropy: Arc::new(OsEntropy),
-            disk: self.disk.clone(),
+            disk: self.disks[&node].clone(),
             transport: self.transport(node),
             measures: Arc::default(),
         }
@@ -165,6 +170,11 @@ impl Members {
     pub fn abandon(&mut self, node: NodeId) {
         self.board.unplug(node);
         self.running.remove(&node);
+    }
+
+    /// From its next life on a member has this disk.
+    pub fn give_disk(&mut self, node: NodeId, disk: Arc<dyn Disk>) {
+        self.disks.insert(node, disk);
     }
 
     pub fn keyring(&self) -> &Arc<Keyring> {
@@ -232,9 +242,18 @@ impl Members {
     }
 }
 
+fn on_one_disk(count: NodeId, disk: impl Disk) -> BTreeMap<NodeId, Arc<dyn Disk>> {
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    (1..=count).map(|node| (node, disk.clone())).collect()
+}
+
 /// Lays a node's birth into its data directory, as `muster cluster init` does.
 pub fn give_birth(data: &Path, node: NodeId) {
-    Birth::fresh(CLUSTER, node, 1, &OsEntropy).lay_down(&OsDisk, data).unwrap();
+    give_birth_on(&OsDisk, data, node);
+}
+
+fn give_birth_on(disk: &dyn Disk, data: &Path, node: NodeId) {
+    Birth::fresh(CLUSTER, node, 1, &OsEntropy).lay_down(disk, data).unwrap();
 }
 
 pub fn lot(number: u32) -> LotId {
@@ -299,7 +318,9 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
             queue_messages: 64,
             parked_per_source: 4,
             activations_parallel: 1,
+            disk_reserve_bytes: 1_000_000,
         },
+        retention: None,
         telemetry: TelemetryConfig {
             otlp_endpoint: None,
             trace_ratio: 1.0,

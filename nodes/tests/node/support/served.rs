@@ -78,6 +78,7 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
         clock_guard: core.clock_guard().clone(),
         peer_counters: Arc::new(PeerCounters::default()),
         serving: core.serving(),
+        room: core.room(),
         bus: bus_health,
         measures: Arc::default(),
         more_counters: Arc::new(BTreeMap::new),

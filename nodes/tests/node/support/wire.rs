@@ -14,6 +14,10 @@ pub struct Switchboard {
     members: Mutex<BTreeMap<NodeId, Arc<dyn PeerService>>>,
     cut_off: Mutex<BTreeSet<NodeId>>,
     withheld: Mutex<BTreeSet<NodeId>>,
+    /// Where in a snapshot each piece began that was sent.
+    pieces: Mutex<Vec<u64>>,
+    /// The line to who gets pieces is cut at this one.
+    cut_at_piece: Mutex<Option<usize>>,
 }
 
 impl Switchboard {
@@ -35,6 +39,23 @@ impl Switchboard {
         self.withheld.lock().insert(node);
     }
 
+    /// Cuts whoever is sent a snapshot off before the piece of this number, once, counted from the first ever.
+    pub fn cut_at_piece(&self, number: usize) {
+        *self.cut_at_piece.lock() = Some(number);
+    }
+
+    /// Waits until the line was cut before a piece.
+    pub async fn cut_came(&self) {
+        while self.cut_off.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Where in a snapshot each piece began that was sent.
+    pub fn pieces(&self) -> Vec<u64> {
+        self.pieces.lock().clone()
+    }
+
     pub fn heal(&self) {
         self.cut_off.lock().clear();
         self.withheld.lock().clear();
@@ -42,6 +63,14 @@ impl Switchboard {
 
     fn lets_through(&self, to: NodeId, request: &PeerRequest) -> bool {
         let brings_entries = matches!(request, PeerRequest::Append(append) if !append.entries.is_empty());
+        if let PeerRequest::Snapshot(piece) = request {
+            let mut pieces = self.pieces.lock();
+            if self.cut_at_piece.lock().take_if(|number| *number == pieces.len()).is_some() {
+                self.cut_off.lock().insert(to);
+                return false;
+            }
+            pieces.push(piece.offset);
+        }
         !(brings_entries && self.withheld.lock().contains(&to))
     }
 

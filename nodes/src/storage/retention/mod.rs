@@ -1,0 +1,227 @@
+//! Retention: sealed segments are copied to an archive directory, and only then, and only where an operator said so,
+//! removed from the node.
+//!
+//! ```text
+//!   log/segment-k ─ copied, synced ─▶ archive/segment-k ─▶ a line in archive/manifest.jsonl, synced
+//!        │                                                        │ only after that
+//!        └── removed ◀── log/retired.json, synced ◀── older or more than the node is to keep
+//! ```
+//!
+//! - What an open of the log would read is never touched: everything from the newest segment on that begins at or below
+//!   the purge floor. So what goes was committed, applied, and lies below the snapshot.
+//! - A segment goes only as the first of those that are left, so that what is here is one stretch.
+//! - Every remaining segment carries the mark of the log's birth, and at least one always remains: a log whose beginning
+//!   was removed is no empty log.
+//! - Whenever the power goes, a segment is in the log, or in the archive with its line, or in both.
+
+mod headers;
+mod manifest;
+mod retired;
+
+pub use manifest::{ArchivedSegment, MANIFEST_FILE, Manifest};
+pub(super) use retired::Retired;
+
+use super::disk::Disk;
+use super::error::StorageError;
+use super::json_file::remove_if_there;
+use super::log_reader::{History, HistoryEntry, LogReader};
+use super::segment_file::{Owner, numbers_of_segments, read_range, segment_number_of, segment_path};
+use events::batch::split_stamp;
+use events::ids::{ClusterId, LogIndex, NodeId};
+use events::log::keys::SegmentKeys;
+use events::log::record::EntryBody;
+use events::log::segment::SegmentIdentity;
+use events::time::Timestamp;
+use headers::Headers;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes copied at a time.
+const COPIED_BYTES: usize = 1024 * 1024;
+
+/// One log and its archive. Blocks on the disk, as everything here.
+pub struct Retention {
+    disk: Arc<dyn Disk>,
+    log: PathBuf,
+    archive: PathBuf,
+    owner: Owner,
+}
+
+/// A segment that is archived and still in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shelved {
+    pub segment: u64,
+    pub bytes: u64,
+    /// When the last of its entries was stamped; none if nothing in it has a stamp.
+    pub last_stamp: Option<Timestamp>,
+}
+
+/// What lies where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Bytes of all segments in the log.
+    pub log_bytes: u64,
+    pub archived_segments: u64,
+    pub archived_bytes: u64,
+    /// The last entry that is archived.
+    pub archived_through: Option<LogIndex>,
+    /// Those that may be removed, oldest first.
+    pub shelved: Vec<Shelved>,
+}
+
+/// What of the history one file holds.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    entries: Option<(LogIndex, LogIndex)>,
+    stamps: Option<(Timestamp, Timestamp)>,
+}
+
+impl Retention {
+    /// `log` is a folder of segments of this node, `archive` the folder that keeps copies of them and nothing else.
+    #[must_use]
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        (log, archive): (PathBuf, PathBuf),
+        (cluster, node): (ClusterId, NodeId),
+        keys: SegmentKeys,
+    ) -> Self {
+        let owner = Owner { cluster: Some(cluster), node: Some(node), keys };
+        Retention { disk, log, archive, owner }
+    }
+
+    /// Copies every segment that may be archived and is not yet; each is read and checked as a whole before. What is
+    /// damaged is an error that names it, and stays where it is.
+    pub fn archive(&self) -> Result<Holdings, StorageError> {
+        match self.disk.list(&self.log) {
+            // Nothing was ever fetched to fill a gap.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holdings::default()),
+            Ok(_) | Err(_) => {}
+        }
+        let headers = Headers::read(&*self.disk, &self.log, &self.owner)?;
+        if headers.history().next().is_none() && Manifest::read(&*self.disk, &self.archive)?.is_none() {
+            return Ok(Holdings { log_bytes: headers.bytes(), ..Holdings::default() });
+        }
+        let mut manifest = Manifest::open(&*self.disk, &self.archive, &self.owner)?;
+        if let Some(other) = headers.history().find(|it| manifest.find(it.segment).is_some_and(is_not(*it))) {
+            self.set_aside(other.segment)?;
+        }
+        let missing: Vec<SegmentIdentity> =
+            headers.history().filter(|it| manifest.find(it.segment).is_none_or(is_not(*it))).collect();
+        if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+            let held = self.look_through(first.segment, last.segment)?;
+            for identity in missing {
+                let held = held.get(&identity.segment).copied().unwrap_or_default();
+                manifest.add(&*self.disk, self.copy(identity, held)?)?;
+            }
+        }
+        let shelved = headers.history().filter_map(|SegmentIdentity { segment, .. }| {
+            let line = manifest.find(segment)?;
+            Some(Shelved { segment, bytes: line.bytes, last_stamp: line.last_stamp })
+        });
+        Ok(Holdings {
+            log_bytes: headers.bytes(),
+            archived_segments: manifest.lines().len() as u64,
+            archived_bytes: manifest.lines().iter().map(|line| line.bytes).sum(),
+            archived_through: manifest.lines().iter().filter_map(|line| line.last).max(),
+            shelved: shelved.collect(),
+        })
+    }
+
+    /// Removes the segments up to `through` from the log, all of which are archived.
+    pub fn retire(&self, through: u64) -> Result<(), StorageError> {
+        let headers = Headers::read(&*self.disk, &self.log, &self.owner)?;
+        let manifest = Manifest::open(&*self.disk, &self.archive, &self.owner)?;
+        let is_archived = |it: &SegmentIdentity| {
+            it.segment <= through && manifest.find(it.segment).is_some_and(|line| !is_not(*it)(line))
+        };
+        let Some(last) = headers.history().take_while(is_archived).last() else { return Ok(()) };
+        let Some(retired) = headers.retired_through(last.segment) else { return Ok(()) };
+        retired.persist(&*self.disk, &self.log)?;
+        retired.remove_files(&*self.disk, &self.log)
+    }
+
+    /// A repair wrote segments anew under the numbers of damaged ones: copies of those from `first` on make room for copies
+    /// of these, and are kept beside them. All that they held is in the log.
+    fn set_aside(&self, first: u64) -> Result<(), StorageError> {
+        let (disk, dir) = (&*self.disk, &self.archive);
+        for segment in numbers_of_segments(disk, dir)?.into_iter().filter(|segment| *segment >= first) {
+            let path = segment_path(dir, segment);
+            let aside = path.with_extension("log.replaced");
+            disk.rename(&path, &aside).map_err(StorageError::io("renaming to", &aside))?;
+        }
+        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+    }
+
+    /// What of the history the files of these segments hold: which entries in them were agreed on is said later in the log.
+    fn look_through(&self, first: u64, last: u64) -> Result<BTreeMap<u64, Held>, StorageError> {
+        let mut held: BTreeMap<u64, Held> = BTreeMap::new();
+        let reader = LogReader::open(Arc::clone(&self.disk), self.log.clone(), self.owner.keys.clone())?;
+        for history in reader.beginning_with(first) {
+            let History::Entry(entry) = history? else { continue };
+            let Some(segment) = segment_number_of(&entry.file) else { continue };
+            if segment > last {
+                break;
+            }
+            held.entry(segment).or_default().take(&entry);
+        }
+        Ok(held)
+    }
+
+    /// Copies one segment; when this returns the copy is durable.
+    fn copy(&self, identity: SegmentIdentity, held: Held) -> Result<ArchivedSegment, StorageError> {
+        let SegmentIdentity { cluster, node, segment, generation } = identity;
+        let (disk, path) = (&*self.disk, segment_path(&self.log, segment));
+        let (copy, temporary) = (segment_path(&self.archive, segment), self.archive.join("copy.tmp"));
+        remove_if_there(disk, &temporary)?;
+        let from = disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
+        let to = disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
+        let (mut digest, mut offset) = (Sha256::new(), 0);
+        loop {
+            let bytes =
+                read_range(&*from, offset, COPIED_BYTES).map_err(StorageError::io("reading", &path))?;
+            if bytes.is_empty() {
+                break;
+            }
+            to.write_at(offset, &bytes).map_err(StorageError::write(&temporary, offset))?;
+            digest.update(&bytes);
+            offset += bytes.len() as u64;
+        }
+        to.sync_data().map_err(StorageError::io("syncing", &temporary))?;
+        disk.rename(&temporary, &copy).map_err(StorageError::io("renaming to", &copy))?;
+        disk.sync_dir(&self.archive).map_err(StorageError::io("syncing", &self.archive))?;
+        let Held { entries, stamps } = held;
+        Ok(ArchivedSegment {
+            file: segment_path(Path::new(""), segment).display().to_string(),
+            cluster,
+            node,
+            segment,
+            generation,
+            first: entries.map(|(first, _)| first),
+            last: entries.map(|(_, last)| last),
+            first_stamp: stamps.map(|(first, _)| first),
+            last_stamp: stamps.map(|(_, last)| last),
+            bytes: offset,
+            sha256: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+}
+
+/// Whether a line speaks of another segment of this number.
+fn is_not(identity: SegmentIdentity) -> impl Fn(&ArchivedSegment) -> bool {
+    move |line| line.generation != identity.generation
+}
+
+impl Held {
+    fn take(&mut self, entry: &HistoryEntry) {
+        let index = entry.entry.at.index;
+        self.entries = Some((self.entries.map_or(index, |(first, _)| first), index));
+        if let EntryBody::Batch(payload) = &entry.entry.body
+            && let Ok((stamp, _)) = split_stamp(payload)
+        {
+            self.stamps = Some((self.stamps.map_or(stamp, |(first, _)| first), stamp));
+        }
+    }
+}
