@@ -4,6 +4,7 @@
 
 mod command_line;
 mod development_cluster;
+mod disk_full;
 mod factory_line;
 mod garbage;
 mod guides;

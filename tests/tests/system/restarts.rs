@@ -52,3 +52,43 @@ async fn all_nodes_killed_at_once_come_back_with_everything() {
     beats(&staged.stage, 20).await;
     nothing_is_lost(&mut staged).await;
 }
+
+/// Rounds of kills; `MUSTER_KILL_ROUNDS` asks for more.
+fn rounds() -> u64 {
+    std::env::var("MUSTER_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
+}
+
+/// Each round kills a node, two, or all three with SIGKILL while the fleet beats, at whatever they are doing then.
+#[tokio::test]
+async fn nodes_killed_again_and_again_under_load_lose_nothing_that_a_terminal_was_told_is_kept() {
+    let mut staged = tests::staged(12).await;
+    let mut random = u64::from(std::process::id()) | 1;
+    let mut chance = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    for round in 0..rounds() {
+        beats(&staged.stage, 3 + chance(10)).await;
+        let (first, count) = (chance(3), 1 + chance(3));
+        let killed: Vec<_> = (0..count).map(|nth| 1 + (first + nth) % 3).collect();
+        for node in &killed {
+            staged.stage.cluster.kill(*node).unwrap();
+            tokio::time::sleep(Duration::from_millis(chance(200))).await;
+        }
+        for node in &killed {
+            staged
+                .stage
+                .cluster
+                .start(*node)
+                .unwrap_or_else(|error| panic!("round {round}, {killed:?}: {error:#}"));
+        }
+        staged
+            .stage
+            .cluster
+            .wait_until_ready()
+            .await
+            .unwrap_or_else(|error| panic!("round {round}, {killed:?}: {error:#}"));
+    }
+    beats(&staged.stage, 10).await;
+    nothing_is_lost(&mut staged).await;
+}
