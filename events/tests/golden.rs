@@ -13,7 +13,7 @@ use events::time::Timestamp;
 use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody, condition};
 use events::vocabulary::license::Plan;
 use events::vocabulary::operation::{Cause, Settlement};
-use events::vocabulary::provisioning::ComponentDigest;
+use events::vocabulary::provisioning::{ComponentDigest, RewrappedDevice, RewrappedLot};
 use events::vocabulary::rejection::{RejectionCount, RejectionReason, TamperReason};
 use events::vocabulary::shared::{ComponentKind, DirectiveId, OperationKind, Suite, Wrapped};
 use events::vocabulary::update::{RolloutPhase, RolloutRules};
@@ -49,6 +49,7 @@ fn samples() -> Vec<Event> {
         ClusterCreated { cluster: ClusterId::from_bytes([12; 16]), generation: 1, heartbeat_millis: 60_000 }
             .into(),
         Tick {}.into(),
+        CheckpointSigned { generation: 1, size: 4711, root: [34; 32], signature: vec![35; 107] }.into(),
         LotCreated {
             lot,
             sku: "box-4k".into(),
@@ -79,6 +80,11 @@ fn samples() -> Vec<Event> {
             components: vec![ComponentDigest { kind: ComponentKind::SocSerial, digest: [17; 8] }],
             record,
             burned_at: at(2),
+        }
+        .into(),
+        SecretsRewrapped {
+            devices: vec![RewrappedDevice { device: device(), pre_shared_key: wrapped(36) }],
+            lots: vec![RewrappedLot { lot, tamper_key: wrapped(37) }],
         }
         .into(),
         CodesIssued {

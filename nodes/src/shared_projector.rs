@@ -1,6 +1,7 @@
 //! The fold of this node, shared: one writer (the state machine), many readers, and those who wait for it.
 
 use crate::feed::ChangeFeed;
+use crate::raft::tree::AppliedTree;
 use crate::telemetry::measures::Measures;
 use crate::telemetry::traced::Traced;
 use events::ids::LogIndex;
@@ -45,6 +46,7 @@ struct Inner {
     feed: ChangeFeed,
     traced: Traced,
     measures: Arc<Measures>,
+    tree: AppliedTree,
     /// Ascending by index.
     digests: Mutex<VecDeque<LevelDigest>>,
 }
@@ -67,6 +69,7 @@ impl SharedProjector {
             feed: ChangeFeed::default(),
             traced: Traced::default(),
             measures,
+            tree: AppliedTree::default(),
             digests: Mutex::default(),
         }))
     }
@@ -101,6 +104,12 @@ impl SharedProjector {
         &self.0.traced
     }
 
+    /// The Merkle tree of what was applied.
+    #[must_use]
+    pub fn tree(&self) -> &AppliedTree {
+        &self.0.tree
+    }
+
     /// State digests at the last fixed indices, ascending.
     #[must_use]
     pub fn digests(&self) -> Vec<LevelDigest> {
@@ -117,6 +126,10 @@ impl SharedProjector {
         self.note_digest(index, &mut fold);
         drop(fold);
         for effect in applied.effects {
+            // Here and not in a task of its own, so that none is missed and the roots of recent sizes are still known.
+            if let Effect::Compare(checkpoint) = &effect {
+                self.0.tree.compare(checkpoint.clone());
+            }
             // Nobody listens on a node without egress.
             let _ = self.0.effects.send(Caused { index, effect });
         }

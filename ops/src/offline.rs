@@ -3,10 +3,12 @@
 //! ```text
 //!   directories ──▶ logs.rs ──▶ fold.rs ──┬─▶ its state at a moment.rs ──▶ differences.rs, story.rs
 //!                   one history           └─▶ export/: events and projections as tables
+//!   audit.rs: the history held against signed heads of it
 //!   trouble.rs: what is wrong with a file, where, and what can be read nevertheless
 //! ```
 
 mod affected;
+pub mod audit;
 pub mod differences;
 pub mod export;
 mod fold;
@@ -16,6 +18,7 @@ pub mod story;
 mod trouble;
 mod unknown;
 
+pub(crate) use affected::items_about;
 pub use fold::{Fold, Folded};
 pub use logs::Logs;
 pub use moment::Moment;
@@ -56,13 +59,19 @@ pub fn open_log(data: &Path, keyring: &Keyring) -> Result<LogReader> {
 pub fn open_logs(data: &[PathBuf], keyring: &Keyring) -> Result<Logs> {
     let mut readers = Vec::new();
     for data in data {
-        readers.push(open_log(data, keyring)?);
-        let backfill = data.join(BACKFILL_FOLDER);
-        if holds_segments(&backfill).unwrap_or(false) {
-            readers.push(open_log(&backfill, keyring)?);
-        }
+        readers.extend(open_folders(data, keyring)?);
     }
     Ok(Logs::new(readers))
+}
+
+/// The log of one node, and what it fetched to fill its gaps, each by itself.
+pub(crate) fn open_folders(data: &Path, keyring: &Keyring) -> Result<Vec<LogReader>> {
+    let mut readers = vec![open_log(data, keyring)?];
+    let backfill = data.join(BACKFILL_FOLDER);
+    if holds_segments(&backfill).unwrap_or(false) {
+        readers.push(open_log(&backfill, keyring)?);
+    }
+    Ok(readers)
 }
 
 /// The index of the last entry of a stretch.

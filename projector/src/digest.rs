@@ -78,6 +78,7 @@ fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
         moves,
         requests,
         rollouts,
+        checkpoints,
         index: _,
     } = state;
     let mut all = Sha256::new();
@@ -96,7 +97,8 @@ fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
         rollouts.digest()?,
     ];
     pages.iter().for_each(|page| all.update(page));
-    let rest = postcard::to_stdvec(&(lots, stations, buckets, timers, batches, breaker, requests))?;
+    let rest =
+        postcard::to_stdvec(&(lots, stations, buckets, timers, batches, breaker, requests, checkpoints))?;
     all.update(rest);
     Ok(all.finalize().into())
 }

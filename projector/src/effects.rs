@@ -3,7 +3,7 @@
 
 use crate::changes::Change;
 use crate::outcome::{DirectiveView, Outcomes};
-use crate::view::FlagView;
+use crate::view::{CheckpointView, FlagView};
 use events::ids::{DeviceId, LogIndex, RolloutId};
 use events::time::Timestamp;
 use events::vocabulary::operation::Cause;
@@ -30,6 +30,8 @@ pub enum Effect {
     Dispatch { device: DeviceId, directive: DirectiveView },
     /// Tell people.
     Notice(Notice),
+    /// Every node compares this root with that of its own log.
+    Compare(CheckpointView),
 }
 
 /// An operation that policy asks for. The fold drops the second order of one cause, kind and device.

@@ -6,6 +6,7 @@
 use crate::projector::Projector;
 use crate::state::State;
 use crate::state::index::Index;
+use std::collections::BTreeMap;
 
 /// The state at one index, to be encoded elsewhere.
 pub struct Frozen {
@@ -20,7 +21,31 @@ impl Projector {
     }
 }
 
+/// How many secrets the state keeps under each key-encryption key, by its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrappedUnder {
+    /// Devices' pre-shared keys and lots' tamper keys.
+    pub device: BTreeMap<u32, u64>,
+    /// Resumption secrets of all epochs that are kept.
+    pub session: BTreeMap<u32, u64>,
+}
+
 impl Frozen {
+    #[must_use]
+    pub fn wrapped_under(&self) -> WrappedUnder {
+        let mut under = WrappedUnder::default();
+        for record in self.state.records.iter() {
+            *under.device.entry(record.birth.pre_shared_key.key).or_default() += 1;
+            for standing in record.session.all() {
+                *under.session.entry(standing.link().resumption.key).or_default() += 1;
+            }
+        }
+        for lot in self.state.lots.values() {
+            *under.device.entry(lot.tamper_key.key).or_default() += 1;
+        }
+        under
+    }
+
     /// The same bytes that [`Projector::to_snapshot`] would have given at that moment.
     #[must_use]
     pub fn to_snapshot(&self) -> Vec<u8> {
@@ -55,6 +80,7 @@ fn without_index(state: &State) -> State {
         moves,
         requests,
         rollouts,
+        checkpoints,
         index: _,
     } = state;
     State {
@@ -82,6 +108,7 @@ fn without_index(state: &State) -> State {
         moves: moves.clone(),
         requests: requests.clone(),
         rollouts: rollouts.clone(),
+        checkpoints: checkpoints.clone(),
         index: Index::default(),
     }
 }

@@ -31,6 +31,8 @@ pub enum Violation {
     NotUnique,
     #[error("a station imported more than its quota, or a count differs from what it counts")]
     Factory,
+    #[error("checkpoints are more than are kept, out of order, or of entries after their own")]
+    Checkpoints,
     #[error("keys of requests are more than are kept, or out of order")]
     Requests,
     #[error("rollout {rollout}: {rule}")]
@@ -66,6 +68,9 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
         && state.index.flags.len() == state.flags.len();
     if !state.requests.is_sound() {
         return Err(Violation::Requests);
+    }
+    if !state.checkpoints.is_sound() {
+        return Err(Violation::Checkpoints);
     }
     if unique { Ok(()) } else { Err(Violation::NotUnique) }
 }

@@ -35,7 +35,7 @@ pub use changes::Change;
 pub use device_view::{DeviceView, EpochStanding, EpochView};
 pub use digest::StateDigest;
 pub use effects::{Applied, Effect, Notice, WantOperation};
-pub use frozen::Frozen;
+pub use frozen::{Frozen, WrappedUnder};
 pub use judgement::{CLONE_EVIDENCE_ENOUGH, Judgement};
 pub use outcome::{
     Decline, DirectiveView, Grant, HeartbeatOutcome, HeartbeatOutcomes, HeartbeatStatus, LicenseGrant,

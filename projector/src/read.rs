@@ -11,8 +11,8 @@ use crate::state::row::Heard;
 use crate::state::source::Source;
 use crate::state::update::Rollout;
 use crate::view::{
-    CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseMoveView, LicenseView, LotView,
-    OperationView, RolloutView, SourceView, StationView, StoryLine,
+    CheckpointView, CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseMoveView, LicenseView,
+    LotView, OperationView, RolloutView, SourceView, StationView, StoryLine,
 };
 use events::ids::{
     CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceName,
@@ -212,6 +212,11 @@ impl Projector {
     pub fn operations_of(&self, device: &DeviceId) -> impl DoubleEndedIterator<Item = &OperationView> + '_ {
         let theirs = self.state.index.operations_of.get(device).map(Vec::as_slice).unwrap_or_default();
         theirs.iter().filter_map(|&at| self.state.operations.get(at))
+    }
+
+    /// The last signed heads of the log, by size.
+    pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &CheckpointView> + '_ {
+        self.state.checkpoints.iter()
     }
 
     #[must_use]

@@ -7,12 +7,15 @@
 
 use crate::projector::Projector;
 use crate::state::State;
+use crate::state::checkpoints::Checkpoints;
 use crate::state::index::Index;
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
 /// The encoding of the state; another one needs a migration.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
+/// The version before it, which is read too. It lacks the checkpoints, which stand last.
+const VERSION_WITHOUT_CHECKPOINTS: u16 = 4;
 const HEADER: usize = 8 + 2 + 32;
 
 /// Why bytes are no snapshot.
@@ -20,7 +23,10 @@ const HEADER: usize = 8 + 2 + 32;
 pub enum SnapshotError {
     #[error("not a snapshot of a projector")]
     NotASnapshot,
-    #[error("snapshot version {0} is not known to this version, which writes {VERSION}")]
+    #[error(
+        "snapshot version {0} is not known to this version, which writes {VERSION} and reads \
+         {VERSION_WITHOUT_CHECKPOINTS} too"
+    )]
     UnknownVersion(u16),
     #[error("the snapshot's body does not match its checksum")]
     Damaged,
@@ -42,23 +48,36 @@ impl Projector {
         let rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::NotASnapshot)?;
         let (version, rest) = rest.split_first_chunk::<2>().ok_or(SnapshotError::NotASnapshot)?;
         let version = u16::from_le_bytes(*version);
-        if version != VERSION {
-            return Err(SnapshotError::UnknownVersion(version));
-        }
         let (checksum, body) = rest.split_first_chunk::<32>().ok_or(SnapshotError::Damaged)?;
         if Sha256::digest(body).as_slice() != checksum {
             return Err(SnapshotError::Damaged);
         }
-        let (mut state, left) =
-            postcard::take_from_bytes::<State>(body).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
-        if !left.is_empty() {
-            return Err(SnapshotError::Malformed(format!("{} bytes follow the state", left.len())));
-        }
+        let mut state = match version {
+            VERSION => decode(body)?,
+            VERSION_WITHOUT_CHECKPOINTS => decode(&with_checkpoints(body)?)?,
+            unknown => return Err(SnapshotError::UnknownVersion(unknown)),
+        };
         state.index = Index::of(&state);
         let projector = Projector { state };
         crate::invariants::check(&projector)?;
         Ok(projector)
     }
+}
+
+fn decode(body: &[u8]) -> Result<State, SnapshotError> {
+    let (state, left) =
+        postcard::take_from_bytes(body).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
+    if left.is_empty() {
+        return Ok(state);
+    }
+    Err(SnapshotError::Malformed(format!("{} bytes follow the state", left.len())))
+}
+
+/// A body of the version before, as this version would have written it.
+fn with_checkpoints(body: &[u8]) -> Result<Vec<u8>, SnapshotError> {
+    let none = postcard::to_stdvec(&Checkpoints::default());
+    let none = none.map_err(|e| SnapshotError::Malformed(e.to_string()))?;
+    Ok([body, &none].concat())
 }
 
 pub(crate) fn encode(state: &State) -> Vec<u8> {
@@ -73,4 +92,30 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     snapshot.extend_from_slice(&Sha256::digest(&body));
     snapshot.extend_from_slice(&body);
     snapshot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::batch::{Batch, BatchId, stamped};
+    use events::ids::ClusterId;
+    use events::time::Timestamp;
+    use events::vocabulary::ClusterCreated;
+
+    #[test]
+    fn a_snapshot_of_the_version_before_is_read_as_a_state_without_checkpoints() {
+        let mut batch = Batch::new(BatchId { node: 1, boot: 2, counter: 1 });
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let created = ClusterCreated { cluster, generation: 1, heartbeat_millis: 60_000 };
+        batch.push(&created.into()).unwrap();
+        let mut fold = Projector::new();
+        let _ = fold.apply(1, &stamped(Timestamp::from_millis(9), &batch.encode().unwrap())).unwrap();
+        let now = fold.to_snapshot();
+        let body = &now[HEADER..now.len() - 1];
+        let mut before = [MAGIC.as_slice(), &4u16.to_le_bytes(), &Sha256::digest(body)].concat();
+        before.extend_from_slice(body);
+        assert_eq!(Projector::from_snapshot(&before), Ok(fold), "the last byte says: no checkpoints");
+        before[8] = 3;
+        assert_eq!(Projector::from_snapshot(&before), Err(SnapshotError::UnknownVersion(3)));
+    }
 }

@@ -2,9 +2,11 @@
 
 use crate::outcome::DirectiveView;
 use events::ids::{
-    CodeBatchId, CodeDigest, DeviceId, Epoch, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId,
-    Slot, SourceName, StationId,
+    ClusterId, CodeBatchId, CodeDigest, DeviceId, Epoch, FlagId, Generation, LicenseId, LogIndex, LotId,
+    RecordDigest, RolloutId, Slot, SourceName, StationId,
 };
+use events::log::checkpoint::Checkpoint;
+use events::log::merkle::TreeHash;
 use events::time::Timestamp;
 use events::update::UpdateScope;
 use events::vocabulary::license::Plan;
@@ -316,6 +318,27 @@ pub struct SourceView {
     pub heartbeats: u64,
     /// Refusals by reason; reasons that never occurred are left out.
     pub refused: BTreeMap<String, u64>,
+}
+
+/// A signed head of the log, and the entry that carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointView {
+    pub index: LogIndex,
+    pub at: Timestamp,
+    pub generation: Generation,
+    /// Number of entries that it covers: those before index `size`.
+    pub size: u64,
+    pub root: TreeHash,
+    /// Key id ‖ signature.
+    pub signature: Vec<u8>,
+}
+
+impl CheckpointView {
+    /// What was signed.
+    #[must_use]
+    pub fn checkpoint(&self, cluster: ClusterId) -> Checkpoint {
+        Checkpoint { cluster, generation: Some(self.generation), size: self.size, root: self.root }
+    }
 }
 
 /// The fleet in numbers.

@@ -6,6 +6,7 @@
 pub mod engine;
 mod file;
 pub mod hpke;
+pub mod rotation;
 
 pub use self::hpke::{HpkeError, HpkePublicKey, HpkeSecretKey, hpke_open, hpke_seal};
 pub use file::KeyringError;

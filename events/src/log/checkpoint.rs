@@ -4,16 +4,19 @@
 //! muster/<cluster id>
 //! <number of entries, decimal>
 //! <root, base64>
+//! generation <decimal>
 //!
 //! — muster/<cluster id> <base64 of key id ‖ signature>
 //! ```
 //!
 //! Signature type 0x02: ECDSA over the SHA-256 of the text with its last newline, in DER; here with the checkpoint key, on
-//! P-384. The key id is the first 4 bytes of the SHA-256 of the public key as SPKI in DER.
+//! P-384. The key id is the first 4 bytes of the SHA-256 of the public key as SPKI in DER. The fourth line is an extension
+//! line: after a restore from a backup the log may go on otherwise, and then its generation is another (protocol.md rule
+//! 7). Checkpoints of before that line was written are read without it.
 
 use super::merkle::TreeHash;
 use crate::identity::key::{PublicKey, SigningKey};
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, Generation};
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
@@ -25,11 +28,16 @@ const SPKI_PREFIX: [u8; 23] = [
 /// A note is never longer, in bytes.
 const NOTE_BYTES_MAX: usize = 64 * 1024;
 const ORIGIN: &str = "muster/";
+const GENERATION: &str = "generation ";
+/// A signature with its key id, in bytes: two integers of 49 bytes in DER, at most.
+pub const CHECKPOINT_SIGNATURE_BYTES_MAX: usize = 4 + 9 + 2 * 49;
 
 /// So many entries, and the root over them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     pub cluster: ClusterId,
+    /// None for a checkpoint of before generations were named.
+    pub generation: Option<Generation>,
     pub size: u64,
     pub root: TreeHash,
 }
@@ -49,10 +57,31 @@ impl Checkpoint {
     /// The note: the checkpoint's text and its signature.
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> String {
-        let text = self.text();
+        self.note(&self.signature(key))
+    }
+
+    /// Key id ‖ signature, as events carry it.
+    #[must_use]
+    pub fn signature(&self, key: &SigningKey) -> Vec<u8> {
         let mut signature = key_id(&key.public()).to_vec();
-        signature.extend_from_slice(&key.sign_sha256_der(text.as_bytes()));
-        format!("{text}\n— {} {}\n", self.origin(), BASE64.encode(&signature))
+        signature.extend_from_slice(&key.sign_sha256_der(self.text().as_bytes()));
+        signature
+    }
+
+    /// The note that this signature makes, whether it holds or not.
+    #[must_use]
+    pub fn note(&self, signature: &[u8]) -> String {
+        format!("{}\n— {} {}\n", self.text(), self.origin(), BASE64.encode(signature))
+    }
+
+    /// Whether `key` made this signature (key id ‖ signature).
+    pub fn verify(&self, signature: &[u8], key: &PublicKey) -> Result<(), CheckpointError> {
+        match signature.split_first_chunk::<4>() {
+            Some((id, signature)) if *id == key_id(key) => key
+                .verify_sha256_der(self.text().as_bytes(), signature)
+                .map_err(|_| CheckpointError::Signature),
+            Some(_) | None => Err(CheckpointError::UnknownKey),
+        }
     }
 
     /// Believes a note that `key` signed.
@@ -67,11 +96,9 @@ impl Checkpoint {
         let own = signatures.lines().find_map(|line| {
             let (signer, signature) = line.strip_prefix("— ")?.split_once(' ')?;
             let signature = BASE64.decode(signature.as_bytes()).ok()?;
-            let (id, signature) = signature.split_first_chunk::<4>()?;
-            (signer == name && *id == key_id(key)).then(|| signature.to_vec())
+            (signer == name && signature.starts_with(&key_id(key))).then_some(signature)
         });
-        let signature = own.ok_or(CheckpointError::UnknownKey)?;
-        key.verify_sha256_der(text.as_bytes(), &signature).map_err(|_| CheckpointError::Signature)?;
+        checkpoint.verify(&own.ok_or(CheckpointError::UnknownKey)?, key)?;
         Ok(checkpoint)
     }
 
@@ -80,7 +107,8 @@ impl Checkpoint {
     }
 
     fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin(), self.size, BASE64.encode(&self.root))
+        let generation = self.generation.map_or_else(String::new, |number| format!("{GENERATION}{number}\n"));
+        format!("{}\n{}\n{}\n{generation}", self.origin(), self.size, BASE64.encode(&self.root))
     }
 
     fn parse(text: &str) -> Option<Checkpoint> {
@@ -88,7 +116,11 @@ impl Checkpoint {
         let cluster = lines.next()?.strip_prefix(ORIGIN)?.parse().ok()?;
         let size = lines.next()?.parse().ok()?;
         let root = BASE64.decode(lines.next()?.as_bytes()).ok()?.try_into().ok()?;
-        let checkpoint = Checkpoint { cluster, size, root };
+        let generation = match lines.next() {
+            Some(line) => Some(line.strip_prefix(GENERATION)?.parse().ok()?),
+            None => None,
+        };
+        let checkpoint = Checkpoint { cluster, generation, size, root };
         // One spelling only: no leading zeros, no further lines.
         (checkpoint.text() == text).then_some(checkpoint)
     }
@@ -109,7 +141,8 @@ mod tests {
     }
 
     fn checkpoint() -> Checkpoint {
-        Checkpoint { cluster: ClusterId::from_bytes([7; 16]), size: 1234, root: [9; 32] }
+        let cluster = ClusterId::from_bytes([7; 16]);
+        Checkpoint { cluster, generation: Some(2), size: 1234, root: [9; 32] }
     }
 
     #[test]
@@ -117,8 +150,9 @@ mod tests {
         let note = checkpoint().sign(&key(3));
         let lines: Vec<_> = note.lines().collect();
         assert_eq!(lines[0], format!("muster/{}", checkpoint().cluster));
-        assert_eq!(&lines[1..4], ["1234", "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=", ""]);
-        assert!(lines[4].starts_with(&format!("— muster/{} ", checkpoint().cluster)));
+        assert_eq!(&lines[1..3], ["1234", "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk="]);
+        assert_eq!(&lines[3..5], ["generation 2", ""]);
+        assert!(lines[5].starts_with(&format!("— muster/{} ", checkpoint().cluster)));
         assert_eq!(Checkpoint::open(&note, &key(3).public()), Ok(checkpoint()));
     }
 
@@ -133,6 +167,27 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_without_a_generation_is_still_read_and_another_generation_is_another_text() {
+        let old = Checkpoint { generation: None, ..checkpoint() };
+        assert_eq!(Checkpoint::open(&old.sign(&key(3)), &key(3).public()), Ok(old));
+        let other = checkpoint().sign(&key(3)).replacen("generation 2", "generation 3", 1);
+        assert_eq!(Checkpoint::open(&other, &key(3).public()), Err(CheckpointError::Signature));
+    }
+
+    #[test]
+    fn a_signature_makes_the_note_again_and_is_checked_without_it() {
+        let signature = checkpoint().signature(&key(3));
+        assert!(signature.len() <= CHECKPOINT_SIGNATURE_BYTES_MAX);
+        let note = checkpoint().note(&signature);
+        assert_eq!(Checkpoint::open(&note, &key(3).public()), Ok(checkpoint()));
+        assert_eq!(checkpoint().verify(&signature, &key(3).public()), Ok(()));
+        assert_eq!(checkpoint().verify(&signature, &key(4).public()), Err(CheckpointError::UnknownKey));
+        let grown = Checkpoint { size: 1235, ..checkpoint() };
+        assert_eq!(grown.verify(&signature, &key(3).public()), Err(CheckpointError::Signature));
+        assert_eq!(grown.verify(&signature[..3], &key(3).public()), Err(CheckpointError::UnknownKey));
+    }
+
+    #[test]
     fn signatures_of_others_beside_it_are_passed_over() {
         let note = checkpoint().sign(&key(3));
         let witness = checkpoint().sign(&key(4));
@@ -143,8 +198,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_checkpoint_survives_its_note(cluster: [u8; 16], size: u64, root: [u8; 32]) {
-            let checkpoint = Checkpoint { cluster: ClusterId::from_bytes(cluster), size, root };
+        fn every_checkpoint_survives_its_note(cluster: [u8; 16], generation: Option<u32>, size: u64, root: [u8; 32]) {
+            let cluster = ClusterId::from_bytes(cluster);
+            let checkpoint = Checkpoint { cluster, generation, size, root };
             prop_assert_eq!(Checkpoint::open(&checkpoint.sign(&key(5)), &key(5).public()), Ok(checkpoint));
         }
 

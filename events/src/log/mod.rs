@@ -11,7 +11,9 @@
 //!   header.rs   how a file's header proves itself
 //!   snapshot.rs a snapshot of the projector: header and sealed parts
 //!   merkle.rs   RFC 6962 hashes, and the frontier of a growing tree
+//!   recent.rs   that tree as whoever follows a log keeps it: with the roots of its recent sizes
 //!   proof.rs    what shows that a leaf is in that tree, or one tree the beginning of another
+//!   prover.rs   makes such proofs while entries go by; proof_file.rs writes and checks them as text
 //!   checkpoint.rs  a signed head of it
 //!   leaf.rs     what a committed entry looks like as a leaf of that tree
 //! ```
@@ -25,6 +27,9 @@ pub mod keys;
 pub mod leaf;
 pub mod merkle;
 pub mod proof;
+pub mod proof_file;
+pub mod prover;
+pub mod recent;
 pub mod record;
 pub mod segment;
 pub mod snapshot;

@@ -2,50 +2,104 @@
 //! 2.1.3.2 and 2.1.4.2 do, without the leaves.
 
 use super::merkle::{Frontier, TreeHash, node_hash};
+use std::ops::Range;
+
+/// The subtrees whose roots are `PATH(index, leaves)` of a tree of `size` leaves, as ranges of leaves, in the path's
+/// order. `None` if the leaf is not in the tree.
+#[must_use]
+pub fn inclusion_ranges(index: u64, size: u64) -> Option<Vec<Range<u64>>> {
+    if index >= size {
+        return None;
+    }
+    let (mut ranges, mut tree) = (Vec::new(), 0..size);
+    while tree.end - tree.start > 1 {
+        let middle = middle(&tree);
+        let (left, right) = (tree.start..middle, middle..tree.end);
+        let (inside, other) = if index < middle { (left, right) } else { (right, left) };
+        ranges.push(other);
+        tree = inside;
+    }
+    ranges.reverse();
+    Some(ranges)
+}
+
+/// As [`inclusion_ranges`], for `PROOF(old, leaves)`. `None` if the older tree is the larger one.
+#[must_use]
+pub fn consistency_ranges(old: u64, size: u64) -> Option<Vec<Range<u64>>> {
+    if old > size {
+        return None;
+    }
+    if old == 0 {
+        return Some(Vec::new());
+    }
+    let (mut ranges, mut tree, mut is_old_root) = (Vec::new(), 0..size, true);
+    while old < tree.end {
+        let middle = middle(&tree);
+        let (left, right) = (tree.start..middle, middle..tree.end);
+        if old <= middle {
+            ranges.push(right);
+            tree = left;
+        } else {
+            ranges.push(left);
+            (tree, is_old_root) = (right, false);
+        }
+    }
+    if !is_old_root {
+        ranges.push(tree);
+    }
+    ranges.reverse();
+    Some(ranges)
+}
 
 /// `PATH(index, leaves)`: what shows that a leaf is in the tree. `None` if it is not.
 #[must_use]
 pub fn inclusion_path(leaves: &[TreeHash], index: usize) -> Option<Vec<TreeHash>> {
-    if index >= leaves.len() {
-        return None;
-    }
-    let (mut path, mut leaves, mut index) = (Vec::new(), leaves, index);
-    while leaves.len() > 1 {
-        let (left, right) = leaves.split_at(split(leaves.len()));
-        let other = if index < left.len() { right } else { left };
-        path.push(root(other));
-        (leaves, index) = if index < left.len() { (left, index) } else { (right, index - left.len()) };
-    }
-    path.reverse();
-    Some(path)
+    Some(Path::of(inclusion_ranges(index as u64, leaves.len() as u64)?, leaves))
 }
 
 /// `PROOF(old, leaves)`: what shows that the tree of the first `old` leaves is the beginning of this one. `None` if it
 /// cannot be.
 #[must_use]
 pub fn consistency_path(leaves: &[TreeHash], old: usize) -> Option<Vec<TreeHash>> {
-    if old > leaves.len() {
-        return None;
+    Some(Path::of(consistency_ranges(old as u64, leaves.len() as u64)?, leaves))
+}
+
+/// A path that is made while the leaves go by, so that a log of any length takes no memory.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// In the path's order; disjoint.
+    subtrees: Vec<(Range<u64>, Frontier)>,
+    next: u64,
+}
+
+impl Path {
+    #[must_use]
+    pub fn over(ranges: Vec<Range<u64>>) -> Path {
+        Path { subtrees: ranges.into_iter().map(|range| (range, Frontier::default())).collect(), next: 0 }
     }
-    if old == 0 {
-        return Some(Vec::new());
-    }
-    let (mut path, mut leaves, mut old, mut is_old_root) = (Vec::new(), leaves, old, true);
-    while old < leaves.len() {
-        let (left, right) = leaves.split_at(split(leaves.len()));
-        if old <= left.len() {
-            path.push(root(right));
-            leaves = left;
-        } else {
-            path.push(root(left));
-            (leaves, old, is_old_root) = (right, old - left.len(), false);
+
+    /// The next leaf, from leaf 0 on.
+    pub fn push(&mut self, leaf: TreeHash) {
+        let at = self.next;
+        self.next += 1;
+        if let Some((_, subtree)) = self.subtrees.iter_mut().find(|(range, _)| range.contains(&at)) {
+            subtree.push(leaf);
         }
     }
-    if !is_old_root {
-        path.push(root(leaves));
+
+    /// The hashes; `None` while leaves are missing.
+    #[must_use]
+    pub fn hashes(&self) -> Option<Vec<TreeHash>> {
+        let whole = |(range, subtree): &(Range<u64>, Frontier)| {
+            (subtree.size() == range.end - range.start).then(|| subtree.root())
+        };
+        self.subtrees.iter().map(whole).collect()
     }
-    path.reverse();
-    Some(path)
+
+    fn of(ranges: Vec<Range<u64>>, leaves: &[TreeHash]) -> Vec<TreeHash> {
+        let subtree = |range: Range<u64>| root(&leaves[range.start as usize..range.end as usize]);
+        ranges.into_iter().map(subtree).collect()
+    }
 }
 
 /// The root of the tree of `size` leaves in which `leaf` stands at `index`, if `path` shows it; `None` if the path has
@@ -108,9 +162,9 @@ pub fn is_consistent(old: (u64, TreeHash), new: (u64, TreeHash), path: &[TreeHas
     last == 0 && old_hash == old_root && new_hash == new_root
 }
 
-/// The largest power of two below `length`, which is at least 2.
-fn split(length: usize) -> usize {
-    length.next_power_of_two() / 2
+/// Where a tree of two leaves or more is split: after the largest power of two below its length.
+fn middle(tree: &Range<u64>) -> u64 {
+    tree.start + (1 << (tree.end - tree.start - 1).ilog2())
 }
 
 fn root(leaves: &[TreeHash]) -> TreeHash {
@@ -162,7 +216,38 @@ mod tests {
         );
     }
 
+    fn streamed(ranges: Option<Vec<Range<u64>>>, leaves: &[TreeHash]) -> Option<Vec<TreeHash>> {
+        let mut path = Path::over(ranges.unwrap());
+        leaves.iter().for_each(|leaf| path.push(*leaf));
+        path.hashes()
+    }
+
+    #[test]
+    fn ranges_of_the_largest_tree_are_found_without_its_leaves() {
+        assert_eq!(inclusion_ranges(0, u64::MAX).unwrap().len(), 64);
+        assert_eq!(consistency_ranges(u64::MAX, u64::MAX), Some(vec![]));
+        assert!(consistency_ranges(u64::MAX - 1, u64::MAX).is_some());
+    }
+
+    #[test]
+    fn a_path_is_whole_only_once_all_its_leaves_went_by() {
+        let leaves = published();
+        assert_eq!(streamed(inclusion_ranges(2, 8), &leaves[..7]), None);
+        assert_eq!(streamed(inclusion_ranges(2, 8), &leaves), inclusion_path(&leaves, 2));
+    }
+
     proptest! {
+        #[test]
+        fn a_path_made_while_the_leaves_go_by_is_the_same(
+            leaves in prop::collection::vec(any::<[u8; 32]>(), 1..70), at in any::<prop::sample::Index>(),
+        ) {
+            let (at, size) = (at.index(leaves.len()), leaves.len() as u64);
+            let inclusion = streamed(inclusion_ranges(at as u64, size), &leaves);
+            prop_assert_eq!(inclusion, inclusion_path(&leaves, at));
+            let growth = streamed(consistency_ranges(at as u64, size), &leaves);
+            prop_assert_eq!(growth, consistency_path(&leaves, at));
+        }
+
         #[test]
         fn a_path_shows_its_leaf_and_no_other(
             leaves in prop::collection::vec(any::<[u8; 32]>(), 1..70),

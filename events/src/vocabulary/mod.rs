@@ -21,7 +21,7 @@ pub mod shared;
 pub mod update;
 
 pub use activation::DeviceActivated;
-pub use cluster::{ClusterCreated, Tick};
+pub use cluster::{CheckpointSigned, ClusterCreated, Tick};
 pub use flag::FlagCleared;
 pub use heartbeat::{HeartbeatObserved, SpoolDrained};
 pub use license::{
@@ -29,7 +29,7 @@ pub use license::{
     LicenseTransferred,
 };
 pub use operation::{OperationOrdered, OperationSettled};
-pub use provisioning::{DeviceProvisioned, LotCreated, StationCertified, StationRevoked};
+pub use provisioning::{DeviceProvisioned, LotCreated, SecretsRewrapped, StationCertified, StationRevoked};
 pub use rejection::{RejectionSummary, TamperReported};
 pub use request::RequestKeyed;
 pub use session::SessionResumed;
@@ -106,10 +106,12 @@ macro_rules! vocabulary {
 vocabulary! {
     1 => ClusterCreated,
     2 => Tick,
+    3 => CheckpointSigned,
     10 => LotCreated,
     11 => StationCertified,
     12 => StationRevoked,
     13 => DeviceProvisioned,
+    14 => SecretsRewrapped,
     20 => CodesIssued,
     21 => CodeVoided,
     22 => LicenseTransferred,

@@ -67,3 +67,24 @@ pub struct ComponentDigest {
     pub kind: ComponentKind,
     pub digest: [u8; 8],
 }
+
+/// Secrets wrapped anew under a newer key-encryption key, so that an older one can be destroyed (protocol.md rule 19).
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretsRewrapped {
+    pub devices: Vec<RewrappedDevice>,
+    pub lots: Vec<RewrappedLot>,
+}
+
+/// A device's pre-shared key, under another key-encryption key.
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+pub struct RewrappedDevice {
+    pub device: DeviceId,
+    pub pre_shared_key: Wrapped,
+}
+
+/// A lot's tamper key, under another key-encryption key.
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+pub struct RewrappedLot {
+    pub lot: LotId,
+    pub tamper_key: Wrapped,
+}

@@ -3,12 +3,13 @@
 use super::ApiState;
 use super::extract::Write;
 use super::refusal::Refused;
-use super::shapes::{Refusal, RefusalCode, TransferLeader, Transferring, Triggered};
+use super::shapes::{KeyUse, Refusal, RefusalCode, TransferLeader, Transferring, Triggered};
 use crate::leader::transfer;
 use crate::peers::{PeerReply, PeerRequest};
 use crate::raft::leadership::Leadership;
 use axum::Json;
 use axum::extract::State;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
@@ -52,6 +53,21 @@ pub(super) async fn snapshot(State(state): State<ApiState>) -> Result<Json<Trigg
     let triggered = state.deps.raft.trigger().snapshot().await;
     triggered.map_err(|stopped| unavailable(stopped.to_string()))?;
     Ok(Json(Triggered { node: state.deps.config.node }))
+}
+
+/// Under which keys the present state's secrets are wrapped: what a key must not be retired before.
+#[utoipa::path(get, path = "/v1/keys", tag = "cluster",
+    responses((status = 200, body = Vec<KeyUse>), (status = "default", body = Refusal)))]
+pub(super) async fn keys(State(state): State<ApiState>) -> Result<Json<Vec<KeyUse>>, Refused> {
+    // Counted in a copy, so that apply does not wait for it.
+    let frozen = state.deps.projector.read(projector::Projector::freeze);
+    let counted = tokio::task::spawn_blocking(move || frozen.wrapped_under()).await;
+    let counted = counted.map_err(|error| unavailable(error.to_string()))?;
+    let uses = |purpose: &str, counts: BTreeMap<u32, u64>| {
+        let purpose = purpose.to_owned();
+        counts.into_iter().map(move |(key, secrets)| KeyUse { purpose: purpose.clone(), key, secrets })
+    };
+    Ok(Json(uses("device", counted.device).chain(uses("session", counted.session)).collect()))
 }
 
 fn unavailable(why: String) -> Refused {

@@ -16,6 +16,7 @@ mod cluster;
 mod codes;
 mod cursor;
 mod early;
+mod evidence;
 mod extract;
 mod factory;
 mod hall;
@@ -44,6 +45,7 @@ use crate::entropy::Entropy;
 use crate::ingress::IngressLevels;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
+use crate::leader::notary::Notary;
 use crate::node::room::Room;
 use crate::peers::tls::TlsError;
 use crate::peers::watch::PeerReports;
@@ -51,6 +53,7 @@ use crate::peers::{PeerCounters, PeerTransport};
 use crate::proposer::Proposer;
 use crate::raft::MusterRaft;
 use crate::shared_projector::SharedProjector;
+use crate::storage::archive::Archive;
 use crate::telemetry::measures::Measures;
 use crate::webhooks::WebhookReadings;
 use axum_server::Handle;
@@ -99,6 +102,10 @@ pub struct ApiDeps {
     pub missing_history: watch::Receiver<u64>,
     /// How deliveries to webhooks go.
     pub webhooks: WebhookReadings,
+    /// Who signs the head of the log.
+    pub notary: Arc<Notary>,
+    /// The history on this node's disk, for proofs.
+    pub history: Arc<Archive>,
     /// How full ingress is.
     pub ingress_levels: Arc<dyn Fn() -> IngressLevels + Send + Sync>,
 }

@@ -4,8 +4,8 @@ use super::limits::{bound, bound_large};
 use super::refusal::Refused;
 use super::shapes::RefusalCode;
 use super::{
-    ApiState, access, cluster, codes, factory, hall, health, import, licenses, live, metrics, openapi,
-    people, reads, status, updates,
+    ApiState, access, cluster, codes, evidence, factory, hall, health, import, licenses, live, metrics,
+    openapi, people, reads, status, updates,
 };
 use crate::config::Right;
 use axum::Router;
@@ -44,6 +44,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
         .merge(operating())
         .merge(provisioning())
         .merge(large())
+        .merge(proving())
         .merge(administering())
         .into_openapi();
     openapi::finish(&mut document);
@@ -68,10 +69,14 @@ fn table(state: &ApiState) -> OpenApiRouter<ApiState> {
         .route_layer(from_fn_with_state((state.clone(), Right::Provision), access::allow))
         .layer(DefaultBodyLimit::max(LARGE_BODY_BYTES_MAX))
         .layer(from_fn_with_state(state.clone(), bound_large));
+    let proving = proving()
+        .route_layer(from_fn_with_state((state.clone(), Right::Read), access::allow))
+        .layer(from_fn_with_state(state.clone(), bound_large));
     // A watcher has a place of its own kind, and no end.
     let watching = watching().route_layer(from_fn_with_state((state.clone(), Right::Read), access::allow));
     small
         .merge(large)
+        .merge(proving)
         .merge(watching)
         .layer(from_fn_with_state(state.clone(), access::identify))
         .merge(open_to_all())
@@ -102,6 +107,12 @@ fn small_reads() -> OpenApiRouter<ApiState> {
         .routes(routes!(reads::sources))
         .routes(routes!(updates::list))
         .routes(routes!(updates::show))
+        .routes(routes!(evidence::checkpoints))
+}
+
+/// What reads the whole log.
+fn proving() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(evidence::prove))
 }
 
 fn watching() -> OpenApiRouter<ApiState> {
@@ -121,6 +132,7 @@ fn operating() -> OpenApiRouter<ApiState> {
         .routes(routes!(updates::pause))
         .routes(routes!(updates::resume))
         .routes(routes!(updates::abort))
+        .routes(routes!(evidence::sign))
 }
 
 fn provisioning() -> OpenApiRouter<ApiState> {
@@ -136,5 +148,8 @@ fn large() -> OpenApiRouter<ApiState> {
 }
 
 fn administering() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(cluster::transfer_leader)).routes(routes!(cluster::snapshot))
+    OpenApiRouter::new()
+        .routes(routes!(cluster::transfer_leader))
+        .routes(routes!(cluster::snapshot))
+        .routes(routes!(cluster::keys))
 }

@@ -7,12 +7,14 @@
 //! is posted may be posted again, to any node: the fold drops what it has already. With an `Idempotency-Key` the log
 //! itself remembers the key, so that a request that comes again is not done again even if the state moved on.
 
+mod evidence;
 mod health;
 mod license;
 mod live;
 mod pages;
 mod update;
 
+pub use evidence::*;
 pub use health::*;
 pub use license::*;
 pub use live::*;

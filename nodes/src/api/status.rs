@@ -9,6 +9,7 @@ use crate::peers::watch::PeerReports;
 use crate::raft::types::TypeConfig;
 use axum::Json;
 use axum::extract::State;
+use data_encoding::BASE64;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
 use std::collections::BTreeMap;
@@ -62,13 +63,28 @@ fn role(metrics: &RaftMetrics<TypeConfig>) -> Role {
 fn automation(automation: &Automation) -> AutomationView {
     match automation {
         Automation::Running => AutomationView { running: true, why: None },
-        Automation::Stopped { peer, index, own, theirs } => AutomationView {
-            running: false,
-            why: Some(format!(
-                "at index {index} this node's state has digest {own}, and that of node {peer} {theirs}"
-            )),
-        },
+        Automation::Stopped { peer, index, own, theirs } => stopped(format!(
+            "at index {index} this node's state has digest {own}, and that of node {peer} {theirs}"
+        )),
+        Automation::LogDiffers(difference) => {
+            let signed = &difference.checkpoint;
+            stopped(format!(
+                "the checkpoint at log index {} is of {} entries with root {}, and this node's have root {}: run \
+                 `muster log verify` on every member's log",
+                signed.index,
+                signed.size,
+                BASE64.encode(&signed.root),
+                BASE64.encode(&difference.own)
+            ))
+        }
+        Automation::CheckpointForged { index, why } => {
+            stopped(format!("the checkpoint at log index {index} is not the cluster's: {why}"))
+        }
     }
+}
+
+fn stopped(why: String) -> AutomationView {
+    AutomationView { running: false, why: Some(why) }
 }
 
 fn clock(verdict: ClockVerdict) -> ClockView {

@@ -233,11 +233,13 @@ impl Checker<'_> {
         self.within("limits.parked_per_source", file.parked_per_source as u64, 0, 1 << 16)?;
         self.within("limits.activations_parallel", file.activations_parallel as u64, 1, 256)?;
         self.within("limits.disk_reserve_bytes", file.disk_reserve_bytes, 0, 1 << 50)?;
+        self.within("limits.checkpoint_ms", file.checkpoint_ms, 0, 86_400_000)?;
         Ok(Limits {
             heartbeat_ms: file.heartbeat_ms,
             queue_messages: file.queue_messages,
             parked_per_source: file.parked_per_source,
             activations_parallel: file.activations_parallel,
+            checkpoint_ms: file.checkpoint_ms,
             disk_reserve_bytes: file.disk_reserve_bytes,
         })
     }

@@ -138,6 +138,7 @@ pub(super) struct LimitsFile {
     pub(super) parked_per_source: usize,
     pub(super) activations_parallel: usize,
     pub(super) disk_reserve_bytes: u64,
+    pub(super) checkpoint_ms: u64,
 }
 
 impl Default for LimitsFile {
@@ -148,6 +149,7 @@ impl Default for LimitsFile {
             parked_per_source: 256,
             activations_parallel: 2,
             disk_reserve_bytes: 268_435_456,
+            checkpoint_ms: 300_000,
         }
     }
 }

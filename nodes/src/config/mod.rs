@@ -205,6 +205,8 @@ pub struct Limits {
     pub activations_parallel: usize,
     /// With less room than this on the disk the node takes nothing in, in bytes.
     pub disk_reserve_bytes: u64,
+    /// A leader has the head of the log signed this often, in milliseconds; 0 is never.
+    pub checkpoint_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,11 @@
-//! Whether automation runs: it stops when the members' states differ at one index, since then one of them is wrong
-//! and nobody knows which. States of two levels are not compared: during a rolling upgrade both are right.
+//! Whether automation runs: it stops when the members' states differ at one index, or when a committed checkpoint has
+//! another root than this node's log, since then one of them is wrong and nobody knows which. States of two levels are not compared: during a rolling upgrade both are right.
 
+use crate::raft::tree::{Compared, Difference};
 use crate::shared_projector::{LevelDigest, StateDigest};
-use events::ids::{LogIndex, NodeId};
+use events::identity::key::PublicKey;
+use events::ids::{ClusterId, LogIndex, NodeId};
+use events::log::checkpoint::CheckpointError;
 use tokio::sync::watch;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,10 @@ pub enum Automation {
     Running,
     /// Until this process starts again: first find out which member is wrong, and let it fold its log anew.
     Stopped { peer: NodeId, index: LogIndex, own: StateDigest, theirs: StateDigest },
+    /// Until this process starts again: `muster log verify` on every member's log says whose entries were altered.
+    LogDiffers(Box<Difference>),
+    /// The checkpoint that this entry carries was not signed with the cluster's checkpoint key.
+    CheckpointForged { index: LogIndex, why: CheckpointError },
 }
 
 /// The switch; on until a difference is seen.
@@ -36,11 +43,28 @@ impl AutomationSwitch {
     /// Compares a peer's digests with this node's at the indices that both know at one level.
     pub fn compare(&self, peer: NodeId, own: &[LevelDigest], theirs: &[LevelDigest]) {
         let Some(difference) = first_difference(peer, own, theirs) else { return };
+        self.stop(difference);
+    }
+
+    /// Judges what a committed checkpoint is to this node.
+    pub fn judge(&self, compared: &Compared, cluster: ClusterId, key: &PublicKey) {
+        if let Some(difference) = &compared.difference {
+            self.stop(Automation::LogDiffers(Box::new(difference.clone())));
+        }
+        if let Some(last) = &compared.last
+            && let Err(why) = last.checkpoint(cluster).verify(&last.signature, key)
+        {
+            self.stop(Automation::CheckpointForged { index: last.index, why });
+        }
+    }
+
+    /// For the first reason that comes.
+    fn stop(&self, why: Automation) {
         self.0.send_if_modified(|now| {
             let first = *now == Automation::Running;
             if first {
-                tracing::error!(?difference, "the members' states differ: automation stopped");
-                *now = difference;
+                tracing::error!(?why, "automation stopped");
+                *now = why;
             }
             first
         });
@@ -59,6 +83,9 @@ fn first_difference(peer: NodeId, own: &[LevelDigest], theirs: &[LevelDigest]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use events::identity::key::SigningKey;
+    use events::time::Timestamp;
+    use projector::view::CheckpointView;
 
     fn digests(from: u64, last: u8) -> Vec<LevelDigest> {
         let digest = |n| StateDigest([if n == 3 { last } else { 7 }; 32]);
@@ -75,6 +102,28 @@ mod tests {
         upgraded[3].level = 1;
         switch.compare(2, &digests(0, 9), &upgraded);
         assert!(!switch.is_running());
+    }
+
+    #[test]
+    fn a_checkpoint_with_another_root_or_a_signature_that_does_not_hold_stops_automation() {
+        let key = SigningKey::from_bytes(&[3; 48]).unwrap();
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let (index, at, signature) = (9, Timestamp::ZERO, Vec::new());
+        let mut last = CheckpointView { index, at, generation: 1, size: 8, root: [4; 32], signature };
+        last.signature = last.checkpoint(cluster).signature(&key);
+        let judged = |compared: &Compared| {
+            let switch = AutomationSwitch::default();
+            switch.judge(compared, cluster, &key.public());
+            switch.now()
+        };
+        let good = Compared { last: Some(last.clone()), ..Compared::default() };
+        assert_eq!(judged(&good), Automation::Running);
+        let difference = Difference { checkpoint: last.clone(), own: [5; 32] };
+        let differs = Compared { difference: Some(difference.clone()), ..good.clone() };
+        assert_eq!(judged(&differs), Automation::LogDiffers(Box::new(difference)));
+        let forged = Compared { last: Some(CheckpointView { size: 7, ..last }), ..good };
+        let why = CheckpointError::Signature;
+        assert_eq!(judged(&forged), Automation::CheckpointForged { index: 9, why });
     }
 
     #[test]

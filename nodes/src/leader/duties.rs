@@ -1,24 +1,32 @@
 //! What only a leader does, and every node is ready to do: it ticks when nothing else happens, orders what the fold
-//! wants, and names the cluster in its first event.
+//! wants, names the cluster in its first event, has the head of the log signed at an interval,
+//! and wraps secrets anew under a newer key.
 //!
 //! Everything it proposes goes through the same door as what a person or a terminal causes; the fold drops what is
 //! proposed twice, so a leader that does not know what its predecessor did simply does it again.
 
 use super::automation::AutomationSwitch;
+use super::notary::Notary;
+use super::rewrap::{self, Rewrapper};
 use crate::proposer::Proposer;
 use crate::raft::MusterRaft;
 use crate::raft::leadership::Leadership;
 use crate::shared_projector::{Caused, SharedProjector};
-use events::ids::ClusterId;
+use events::ids::{ClusterId, Slot};
 use events::limits::BATCH_EVENTS_MAX;
 use events::vocabulary::{ClusterCreated, Event, OperationOrdered, Tick};
 use openraft::async_runtime::watch::WatchReceiver;
 use projector::{Effect, WantOperation};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 /// A tick is committed when nothing else was for this long, so that timers run.
 pub const TICK_AFTER: Duration = Duration::from_secs(1);
+
+/// A checkpoint that could not be made is tried again after this long.
+const CHECKPOINT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 pub struct Duties {
     pub raft: MusterRaft,
@@ -28,6 +36,10 @@ pub struct Duties {
     pub cluster: ClusterId,
     /// The interval that the first event grants, in milliseconds.
     pub heartbeat_millis: u32,
+    pub notary: Arc<Notary>,
+    pub rewrapper: Rewrapper,
+    /// A checkpoint is signed this often; none is never.
+    pub checkpoint_every: Option<Duration>,
 }
 
 impl Duties {
@@ -54,17 +66,32 @@ impl Duties {
         let mut server = self.raft.server_metrics();
         self.name_the_cluster().await;
         self.order(self.projector.read(|fold| fold.wanted_operations())).await;
+        let mut checkpoint_due = self.checkpoint_due();
+        let (mut rewrap_from, mut rewrap_at) = (0, Instant::now());
+        // A deadline, so that no other duty puts a tick off.
+        let mut tick_at = Instant::now() + TICK_AFTER;
         loop {
             if !Leadership::now(&self.raft).is_here() {
                 return;
             }
             tokio::select! {
+                () = until(Some(rewrap_at)) => {
+                    let (from, rest) = self.rewrap(rewrap_from).await;
+                    (rewrap_from, rewrap_at) = (from, Instant::now() + rest);
+                }
+                () = until(checkpoint_due) => {
+                    self.sign().await;
+                    checkpoint_due = self.checkpoint_due();
+                }
                 caused = effects.recv() => self.order(self.wanted(caused)).await,
-                moved = tokio::time::timeout(TICK_AFTER, applied.changed()) => match moved {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return,
-                    Err(_idle) => self.tick().await,
+                moved = applied.changed() => match moved {
+                    Ok(()) => tick_at = Instant::now() + TICK_AFTER,
+                    Err(_) => return,
                 },
+                () = until(Some(tick_at)) => {
+                    self.tick().await;
+                    tick_at = Instant::now() + TICK_AFTER;
+                }
                 changed = server.changed() => if changed.is_err() { return },
             }
         }
@@ -91,10 +118,40 @@ impl Duties {
         }
     }
 
+    /// When the next checkpoint is due; a while from now at least, so that a refusal is not repeated without rest.
+    fn checkpoint_due(&self) -> Option<Instant> {
+        let every = self.checkpoint_every?;
+        Some(Instant::now() + self.notary.due_within(every).max(every.min(CHECKPOINT_AGAIN_AFTER)))
+    }
+
+    /// One step from this slot on; where the next one begins, and how long until then.
+    async fn rewrap(&self, from: Slot) -> (Slot, Duration) {
+        if !self.notary.members_know() {
+            return (from, rewrap::AGAIN_AFTER);
+        }
+        match self.rewrapper.step(from).await {
+            Ok(Some(next)) => (next, rewrap::REST),
+            Ok(None) => (0, rewrap::FROM_THE_FIRST_AFTER),
+            Err(error) => {
+                tracing::warn!(%error, "secrets were not wrapped anew");
+                (from, rewrap::AGAIN_AFTER)
+            }
+        }
+    }
+
+    async fn sign(&self) {
+        match self.notary.checkpoint().await {
+            Ok(signed) => tracing::debug!(size = signed.size, index = signed.index, "signed a checkpoint"),
+            Err(error) => tracing::warn!(%error, "no checkpoint was signed"),
+        }
+    }
+
     fn wanted(&self, caused: Result<Caused, broadcast::error::RecvError>) -> Vec<WantOperation> {
         match caused {
             Ok(Caused { effect: Effect::Want(wanted), .. }) => vec![wanted],
-            Ok(Caused { effect: Effect::Dispatch { .. } | Effect::Notice(_), .. }) => Vec::new(),
+            Ok(Caused {
+                effect: Effect::Dispatch { .. } | Effect::Notice(_) | Effect::Compare(_), ..
+            }) => Vec::new(),
             // Some were missed: ask the fold for all.
             Err(_) => self.projector.read(|fold| fold.wanted_operations()),
         }
@@ -118,5 +175,13 @@ impl Duties {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a leader's own batch was not committed"),
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

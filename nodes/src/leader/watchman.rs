@@ -1,11 +1,15 @@
-//! Judges each round of peers' reports: this node's clock, and whether all states are equal.
+//! Judges each round of peers' reports: this node's clock, and whether all states are equal; and each checkpoint that was
+//! committed.
 
 use super::automation::AutomationSwitch;
 use super::clock_guard::{ClockGuard, ClockVerdict};
+use super::levels::MemberLevels;
 use super::transfer;
 use crate::peers::watch::PeerReports;
 use crate::raft::MusterRaft;
 use crate::shared_projector::SharedProjector;
+use events::identity::key::PublicKey;
+use events::ids::ClusterId;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -15,14 +19,29 @@ pub struct Watchman {
     pub clock_guard: Arc<ClockGuard>,
     pub automation: AutomationSwitch,
     pub reports: watch::Receiver<Arc<PeerReports>>,
+    pub levels: Arc<MemberLevels>,
+    pub cluster: ClusterId,
+    pub checkpoint_key: PublicKey,
 }
 
 impl Watchman {
     /// Watches until the reports end.
     pub async fn run(mut self) {
         let mut before = self.clock_guard.verdict();
-        while self.reports.changed().await.is_ok() {
+        let mut compared = self.projector.tree().compared();
+        // What the log that was recovered said before anybody listened.
+        compared.mark_changed();
+        loop {
+            tokio::select! {
+                Ok(()) = compared.changed() => {
+                    let compared = compared.borrow_and_update().clone();
+                    self.automation.judge(&compared, self.cluster, &self.checkpoint_key);
+                    continue;
+                }
+                changed = self.reports.changed() => if changed.is_err() { return },
+            }
             let reports = self.reports.borrow_and_update().clone();
+            self.levels.hear(&reports);
             self.compare_states(&reports);
             let ahead: Vec<i64> = reports.values().filter_map(|report| report.ahead_millis).collect();
             let verdict = self.clock_guard.judge(&ahead);

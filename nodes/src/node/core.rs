@@ -13,6 +13,9 @@ use crate::entropy::Entropy;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
 use crate::leader::duties::Duties;
+use crate::leader::levels::MemberLevels;
+use crate::leader::notary::Notary;
+use crate::leader::rewrap::Rewrapper;
 use crate::leader::serving::Serving;
 use crate::leader::transfer;
 use crate::leader::watchman::Watchman;
@@ -77,6 +80,11 @@ pub struct Core {
     watch: PeerWatch,
     clock_guard: Arc<ClockGuard>,
     automation: AutomationSwitch,
+    notary: Arc<Notary>,
+    keyring: Arc<Keyring>,
+    entropy: Arc<dyn Entropy>,
+    /// Beside the one that peers read, so that neither moves the other's place.
+    history: Arc<Archive>,
     serving: watch::Sender<bool>,
     /// Run until the core is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
@@ -98,9 +106,18 @@ impl Core {
     pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
         let CoreDeps { config, keyring, clock, entropy, disk, transport, measures } = deps;
         let projector = SharedProjector::measured(Projector::new(), measures.clone());
-        let (store, machine, shelf, gaps) =
-            open_disk(&config, &keyring, disk.clone(), entropy.clone(), projector.clone()).await?;
-        let retaining = Retaining::of(&config, &segment_keys(&config, &keyring)?, &disk, &clock, &measures);
+        let keys = segment_keys(&config, &keyring)?;
+        let history = Arc::new(archive(&config, &keyring, disk.clone())?);
+        let (store, machine, shelf, gaps) = open_disk(
+            &config,
+            history.clone(),
+            keys.clone(),
+            disk.clone(),
+            entropy.clone(),
+            projector.clone(),
+        )
+        .await?;
+        let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures);
         let backfilling = Backfilling {
             disk: disk.clone(),
             entropy: entropy.clone(),
@@ -160,6 +177,13 @@ impl Core {
             clock: clock.clone(),
             entropy: entropy.clone(),
         })?;
+        let notary = Notary {
+            cluster: config.cluster,
+            key: keyring.checkpoint_key.clone(),
+            projector: projector.clone(),
+            proposer: proposer.clone(),
+            levels: Arc::new(MemberLevels::of(peers_of(&config).iter().map(|peer| peer.node))),
+        };
         let receiver = Receiver {
             raft: raft.clone(),
             proposer: proposer.clone(),
@@ -185,6 +209,10 @@ impl Core {
             watch,
             clock_guard,
             automation: AutomationSwitch::default(),
+            notary: Arc::new(notary),
+            keyring,
+            entropy,
+            history,
             serving: watch::Sender::new(false),
             tasks: Mutex::default(),
             ended: watch::Sender::new(None),
@@ -208,6 +236,9 @@ impl Core {
             clock_guard: self.clock_guard.clone(),
             automation: self.automation.clone(),
             reports: self.reports(),
+            levels: self.notary.levels.clone(),
+            cluster: self.config.cluster,
+            checkpoint_key: self.notary.key.public(),
         };
         tasks.spawn(self.must_not_end("watchman", watchman.run()));
         let serving = Serving {
@@ -225,6 +256,15 @@ impl Core {
             automation: self.automation.clone(),
             cluster: self.config.cluster,
             heartbeat_millis: self.config.limits.heartbeat_ms,
+            notary: self.notary.clone(),
+            rewrapper: Rewrapper {
+                keyring: self.keyring.clone(),
+                entropy: self.entropy.clone(),
+                projector: self.projector.clone(),
+                proposer: self.proposer.clone(),
+            },
+            checkpoint_every: (self.config.limits.checkpoint_ms > 0)
+                .then(|| Duration::from_millis(self.config.limits.checkpoint_ms)),
         };
         tasks.spawn(self.must_not_end("duties", duties.run()));
         if let Some(backfilling) = self.backfilling.lock().take() {
@@ -313,6 +353,18 @@ impl Core {
         &self.automation
     }
 
+    /// The history on this node's disk.
+    #[must_use]
+    pub fn history(&self) -> &Arc<Archive> {
+        &self.history
+    }
+
+    /// Who signs the head of the log.
+    #[must_use]
+    pub fn notary(&self) -> &Arc<Notary> {
+        &self.notary
+    }
+
     #[must_use]
     pub fn clock_guard(&self) -> &Arc<ClockGuard> {
         &self.clock_guard
@@ -361,12 +413,12 @@ pub(super) fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
 
 async fn open_disk(
     config: &Arc<NodeConfig>,
-    keyring: &Keyring,
+    history: Arc<Archive>,
+    keys: SegmentKeys,
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     projector: SharedProjector,
 ) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
-    let keys = segment_keys(config, keyring)?;
     let config = config.clone();
     let open = move || {
         let data = &config.data_directory;
@@ -382,6 +434,7 @@ async fn open_disk(
         let machine =
             Machine::open(projector, shelf.clone()).map_err(|e| NodeError::Recovery(e.to_string()))?;
         refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
+        know_tree(&machine, &history)?;
         Ok((LogStore::new(Arc::new(log)).noting(gaps.clone()), machine, shelf, gaps))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
@@ -415,6 +468,22 @@ pub(super) fn archive(
 fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), StorageError> {
     let (found, floor) = (machine.applied_index(), log.standing().floor.map_or(0, |floor| floor.index));
     if found < floor { Err(StorageError::SnapshotBelowFloor { dir, found, floor }) } else { Ok(()) }
+}
+
+/// A snapshot of an older version says nothing of the tree of its log: it is found in the files, once.
+fn know_tree(machine: &Machine, history: &Archive) -> Result<(), StorageError> {
+    if machine.knows_tree() {
+        return Ok(());
+    }
+    let through = machine.applied_index();
+    match history.frontier(through)? {
+        Some(frontier) => machine.learn_tree(frontier),
+        None => tracing::warn!(
+            through,
+            "the log's tree is unknown: its history is not whole here; this node signs and judges no checkpoints"
+        ),
+    }
+    Ok(())
 }
 
 pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {

@@ -132,6 +132,8 @@ impl Node {
                 more_counters: Arc::new(move || named(&counters())),
                 missing_history: core.gaps().missing(),
                 webhooks: core.webhook_readings().clone(),
+                notary: core.notary().clone(),
+                history: core.history().clone(),
                 ingress_levels: Arc::new(levels),
             },
         )?;

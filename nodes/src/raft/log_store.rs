@@ -239,7 +239,8 @@ fn entry_from_log(entry: LogEntry) -> io::Result<Entry> {
     Ok(Entry::new(id_from_log(entry.at), payload))
 }
 
-fn encode_membership(membership: &Membership) -> io::Result<Bytes> {
+/// The body of an entry that carries this membership.
+pub(super) fn encode_membership(membership: &Membership) -> io::Result<Bytes> {
     postcard::to_stdvec(membership).map(Bytes::from).map_err(io::Error::other)
 }
 

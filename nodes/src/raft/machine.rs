@@ -1,15 +1,19 @@
-//! openraft's state machine: the fold, its snapshots, and where it stands.
+//! openraft's state machine: the fold, the tree of its entries, their snapshots, and where they stand.
 //!
 //! - The fold lives in memory; what survives a restart is the last snapshot and the log after it.
 //! - Applied index, membership and state are one unit: they change together under one lock holder (openraft's own
 //!   worker) and lie together in one snapshot.
 //! - A snapshot is built from a frozen copy that shares the fold's pages, so that apply goes on meanwhile.
 
+use super::log_store::encode_membership;
 use super::snapshot::{self, Snapshot, SnapshotShelf};
 use super::snapshot_bytes::SnapshotBytes;
+use super::tree::with_frontier;
 use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::shared_projector::SharedProjector;
 use bytes::Bytes;
+use events::log::merkle::Frontier;
+use events::log::record::EntryBody;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
@@ -32,8 +36,8 @@ impl Machine {
         let mut machine =
             Machine { projector, shelf, applied: None, membership: StoredMembership::default() };
         if let Some(kept) = machine.shelf.last()? {
-            let fold = snapshot::read(&kept)?;
-            machine.stand_at(&kept.meta, fold);
+            let (fold, frontier) = snapshot::read(&kept)?;
+            machine.stand_at(&kept.meta, fold, frontier);
         }
         Ok(machine)
     }
@@ -44,9 +48,21 @@ impl Machine {
         self.applied.map_or(0, |log_id| log_id.index)
     }
 
-    fn stand_at(&mut self, meta: &SnapshotMeta, fold: Projector) {
+    /// Whether the tree of the log is known up to where the state stands.
+    #[must_use]
+    pub fn knows_tree(&self) -> bool {
+        self.projector.tree().head().is_some()
+    }
+
+    /// Goes on from this frontier, which is that of all entries up to where the state stands.
+    pub fn learn_tree(&self, frontier: Frontier) {
+        self.projector.tree().stand_at(Some(frontier));
+    }
+
+    fn stand_at(&mut self, meta: &SnapshotMeta, fold: Projector, frontier: Option<Frontier>) {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.projector.tree().stand_at(frontier);
         self.projector.replace(fold);
     }
 
@@ -62,6 +78,11 @@ impl Machine {
         wanted: bool,
     ) -> Result<EncodedOutcomes, io::Error> {
         let mut encoded = EncodedOutcomes::default();
+        let body = match &payload {
+            EntryPayload::Blank => EntryBody::Blank,
+            EntryPayload::Membership(membership) => EntryBody::Membership(encode_membership(membership)?),
+            EntryPayload::Normal(payload) => EntryBody::Batch(payload.0.clone()),
+        };
         match payload {
             EntryPayload::Blank => self.projector.skip(log_id.index).map_err(io::Error::other)?,
             EntryPayload::Membership(membership) => {
@@ -77,6 +98,8 @@ impl Machine {
                 }
             }
         }
+        let term = log_id.leader_id.term;
+        self.projector.tree().push(term, log_id.index, &body).map_err(io::Error::other)?;
         self.applied = Some(log_id);
         Ok(encoded)
     }
@@ -108,19 +131,20 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         let fold = self.projector.read(Projector::freeze);
-        Builder { meta: self.meta(), fold: Some(fold), shelf: self.shelf.clone() }
+        let frontier = self.projector.tree().frontier();
+        Builder { meta: self.meta(), fold: Some(fold), frontier, shelf: self.shelf.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotBytes) -> Result<(), io::Error> {
         let (shelf, snapshot) = (self.shelf.clone(), Snapshot { meta: meta.clone(), data });
-        let fold = off_the_runtime(move || {
+        let (fold, frontier) = off_the_runtime(move || {
             // Read before it is kept: a snapshot that cannot be read must not replace one that can.
             let fold = snapshot::read(&snapshot)?;
             shelf.keep(&snapshot)?;
             Ok(fold)
         })
         .await?;
-        self.stand_at(meta, fold);
+        self.stand_at(meta, fold, frontier);
         Ok(())
     }
 
@@ -138,6 +162,7 @@ pub struct Builder {
     meta: SnapshotMeta,
     /// Taken by the first build.
     fold: Option<Frozen>,
+    frontier: Option<Frontier>,
     shelf: Arc<dyn SnapshotShelf>,
 }
 
@@ -146,9 +171,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
         let fold = self.fold.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
-        let (meta, shelf) = (self.meta.clone(), self.shelf.clone());
+        let (meta, shelf, frontier) = (self.meta.clone(), self.shelf.clone(), self.frontier.take());
         let kept = off_the_runtime(move || {
-            let snapshot = Snapshot { meta, data: SnapshotBytes::Here(Bytes::from(fold.to_snapshot())) };
+            let bytes = with_frontier(fold.to_snapshot(), frontier.as_ref());
+            let snapshot = Snapshot { meta, data: SnapshotBytes::Here(Bytes::from(bytes)) };
             shelf.keep(&snapshot)?;
             Ok(snapshot)
         })

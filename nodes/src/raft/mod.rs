@@ -5,6 +5,7 @@
 //!                  │  ▲ └───▶ network ────▶ peers/          (append entries, votes, snapshots out)
 //!                  │  └────── receive  ◀─── peers/          (the same, in; inbound: snapshots piece by piece)
 //!                  └────────▶ machine ────▶ shared_projector (committed entries, snapshots)
+//!                                    └────▶ tree             (their Merkle tree, held against checkpoints)
 //! ```
 
 pub mod inbound;
@@ -16,6 +17,7 @@ pub mod receive;
 pub mod settings;
 pub mod snapshot;
 pub mod snapshot_bytes;
+pub mod tree;
 pub mod types;
 
 /// This node's raft.

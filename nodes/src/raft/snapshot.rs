@@ -1,11 +1,13 @@
 //! Snapshots at rest: where the machine keeps them, and how it reads one back.
 
 use super::snapshot_bytes::SnapshotBytes;
+use super::tree::split_frontier;
 use super::types::SnapshotMeta;
 use crate::storage::snapshot_file::SnapshotFiles;
 use crate::storage::snapshot_spill::{Spill, TransferName};
 use bytes::Bytes;
 use events::ids::LogIndex;
+use events::log::merkle::Frontier;
 use projector::Projector;
 use std::io;
 use std::sync::Arc;
@@ -32,15 +34,22 @@ pub trait SnapshotShelf: Send + Sync + 'static {
     fn spill(&self, name: TransferName) -> Result<Spill, io::Error>;
 }
 
-/// The fold that a snapshot holds; its applied index must be the one that the meta names.
-pub fn read(snapshot: &Snapshot) -> Result<Projector, io::Error> {
-    let fold = Projector::from_snapshot(&snapshot.data.whole()?).map_err(io::Error::other)?;
+/// The fold that a snapshot holds, and the frontier of its log if it has one. Its applied index must be the one that the
+/// meta names.
+pub fn read(snapshot: &Snapshot) -> Result<(Projector, Option<Frontier>), io::Error> {
+    let bytes = snapshot.data.whole()?;
+    let (state, frontier) = split_frontier(&bytes);
+    let fold = Projector::from_snapshot(state).map_err(io::Error::other)?;
     let named = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
     if fold.applied() != named {
         let why = format!("the snapshot holds the state at {}, but is named for {named}", fold.applied());
         return Err(io::Error::other(why));
     }
-    Ok(fold)
+    if let Some(size) = frontier.as_ref().map(Frontier::size).filter(|size| *size != named + 1) {
+        let why = format!("the snapshot at {named} holds the frontier of a tree of {size} entries");
+        return Err(io::Error::other(why));
+    }
+    Ok((fold, frontier))
 }
 
 /// Snapshots as files, sealed.

@@ -7,9 +7,14 @@ use super::log_reader::{History, LogReader};
 use super::view::LogEntry;
 use events::ids::LogIndex;
 use events::log::keys::SegmentKeys;
+use events::log::leaf::entry_leaf_hash;
+use events::log::merkle::Frontier;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// So much is read at once where all is read, in bytes.
+const READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// The committed history of one node: its own log, what it fetched to fill that one's gaps, and what it archived.
 pub struct Archive {
@@ -58,6 +63,24 @@ impl Archive {
         }
         *reading = None;
         Ok(Vec::new())
+    }
+}
+
+impl Archive {
+    /// The frontier of the tree of all entries up to `through`; none if one of them is not held. Reads the whole log.
+    pub fn frontier(&self, through: LogIndex) -> Result<Option<Frontier>, StorageError> {
+        let mut frontier = Frontier::default();
+        while frontier.size() <= through {
+            let entries = self.range(frontier.size(), READ_BYTES)?;
+            if entries.is_empty() {
+                return Ok(None);
+            }
+            for entry in entries.iter().take_while(|entry| entry.at.index <= through) {
+                let Ok(leaf) = entry_leaf_hash(entry.at.term, &entry.body) else { return Ok(None) };
+                frontier.push(leaf);
+            }
+        }
+        Ok(Some(frontier))
     }
 }
 

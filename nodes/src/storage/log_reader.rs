@@ -320,10 +320,11 @@ impl LogReader {
             }
             Err(error) => return Err(StorageError::io("opening", &path)(error)),
         };
+        let length = file.length().map_err(StorageError::io("reading the length of", &path))?;
         let (file, header) = match SegmentFile::open(path.clone(), file, self.segment, &self.owner)? {
             Ok(opened) => opened,
-            // A node that creates a segment has not written its header yet.
-            Err(_) if is_last => {
+            // A node that creates a segment has not written its header yet; there are frames only after one.
+            Err(_) if is_last && length <= HEADER_BYTES as u64 => {
                 self.segment -= 1;
                 return Ok(false);
             }

@@ -9,7 +9,7 @@ use super::json_file::remove_if_there;
 use super::segment_file::read_range;
 use super::snapshot_on_disk::SnapshotOnDisk;
 use super::snapshot_spill;
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, OsEntropy};
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::{SALT_BYTES, SegmentKeys};
 use events::log::segment::HeaderError;
@@ -262,6 +262,29 @@ impl SnapshotFiles {
         self.disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
     }
 }
+
+/// Every snapshot in `dir`, whole or not, without changing anything: for whoever checks a node's files beside it.
+pub fn examine(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    cluster: ClusterId,
+    keys: SegmentKeys,
+) -> Result<Vec<Examined>, StorageError> {
+    // The header names the node; a file that was moved here from another one is that one's, and sound.
+    let of_node = |node| {
+        let options = SnapshotOptions { dir: dir.to_owned(), cluster, node, keys: keys.clone() };
+        SnapshotFiles { disk: disk.clone(), entropy: Arc::new(OsEntropy), options, saving: Mutex::new(()) }
+    };
+    let files = of_node(0);
+    let load = |index| match files.load(index) {
+        Err(StorageError::OtherNode { found, .. }) => of_node(found).load(index),
+        loaded => loaded,
+    };
+    Ok(files.indices()?.into_iter().map(|index| (files.path(index, "snap"), load(index))).collect())
+}
+
+/// A snapshot's file, and what it holds or what is wrong with it.
+pub type Examined = (PathBuf, Result<StoredSnapshot, StorageError>);
 
 /// Up to one part of meta ‖ state, from `start` on.
 fn cut_out(meta: &[u8], state: &[u8], start: usize) -> Vec<u8> {

@@ -92,6 +92,10 @@ async fn every_answer_is_one_that_the_document_describes() {
     post("/v1/codes/void", "/v1/codes/void", json!({ "code": "typo", "reason": "x" })).await;
     post("/v1/leader/transfer", "/v1/leader/transfer", json!({})).await;
     post("/v1/snapshot", "/v1/snapshot", json!({})).await;
+    post("/v1/checkpoints", "/v1/checkpoints", json!({})).await;
+    for query in ["?index=0", "?since=1", "?index=none"] {
+        get("/v1/proofs", &format!("/v1/proofs{query}")).await;
+    }
 
     for path in [
         "/v1/status",
@@ -102,6 +106,8 @@ async fn every_answer_is_one_that_the_document_describes() {
         "/v1/lots",
         "/v1/sources",
         "/v1/codes",
+        "/v1/checkpoints",
+        "/v1/keys",
         "/health/live",
         "/health/ready",
     ] {

@@ -225,6 +225,7 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
         ("limits.parked_per_source", limits.parked_per_source.to_string()),
         ("limits.disk_reserve_bytes", limits.disk_reserve_bytes.to_string()),
         ("limits.activations_parallel", limits.activations_parallel.to_string()),
+        ("limits.checkpoint_ms", limits.checkpoint_ms.to_string()),
         ("telemetry.trace_ratio", format!("{:?}", telemetry.trace_ratio)),
         ("telemetry.format", format!("{:?}", telemetry.format).to_lowercase()),
         ("telemetry.filter", telemetry.filter.clone()),

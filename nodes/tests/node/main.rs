@@ -6,6 +6,7 @@
 mod api;
 mod api_access;
 mod api_document;
+mod api_evidence;
 mod api_health;
 mod api_licenses;
 mod api_limits;
@@ -13,10 +14,12 @@ mod api_live;
 mod api_pages;
 mod api_updates;
 mod automation;
+mod checkpoints;
 mod clock;
 mod cluster;
 mod config;
 mod identity;
+mod key_rotation;
 mod majority;
 #[allow(
     dead_code,

@@ -1,4 +1,6 @@
-//! `muster keys`: the factory's key. A cluster's keyring is made by `cluster init`.
+//! `muster keys`: the factory's key, and the rotation of a cluster's. Its keyring is made by `cluster init`.
+
+mod rotation;
 
 use super::Global;
 use super::now;
@@ -36,6 +38,14 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Begin to rotate: add a key that every node can open with before anybody seals with it
+    Stage(rotation::RotateArguments),
+    /// Go on: let the staged key seal what is new
+    Promote(rotation::RotateArguments),
+    /// End: take an old key out of the keyring
+    Retire(rotation::RetireArguments),
+    /// Show which keys the keyring holds, and how many secrets the cluster still keeps under each
+    Status(rotation::StatusArguments),
     /// Write a cluster's public keys, which stations and agents pin, from its keyring
     Public {
         /// The cluster's keyring
@@ -55,7 +65,7 @@ struct FactoryKeys {
     secret_file: Option<PathBuf>,
 }
 
-pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<()> {
+pub(crate) async fn run(global: &Global, command: KeysCommand) -> Result<()> {
     match command {
         KeysCommand::Create { dir } => {
             let key = create_factory_key(&dir, &mut EntropyRng(&OsEntropy))?;
@@ -97,6 +107,10 @@ pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<()> {
                 format!("factory {} ({})", said.public_key, said.public_file.display())
             })
         }
+        KeysCommand::Stage(arguments) => rotation::stage(global, &arguments),
+        KeysCommand::Promote(arguments) => rotation::promote(global, &arguments),
+        KeysCommand::Retire(arguments) => rotation::retire(global, &arguments).await,
+        KeysCommand::Status(arguments) => rotation::status(global, &arguments).await,
         KeysCommand::Public { keyring, out } => {
             let public = read_keyring(&keyring)?.public();
             crate::files::write_public(&out, cluster_public_text(&public).as_bytes())

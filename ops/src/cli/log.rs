@@ -1,20 +1,19 @@
 //! `muster log`: the log on a node's disk, read-only.
 
+mod snapshots;
 mod stat;
 mod tail;
+mod verify;
 
 use super::Global;
 use super::evidence::{self, CheckArguments, CheckpointArguments, ProveArguments};
 use super::replay::moment;
-use crate::exit::{NOT_HELD, answered};
 use crate::offline::{Moment, entries_end, open_log, read_keyring, refusal};
 use crate::output::{Format, line};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::batch::{BatchId, access, split_stamp};
 use events::ids::{LogIndex, Sequence, Slot};
-use events::log::leaf::entry_leaf_hash;
-use events::log::merkle::Frontier;
 use events::log::record::EntryBody;
 use events::time::Timestamp;
 use events::vocabulary::Event;
@@ -24,17 +23,14 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub(crate) enum LogCommand {
-    /// Check every frame of a node's log: checksums, seals, order, batches; a fault is named by file and offset
-    Verify(LogArguments),
+    Verify(verify::VerifyArguments),
     /// Print committed entries, one a line
     Cat(CatArguments),
     /// Print the last committed entries, and with --follow those that come
     Tail(tail::TailArguments),
     /// Count what a log holds, by kind of event, and what it costs
     Stat(LogArguments),
-    /// Sign how many entries are committed and the Merkle root over them
     Checkpoint(CheckpointArguments),
-    /// Prove that an entry stands in the log, or that the log only grew since a checkpoint
     Prove(ProveArguments),
     /// Check a proof or a checkpoint offline, with the public checkpoint key alone
     Check(CheckArguments),
@@ -64,130 +60,14 @@ pub(crate) struct CatArguments {
 
 pub(crate) async fn run(global: &Global, command: LogCommand) -> Result<()> {
     match command {
-        LogCommand::Verify(arguments) => verify(global, arguments),
+        LogCommand::Verify(arguments) => verify::run(global, arguments).await,
         LogCommand::Cat(arguments) => cat(global, arguments),
         LogCommand::Tail(arguments) => tail::run(global, arguments).await,
         LogCommand::Stat(arguments) => stat::run(global, arguments),
-        LogCommand::Checkpoint(arguments) => evidence::checkpoint(global, arguments),
-        LogCommand::Prove(arguments) => evidence::prove(global, arguments),
+        LogCommand::Checkpoint(arguments) => evidence::checkpoint(global, arguments).await,
+        LogCommand::Prove(arguments) => evidence::prove(global, arguments).await,
         LogCommand::Check(arguments) => evidence::check(global, arguments),
     }
-}
-
-#[derive(Serialize)]
-struct Verified {
-    ok: bool,
-    cluster: Option<events::ids::ClusterId>,
-    node: Option<u64>,
-    segments: u64,
-    frames: u64,
-    bytes: u64,
-    entries: u64,
-    first: Option<LogIndex>,
-    last: Option<LogIndex>,
-    uncommitted: u64,
-    gaps: Vec<(LogIndex, LogIndex)>,
-    torn_tail_bytes: u64,
-    /// Entries in the Merkle tree and its root in base64, as a checkpoint names them; none if the log has a gap.
-    tree: Option<(u64, String)>,
-    fault: Option<String>,
-}
-
-fn verify(global: &Global, arguments: LogArguments) -> Result<()> {
-    let keyring = read_keyring(&super::keyring_path(global, arguments.keyring)?)?;
-    let mut reader = open_log(&arguments.data, &keyring)?;
-    let (mut first, mut last, mut gaps, mut fault) = (None, None, Vec::new(), None);
-    let mut frontier = Frontier::default();
-    for history in reader.by_ref() {
-        if let Ok(History::Entry(held)) = &history
-            && let Ok(leaf) = entry_leaf_hash(held.entry.at.term, &held.entry.body)
-        {
-            frontier.push(leaf);
-        }
-        match history.map_err(|error| error.to_string()).and_then(|history| check(history, last)) {
-            Ok(Checked::Entry(index)) => {
-                first = first.or(Some(index));
-                last = Some(index);
-            }
-            Ok(Checked::Gap(from, through)) => {
-                gaps.push((from, through));
-                last = Some(through);
-            }
-            Err(why) => {
-                fault = Some(why);
-                break;
-            }
-        }
-    }
-    let report = reader.report();
-    let said = Verified {
-        ok: fault.is_none(),
-        cluster: report.cluster,
-        node: report.node,
-        segments: report.segments,
-        frames: report.frames,
-        bytes: report.bytes,
-        entries: report.entries,
-        first,
-        last,
-        uncommitted: report.uncommitted,
-        tree: (gaps.is_empty() && fault.is_none()).then(|| evidence::root_of(&frontier)),
-        gaps,
-        torn_tail_bytes: report.torn_tail.map_or(0, |tail| tail.bytes),
-        fault: fault.clone(),
-    };
-    global.format().print(&said, human_verified)?;
-    fault.map_or(Ok(()), |why| Err(answered(NOT_HELD, why)))
-}
-
-enum Checked {
-    Entry(LogIndex),
-    Gap(LogIndex, LogIndex),
-}
-
-/// Order of entries, and that each batch and event in them can be read.
-fn check(history: History, last: Option<LogIndex>) -> Result<Checked, String> {
-    let entry = match history {
-        History::Gap { from, through } => return Ok(Checked::Gap(from, through)),
-        History::Entry(entry) => entry,
-    };
-    let index = entry.entry.at.index;
-    let place = format!("{} at byte {}", entry.file.display(), entry.offset);
-    if let Some(last) = last
-        && index != last + 1
-    {
-        return Err(format!("{place}: entry {index} follows entry {last}"));
-    }
-    readable(&entry).map_err(|why| format!("{place}: entry {index}: {why}"))?;
-    Ok(Checked::Entry(index))
-}
-
-fn readable(entry: &HistoryEntry) -> Result<Line> {
-    Line::of(entry)
-}
-
-fn human_verified(said: &Verified) -> String {
-    let range = match (said.first, said.last) {
-        (Some(first), Some(last)) => format!("log index {first} to {last}"),
-        _ => "empty".to_owned(),
-    };
-    let gaps: Vec<_> = said.gaps.iter().map(|(from, through)| format!("{from} to {through}")).collect();
-    format!(
-        "{}\n{}{} segments, {} frames, {} bytes: {} committed entries, {range}; {} more not known committed\n\
-         gaps: {}\ntorn tail: {} bytes (a running node may be writing them)",
-        match &said.fault {
-            None => "The log is sound.".to_owned(),
-            Some(fault) => format!("THE LOG IS DAMAGED: {fault}"),
-        },
-        said.tree.as_ref().map_or_else(String::new, |(_, root)| format!("Merkle root {root}\n")),
-        said.segments,
-        said.frames,
-        said.bytes,
-        said.entries,
-        said.uncommitted,
-        if gaps.is_empty() { "none".to_owned() } else { gaps.join(", ") },
-        said.torn_tail_bytes,
-    )
 }
 
 /// One committed entry, as `cat` prints it.

@@ -191,7 +191,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Node(arguments) => node::run(&global, arguments).await,
         Command::Cluster(command) => cluster::run(&global, command).await,
-        Command::Keys(command) => keys::run(&global, command),
+        Command::Keys(command) => keys::run(&global, command).await,
         Command::Lot(command) => lot::run(&global, command).await,
         Command::Station(command) => station::run(&global, command).await,
         Command::Manifest(command) => manifest::run(&global, command).await,

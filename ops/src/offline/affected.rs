@@ -1,8 +1,12 @@
 //! Whom an event is about, and what it says in a few words.
 
+use anyhow::{Context as _, Result};
+use events::batch::{access, split_stamp};
 use events::ids::{DeviceId, LicenseId};
+use events::log::record::EntryBody;
 use events::vocabulary::Event;
 use events::vocabulary::operation::Cause;
+use nodes::storage::log_reader::HistoryEntry;
 use projector::Projector;
 use projector::view::FlagSubject;
 
@@ -11,6 +15,7 @@ pub(super) fn devices_of(event: &Event, projector: &Projector) -> Vec<DeviceId> 
     let owner = |license: &LicenseId| projector.license(license).map(|license| license.device);
     match event {
         Event::DeviceProvisioned(event) => vec![event.device],
+        Event::SecretsRewrapped(event) => event.devices.iter().map(|rewrapped| rewrapped.device).collect(),
         Event::DeviceActivated(event) => vec![event.device],
         Event::SessionResumed(event) => vec![event.device],
         Event::HeartbeatObserved(event) => vec![event.device],
@@ -33,6 +38,7 @@ pub(super) fn devices_of(event: &Event, projector: &Projector) -> Vec<DeviceId> 
         },
         Event::ClusterCreated(_)
         | Event::Tick(_)
+        | Event::CheckpointSigned(_)
         | Event::LotCreated(_)
         | Event::StationCertified(_)
         | Event::StationRevoked(_)
@@ -44,6 +50,22 @@ pub(super) fn devices_of(event: &Event, projector: &Projector) -> Vec<DeviceId> 
         | Event::UpdateAborted(_)
         | Event::RequestKeyed(_) => Vec::new(),
     }
+}
+
+/// The numbers of an entry's items that are about a device: events first, then routine heartbeats. `projector` stands
+/// before the entry.
+pub(crate) fn items_about(entry: &HistoryEntry, device: DeviceId, projector: &Projector) -> Result<Vec<u32>> {
+    let EntryBody::Batch(payload) = &entry.entry.body else { return Ok(Vec::new()) };
+    let place = || format!("{} at offset {}", entry.file.display(), entry.offset);
+    let (_, bytes) = split_stamp(payload).with_context(place)?;
+    let batch = access(bytes).with_context(place)?;
+    let slot = projector.slot_of(&device);
+    let events = batch
+        .decode_events()
+        .map(|event| event.is_ok_and(|event| devices_of(&event, projector).contains(&device)));
+    let heartbeats = batch.heartbeats.rows().map(|row| Some(row.slot) == slot);
+    let numbered = (0u32..).zip(events.chain(heartbeats));
+    Ok(numbered.filter_map(|(number, is_about)| is_about.then_some(number)).collect())
 }
 
 /// The event in a few words: its name, and who wanted it and why where it says so.
@@ -77,6 +99,10 @@ pub(super) fn in_words(event: &Event) -> String {
         Event::UpdatePaused(event) => person(&event.by, &event.reason),
         Event::UpdateResumed(event) => person(&event.by, &event.reason),
         Event::UpdateAborted(event) => person(&event.by, &event.reason),
+        Event::SecretsRewrapped(event) => {
+            format!("{name} of {} devices and {} lots", event.devices.len(), event.lots.len())
+        }
+        Event::CheckpointSigned(event) => format!("{name} of {} entries", event.size),
         Event::ClusterCreated(_)
         | Event::Tick(_)
         | Event::LotCreated(_)

@@ -3,9 +3,12 @@
 use events::batch::{Batch, BatchId, EncodedEvent, HeartbeatRow, stamped};
 use events::ids::{ClusterId, LogIndex};
 use events::keyring::Keyring;
+use events::log::checkpoint::Checkpoint;
+use events::log::leaf::entry_leaf_hash;
+use events::log::recent::RecentTree;
 use events::log::record::{EntryBody, LogPosition};
 use events::time::Timestamp;
-use events::vocabulary::Event;
+use events::vocabulary::{CheckpointSigned, Event};
 use nodes::entropy::{EntropyRng, OsEntropy};
 use nodes::storage::backfill::Backfill;
 use nodes::storage::birth::Beginning;
@@ -27,6 +30,8 @@ pub(crate) struct Author {
     pub(crate) dir: PathBuf,
     pub(crate) keyring: Keyring,
     pub(crate) fold: Projector,
+    /// The Merkle tree of what was committed, as a live node keeps it.
+    pub(crate) tree: RecentTree,
     /// The state's digest after each entry, as a live node knows it.
     pub(crate) digests: BTreeMap<LogIndex, String>,
     pub(crate) now: u64,
@@ -51,6 +56,7 @@ impl Author {
             dir: dir.to_owned(),
             keyring,
             fold: Projector::new(),
+            tree: RecentTree::default(),
             digests: BTreeMap::new(),
             now: BEGIN,
             node,
@@ -102,6 +108,11 @@ impl Author {
         self.open();
     }
 
+    /// Starts again after [`Author::stop`].
+    pub(crate) fn restart_stopped(&mut self) {
+        self.open();
+    }
+
     /// A leader of the next term begins.
     pub(crate) fn lead(&mut self) {
         self.term += 1;
@@ -132,6 +143,7 @@ impl Author {
         word.recv().unwrap().unwrap();
         (self.next, self.term, self.counter, self.now) = (other.next, other.term, other.counter, other.now);
         self.fold = Projector::from_snapshot(&other.fold.to_snapshot()).unwrap();
+        self.tree = other.tree.clone();
         gap
     }
 
@@ -160,6 +172,7 @@ impl Author {
     }
 
     fn append(&mut self, body: EntryBody<bytes::Bytes>) -> LogIndex {
+        self.tree.push(entry_leaf_hash(self.term, &body).unwrap());
         self.write(body);
         let index = self.next;
         self.log().save_committed(LogPosition { term: self.term, index }).unwrap();
@@ -207,6 +220,21 @@ impl Author {
     #[track_caller]
     pub(crate) fn accept(&mut self, event: impl Into<Event>) {
         assert_eq!(self.tell(event), Outcome::Accepted);
+    }
+
+    /// The head of all that was committed.
+    pub(crate) fn head(&self) -> Checkpoint {
+        let (size, root) = (self.tree.size(), self.tree.frontier().root());
+        Checkpoint { cluster: self.keyring.cluster, generation: Some(1), size, root }
+    }
+
+    /// The cluster signs its log; the checkpoint's size.
+    pub(crate) fn checkpoint(&mut self) -> u64 {
+        let head = self.head();
+        let signature = head.signature(&self.keyring.checkpoint_key);
+        let Checkpoint { size, root, .. } = head;
+        self.accept(CheckpointSigned { generation: 1, size, root, signature });
+        size
     }
 
     /// The last entry.

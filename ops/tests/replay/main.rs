@@ -5,6 +5,7 @@
 mod author;
 mod bad_input;
 mod diff;
+mod evidence;
 mod explain;
 mod export;
 mod golden;

@@ -26,10 +26,12 @@ impl Step<'_> {
             Event::SpoolDrained(event) => self.observed_again(&event.heartbeat),
             Event::ClusterCreated(_)
             | Event::Tick(_)
+            | Event::CheckpointSigned(_)
             | Event::LotCreated(_)
             | Event::StationCertified(_)
             | Event::StationRevoked(_)
             | Event::DeviceProvisioned(_)
+            | Event::SecretsRewrapped(_)
             | Event::CodesIssued(_)
             | Event::CodeVoided(_)
             | Event::LicenseTransferred(_)

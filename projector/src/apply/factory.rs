@@ -9,8 +9,9 @@ use crate::state::row::Row;
 use crate::state::story::Happening;
 use events::ids::{DeviceId, Slot};
 use events::limits::COMPONENTS_MAX;
+use events::vocabulary::provisioning::{RewrappedDevice, RewrappedLot};
 use events::vocabulary::shared::Legitimacy;
-use events::vocabulary::{DeviceProvisioned, LotCreated, StationCertified, StationRevoked};
+use events::vocabulary::{DeviceProvisioned, LotCreated, SecretsRewrapped, StationCertified, StationRevoked};
 use sha2::{Digest, Sha384};
 
 /// An uncompressed SEC1 point of P-384.
@@ -34,6 +35,30 @@ impl Step<'_> {
                 Outcome::Accepted
             }
         }
+    }
+
+    /// The same secrets under another key-encryption key. Who is unknown is passed over: others must not wait for it.
+    pub(crate) fn secrets_rewrapped(&mut self, event: SecretsRewrapped) -> Outcome {
+        let mut sealed = event
+            .devices
+            .iter()
+            .map(|device| &device.pre_shared_key)
+            .chain(event.lots.iter().map(|lot| &lot.tamper_key));
+        if sealed.any(|wrapped| wrapped.sealed.len() > BLOB_BYTES_MAX) {
+            return Outcome::Declined(Decline::Malformed);
+        }
+        for RewrappedDevice { device, pre_shared_key } in event.devices {
+            let Some(&slot) = self.state.index.devices.get(&device) else { continue };
+            if let Some(record) = self.state.records.get_mut(slot) {
+                record.birth.pre_shared_key = pre_shared_key;
+            }
+        }
+        for RewrappedLot { lot, tamper_key } in event.lots {
+            if let Some(lot) = self.state.lots.get_mut(&lot) {
+                lot.tamper_key = tamper_key;
+            }
+        }
+        Outcome::Accepted
     }
 
     /// A second certificate of the same station replaces the first: a longer term, a larger quota.

@@ -81,10 +81,12 @@ impl Step<'_> {
         match event {
             Event::ClusterCreated(event) => self.cluster_created(&event),
             Event::Tick(_) => Outcome::Accepted,
+            Event::CheckpointSigned(event) => self.checkpoint_signed(event),
             Event::LotCreated(event) => self.lot_created(event),
             Event::StationCertified(event) => self.station_certified(event),
             Event::StationRevoked(event) => self.station_revoked(&event),
             Event::DeviceProvisioned(event) => self.device_provisioned(event),
+            Event::SecretsRewrapped(event) => self.secrets_rewrapped(event),
             Event::CodesIssued(event) => self.codes_issued(event),
             Event::CodeVoided(event) => self.code_voided(&event),
             Event::LicenseTransferred(event) => self.license_transferred(&event),

@@ -66,7 +66,7 @@ pub(crate) struct Directed {
     pub unheeded: u8,
 }
 
-/// What the factory said, and never changes.
+/// What the factory said, and never changes but for the key-encryption key of its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Birth {
     pub device: DeviceId,

@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod batches;
+pub(crate) mod checkpoints;
 pub(crate) mod device;
 pub(crate) mod factory;
 pub(crate) mod grant;
@@ -29,6 +30,7 @@ use crate::decide::breaker::Breaker;
 use crate::detect::bucket::Buckets;
 use crate::view::{FlagView, LicenseMoveView, OperationView};
 use batches::Batches;
+use checkpoints::Checkpoints;
 use device::Record;
 use events::ids::{ClusterId, Generation, LogIndex, LotId, StationId};
 use events::time::Timestamp;
@@ -77,6 +79,9 @@ pub(crate) struct State {
     pub requests: Requests,
     /// In the order in which they were created.
     pub rollouts: Pages<Rollout>,
+    /// Came with version 5 of the encoding; what an older one lacks is appended to it when it is read, so new fields
+    /// stand last.
+    pub checkpoints: Checkpoints,
     /// Derived from the above.
     #[serde(skip)]
     pub index: Index,

@@ -3,7 +3,11 @@
 use crate::world::{LOT, STATION, World, device, device_id, lot, record_digest, station, wrapped};
 use events::ids::{LotId, StationId};
 use events::time::Timestamp;
-use events::vocabulary::{DeviceProvisioned, Event, LotCreated, StationCertified, StationRevoked};
+use events::vocabulary::provisioning::{RewrappedDevice, RewrappedLot};
+use events::vocabulary::shared::Wrapped;
+use events::vocabulary::{
+    DeviceProvisioned, Event, LotCreated, SecretsRewrapped, StationCertified, StationRevoked,
+};
 use projector::{Decline, Outcome};
 
 #[track_caller]
@@ -126,4 +130,28 @@ fn before_the_cluster_was_created_there_is_nothing_to_apply_to() {
     let mut world = World::empty();
     declined(&mut world, lot(LOT), Decline::NoCluster);
     assert_eq!(world.fold.cluster(), None);
+}
+
+#[test]
+fn rule_19_secrets_wrapped_anew_take_the_place_of_the_old_and_nothing_else_changes() {
+    let mut world = World::new();
+    let slot = world.import(1);
+    let before = world.fold.device(slot).unwrap().summary();
+    let id = before.device;
+    let anew = |n| Wrapped { key: 2, ..wrapped(n) };
+    world.accept(SecretsRewrapped {
+        devices: vec![
+            RewrappedDevice { device: device_id(77), pre_shared_key: anew(8) },
+            RewrappedDevice { device: id, pre_shared_key: anew(9) },
+        ],
+        lots: vec![RewrappedLot { lot: LOT, tamper_key: anew(10) }],
+    });
+    let device_now = world.fold.device(slot).unwrap();
+    assert_eq!((device_now.pre_shared_key(), device_now.summary()), (&anew(9), before));
+    assert_eq!(world.fold.lot(&LOT).unwrap().tamper_key, anew(10));
+    let under = world.fold.freeze().wrapped_under();
+    assert_eq!(under.device, [(2, 2)].into());
+    // The factory's word comes again, wrapped under the key that it was wrapped under then.
+    assert_eq!(world.tell(device(1)), Outcome::Duplicate);
+    assert_eq!(world.fold.device(slot).unwrap().pre_shared_key(), &anew(9));
 }

@@ -6,6 +6,7 @@
 mod activation;
 mod attribution;
 mod batches;
+mod checkpoints;
 mod clones;
 mod factory;
 mod heartbeats;

@@ -9,11 +9,13 @@ use events::ids::{BootId, CodeBatchId, DeviceId, Epoch, FlagId, StationId};
 use events::time::Timestamp;
 use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody};
 use events::vocabulary::operation::{Cause, OperationOrdered, Settlement};
+use events::vocabulary::provisioning::{RewrappedDevice, RewrappedLot};
 use events::vocabulary::rejection::{RejectionCount, RejectionReason, TamperReason};
 use events::vocabulary::shared::{DirectiveId, OperationKind, Suite};
 use events::vocabulary::{
-    ClusterCreated, CodeVoided, CodesIssued, DeviceActivated, Event, FlagCleared, HeartbeatObserved,
-    OperationSettled, RejectionSummary, SessionResumed, SpoolDrained, StationRevoked, TamperReported, Tick,
+    CheckpointSigned, ClusterCreated, CodeVoided, CodesIssued, DeviceActivated, Event, FlagCleared,
+    HeartbeatObserved, OperationSettled, RejectionSummary, SecretsRewrapped, SessionResumed, SpoolDrained,
+    StationRevoked, TamperReported, Tick,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -154,6 +156,18 @@ fn event(world: &World, kind: u8, raw: Raw) -> Event {
         }
         34 => station(STATION, b % 8).into(),
         35 => lot(LOT).into(),
+        37 => SecretsRewrapped {
+            devices: vec![RewrappedDevice { device, pre_shared_key: wrapped(b) }],
+            lots: vec![RewrappedLot { lot: LOT, tamper_key: wrapped(c) }],
+        }
+        .into(),
+        36 => CheckpointSigned {
+            generation: ticket_generation,
+            size: applied.saturating_sub(u64::from(b % 4)) + u64::from(c % 3),
+            root: [d as u8; 32],
+            signature: vec![e as u8; f as usize],
+        }
+        .into(),
         _ => Tick {}.into(),
     }
 }
@@ -179,7 +193,7 @@ proptest! {
     #[test]
     fn nonsense_never_panics_and_keeps_every_invariant(
         entries in prop::collection::vec(
-            (prop::collection::vec((0u8..38, any::<Raw>()), 0..4), prop::collection::vec(any::<Raw>(), 0..4), any::<u8>()),
+            (prop::collection::vec((0u8..40, any::<Raw>()), 0..4), prop::collection::vec(any::<Raw>(), 0..4), any::<u8>()),
             0..120,
         ),
     ) {

@@ -5,6 +5,7 @@
 mod command_line;
 mod development_cluster;
 mod disk_full;
+mod evidence;
 mod factory_line;
 mod garbage;
 mod guides;

@@ -181,6 +181,11 @@ impl Members {
         &self.keyring
     }
 
+    /// What members get that are opened from now on.
+    pub fn give_keyring(&mut self, keyring: Keyring) {
+        self.keyring = Arc::new(keyring);
+    }
+
     /// A member's end of the wire.
     pub fn transport(&self, node: NodeId) -> Arc<dyn PeerTransport> {
         Arc::new(Line { own: node, board: self.board.clone() })
@@ -319,6 +324,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
             parked_per_source: 4,
             activations_parallel: 1,
             disk_reserve_bytes: 1_000_000,
+            checkpoint_ms: 0,
         },
         retention: None,
         telemetry: TelemetryConfig {

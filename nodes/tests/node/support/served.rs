@@ -84,6 +84,8 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
         more_counters: Arc::new(BTreeMap::new),
         missing_history: core.gaps().missing(),
         webhooks: core.webhook_readings().clone(),
+        notary: core.notary().clone(),
+        history: core.history().clone(),
         ingress_levels: Arc::new(Default::default),
     };
     let server = ApiServer::start(listener, deps).unwrap();
