@@ -17,6 +17,7 @@ pub mod moment;
 pub mod story;
 mod trouble;
 mod unknown;
+pub mod what_if;
 
 pub(crate) use affected::items_about;
 pub use fold::{Fold, Folded};

@@ -80,6 +80,7 @@ fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
         rollouts,
         checkpoints,
         index: _,
+        settings: _,
     } = state;
     let mut all = Sha256::new();
     let scalars = (*applied, *stamp, *cluster, *generation, *quiet_until, *heartbeat_millis, *heartbeats);

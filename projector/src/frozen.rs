@@ -82,6 +82,7 @@ fn without_index(state: &State) -> State {
         rollouts,
         checkpoints,
         index: _,
+        settings,
     } = state;
     State {
         applied: *applied,
@@ -110,6 +111,7 @@ fn without_index(state: &State) -> State {
         rollouts: rollouts.clone(),
         checkpoints: checkpoints.clone(),
         index: Index::default(),
+        settings: settings.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The fold: one committed entry after the other, the same on every node.
 
 use crate::effects::{Applied, WantOperation};
+use crate::settings::Settings;
 use crate::state::State;
 use events::batch::BatchError;
 use events::ids::{ClusterId, Generation, LogIndex};
@@ -34,6 +35,18 @@ impl Projector {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A fold that goes by other numbers than live nodes do: for replays that ask what would have been.
+    #[must_use]
+    pub fn with_settings(settings: Settings) -> Self {
+        Projector { state: State { settings, ..State::default() } }
+    }
+
+    /// Orders what policy wants after the last entry, although the log has no such order. Only a replay under other
+    /// settings may: there is nobody else to order what the live cluster did not want. `ordinal` names it.
+    pub fn danger_order(&mut self, want: WantOperation, ordinal: u16) -> Applied {
+        crate::apply::order_unlogged(&mut self.state, want, ordinal)
     }
 
     /// Applies one committed entry: stamp ‖ batch (see `events::batch`).

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use events::batch::access;
 use events::ids::{DeviceId, LogIndex};
 use events::time::Timestamp;
+use projector::settings::Settings;
 use projector::view::Counts;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,10 +42,13 @@ pub(crate) struct ReplayArguments {
 enum ReplayCommand {
     /// The state at a moment: of the fleet, or of one device
     At(at::AtArguments),
-    /// What changed between two moments, or what differs between two nodes' folders: for whom, and by which entry
+    /// What changed between two moments, what differs between two nodes' folders, or what would have been under other
+    /// settings: for whom, and by which entry
     Diff(diff::DiffArguments),
     /// Write events, heartbeats, devices, flags, operations or licenses as JSON Lines, CSV or Parquet
     Export(export::ExportArguments),
+    /// Print the settings that live nodes go by, as TOML to change and to give to `diff`
+    Settings,
 }
 
 /// Whose log, and how it is read.
@@ -147,7 +151,14 @@ pub(crate) fn run(global: &Global, arguments: ReplayArguments) -> Result<()> {
         ReplayCommand::At(arguments) => at::run(global, &files, &arguments),
         ReplayCommand::Diff(arguments) => diff::run(global, &files, &arguments),
         ReplayCommand::Export(arguments) => export::run(global, &files, arguments),
+        ReplayCommand::Settings => settings(global),
     }
+}
+
+fn settings(global: &Global) -> Result<()> {
+    let settings = Settings::default();
+    let text = toml::to_string(&settings)?;
+    global.format().print(&settings, |_| text.trim_end().to_owned())
 }
 
 fn fold(global: &Global, files: &Files, window: &Window) -> Result<()> {

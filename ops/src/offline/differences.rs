@@ -13,7 +13,7 @@ use events::log::record::EntryBody;
 use events::time::Timestamp;
 use nodes::storage::log_reader::HistoryEntry;
 use projector::view::{FlagSubject, FlagView};
-use projector::{Change, Projector};
+use projector::{Change, Projector, WantOperation};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +38,16 @@ pub struct Differences {
     pub devices: Vec<DeviceDifference>,
     /// Flags that were raised or cleared and are about no device.
     pub flags: Vec<FlagView>,
+    /// Two settings: flags, about whatever, that only one of them raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags_only: Option<FlagsOnly>,
+}
+
+/// Flags that one of two folds of one log raised and the other did not.
+#[derive(Serialize)]
+pub struct FlagsOnly {
+    pub from: Vec<FlagView>,
+    pub to: Vec<FlagView>,
 }
 
 /// Where two logs part.
@@ -129,7 +139,7 @@ pub fn of_logs(left: &mut Fold, right: &mut Fold, until: Moment) -> Result<Diffe
     Ok(compare(left.projector(), right.projector(), other, cause))
 }
 
-fn compare(
+pub(super) fn compare(
     before: &mut Projector,
     after: &mut Projector,
     first_other_entry: Option<OtherEntry>,
@@ -160,7 +170,18 @@ fn compare(
         before.flag(&flag.id).is_none_or(|old| old.cleared != flag.cleared) && !is_of_device(flag)
     };
     let flags = after.flags().filter(is_other).cloned().collect();
-    Differences { from, to, first_other_entry, devices, flags }
+    Differences { from, to, first_other_entry, devices, flags, flags_only: None }
+}
+
+/// Flags of two folds of one log: those of a kind, a subject and a moment that only one has.
+pub(super) fn flags_only(from: &Projector, to: &Projector) -> FlagsOnly {
+    let lacks = |other: &Projector, flag: &FlagView| {
+        !other.flags_of(&flag.subject).any(|one| one.kind == flag.kind && one.raised == flag.raised)
+    };
+    FlagsOnly {
+        from: from.flags().filter(|flag| lacks(to, flag)).cloned().collect(),
+        to: to.flags().filter(|flag| lacks(from, flag)).cloned().collect(),
+    }
 }
 
 fn standpoint(projector: &mut Projector) -> Standpoint {
@@ -205,9 +226,21 @@ fn facts(projector: &Projector, slot: Slot) -> Facts {
     ]
 }
 
+/// What moved each of two folds.
+pub(super) struct Sides {
+    pub(super) left: Causes,
+    pub(super) right: Causes,
+}
+
+impl Sides {
+    pub(super) fn of(&self, slot: Slot, fact: &'static str) -> Option<(LogIndex, String)> {
+        self.right.of(slot, fact).or_else(|| self.left.of(slot, fact))
+    }
+}
+
 /// Which entry changed which fact last.
 #[derive(Default)]
-struct Causes {
+pub(super) struct Causes {
     known: BTreeMap<Slot, Facts>,
     last: BTreeMap<(Slot, &'static str), LogIndex>,
     words: BTreeMap<(LogIndex, Slot), String>,
@@ -226,7 +259,26 @@ impl Causes {
         }
     }
 
-    fn fold(&mut self, fold: &mut Fold, entry: &HistoryEntry) -> Result<Folded> {
+    /// Orders in this fold alone what policy wants there, after the last entry.
+    pub(super) fn order(&mut self, fold: &mut Fold, want: WantOperation, ordinal: u16) {
+        let (device, kind) = (want.device, want.kind);
+        let Some(slot) = fold.state().slot_of(&device) else { return };
+        let index = fold.state().applied();
+        let before = facts(fold.state(), slot);
+        let _ = fold.projector().danger_order(want, ordinal);
+        let after = facts(fold.state(), slot);
+        for at in (0..FACTS.len()).filter(|&at| before[at] != after[at]) {
+            self.last.insert((slot, FACTS[at]), index);
+        }
+        if before != after {
+            let said = self.words.entry((index, slot)).or_default();
+            let what = format!("{kind} would have been ordered");
+            *said = if said.is_empty() { what } else { format!("{said}; {what}") };
+        }
+        self.known.insert(slot, after);
+    }
+
+    pub(super) fn fold(&mut self, fold: &mut Fold, entry: &HistoryEntry) -> Result<Folded> {
         // What an entry is about is known once it is folded; what stood before must be kept for all that it may be
         // about, so its events are read first.
         let about = about(fold.state(), entry)?;

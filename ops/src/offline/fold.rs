@@ -12,7 +12,8 @@ use events::log::record::{EntryBody, LogPosition};
 use events::time::Timestamp;
 use events::vocabulary::EventError;
 use nodes::storage::log_reader::{HistoryEntry, LogReport};
-use projector::{Applied, ApplyError, Change, Outcomes, Projector};
+use projector::settings::Settings;
+use projector::{Applied, ApplyError, Change, Effect, Outcomes, Projector};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub struct Folded {
     /// The batch's bytes and what became of it; none for an entry without a batch.
     pub batch: Option<(Bytes, Outcomes)>,
     pub changes: Vec<Change>,
+    pub effects: Vec<Effect>,
     pub file: Arc<Path>,
     /// Of its frame, in bytes.
     pub offset: u64,
@@ -56,6 +58,13 @@ impl Fold {
             events: 0,
             payload_bytes: 0,
         }
+    }
+
+    /// Goes by other numbers than live nodes do.
+    #[must_use]
+    pub fn under(mut self, settings: Settings) -> Self {
+        self.projector = Projector::with_settings(settings);
+        self
     }
 
     /// Passes over events of kinds that this version does not know, and counts them. A live node halts there: only
@@ -184,18 +193,19 @@ impl Fold {
         let LogPosition { term, index } = entry.entry.at;
         let at = || format!("{} at offset {}", entry.file.display(), entry.offset);
         self.begun = true;
-        let folded = |batch, changes| Folded {
+        let folded = |batch, changes, effects| Folded {
             index,
             term,
             batch,
             changes,
+            effects,
             file: Arc::clone(&entry.file),
             offset: entry.offset,
         };
         let payload = match &entry.entry.body {
             EntryBody::Blank | EntryBody::Membership(_) => {
                 self.projector.skip(index).with_context(at)?;
-                return Ok(folded(None, Vec::new()));
+                return Ok(folded(None, Vec::new(), Vec::new()));
             }
             EntryBody::Batch(payload) => payload,
         };
@@ -204,7 +214,11 @@ impl Fold {
         let (stamp, _) = split_stamp(&payload).with_context(at)?;
         self.events += (applied.outcomes.events.len() + applied.outcomes.heartbeats.len()) as u64;
         self.payload_bytes += payload.len() as u64;
-        Ok(folded(Some((payload.slice(size_of_val(&stamp)..), applied.outcomes)), applied.changes))
+        Ok(folded(
+            Some((payload.slice(size_of_val(&stamp)..), applied.outcomes)),
+            applied.changes,
+            applied.effects,
+        ))
     }
 
     fn apply_batch(&mut self, index: LogIndex, payload: &Bytes) -> Result<(Applied, Bytes), ApplyError> {

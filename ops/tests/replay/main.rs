@@ -13,6 +13,7 @@ mod log_commands;
 mod moments;
 mod story;
 mod unknown_kinds;
+mod what_if;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,5 @@
 //! Flags: raised by detectors, cleared by people.
 
-use super::session::SUSPICION_MILLIS;
 use super::step::Step;
 use crate::changes::Change;
 use crate::effects::Notice;
@@ -93,7 +92,7 @@ impl Step<'_> {
         if self.state.rows.get(slot).is_none_or(|row| row.legitimacy != Legitimacy::Suspect) {
             return;
         }
-        let until = self.now.plus_millis(SUSPICION_MILLIS);
+        let until = self.now.plus_millis(self.state.settings.suspicion_ms);
         if let Some(record) = self.state.records.get_mut(slot) {
             record.suspect_until = until;
         }

@@ -24,13 +24,13 @@ pub(crate) mod step;
 mod time;
 mod update;
 
-use crate::effects::Applied;
+use crate::effects::{Applied, WantOperation};
 use crate::outcome::{Decline, HeartbeatOutcomes, Outcome, Outcomes};
 use crate::projector::ApplyError;
 use crate::state::State;
 use events::batch::{BatchError, access, split_stamp};
 use events::ids::LogIndex;
-use events::vocabulary::Event;
+use events::vocabulary::{Event, OperationOrdered};
 use request::Keyed;
 use step::Step;
 
@@ -67,6 +67,17 @@ pub(crate) fn entry(state: &mut State, index: LogIndex, payload: &[u8]) -> Resul
     step.close_request(&events);
     let outcomes = Outcomes { index, stamp: step.now, duplicate, events, heartbeats };
     Ok(Applied { outcomes, effects: step.effects, changes: step.changes })
+}
+
+/// An order at the last entry that is in no log.
+pub(crate) fn order_unlogged(state: &mut State, want: WantOperation, ordinal: u16) -> Applied {
+    let (index, stamp) = (state.applied, state.stamp);
+    let mut step = Step::begin(state, index, stamp);
+    let WantOperation { kind, device, cause, expires } = want;
+    let events = vec![step.operation_ordered(ordinal, OperationOrdered { kind, device, cause, expires })];
+    let heartbeats = HeartbeatOutcomes::new(step.state.heartbeat_millis);
+    let outcomes = Outcomes { index, stamp: step.now, duplicate: false, events, heartbeats };
+    Applied { outcomes, effects: step.effects, changes: step.changes }
 }
 
 impl Step<'_> {

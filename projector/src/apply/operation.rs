@@ -188,7 +188,7 @@ impl Step<'_> {
             }
         }
         self.forget_forks(slot);
-        let hands_off_until = self.now.plus_millis(decide::HANDS_OFF_MILLIS);
+        let hands_off_until = self.now.plus_millis(self.state.settings.hands_off_ms);
         if let Some(record) = self.state.records.get_mut(slot) {
             record.suspect_until = Timestamp::ZERO;
             record.hands_off_until = hands_off_until;

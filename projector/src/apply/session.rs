@@ -13,9 +13,6 @@ use events::vocabulary::SessionResumed;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::Legitimacy;
 
-/// A fork without a second voice is forgiven after a day of log time, in milliseconds.
-pub(crate) const SUSPICION_MILLIS: u64 = 24 * 3_600_000;
-
 /// What the epoch that is resumed means for the grant.
 struct Resumption {
     branch: Epoch,
@@ -189,7 +186,7 @@ impl Step<'_> {
         let (fork, epoch) = (fork_at(current, self), current.epoch);
         let superseded = record.session.find(from).map(Standing::link);
         let first = superseded.and_then(|link| record.session.alternates(link, fork.root, fork.generation));
-        let until = self.now.plus_millis(SUSPICION_MILLIS);
+        let until = self.now.plus_millis(self.state.settings.suspicion_ms);
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
             record.session.remember_fork(fork);
             record.suspect_until = until;

@@ -24,7 +24,7 @@ impl Step<'_> {
             }
         }
         self.pass_rollouts();
-        if self.state.breaker.pass_time(self.now) {
+        if self.state.breaker.pass_time(self.now, self.state.settings.breaker.window_ms) {
             self.notice(Notice::BreakerClosed);
             self.changed(Change::AutomationResumed);
             reconsider = true;

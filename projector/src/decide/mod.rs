@@ -13,7 +13,6 @@ use crate::effects::{Notice, WantOperation};
 use crate::outcome::Decline;
 use crate::state::State;
 use crate::view::{FlagSubject, FlagView};
-use breaker::Breaker;
 use events::ids::{FlagId, Slot};
 use events::time::Timestamp;
 use events::vocabulary::operation::Cause;
@@ -21,9 +20,6 @@ use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 
 /// In whose name automation acts.
 pub(crate) const POLICY: &str = "policy";
-
-/// So long after a person reinstated a device, automation leaves it alone, in milliseconds of log time.
-pub(crate) const HANDS_OFF_MILLIS: u64 = 3_600_000;
 
 /// What policy asks for now and nobody ordered yet, the first convicted first; nothing while the breaker is open.
 #[must_use]
@@ -40,7 +36,10 @@ pub(crate) fn wanted_for(state: &State, subject: &FlagSubject) -> Option<WantOpe
     let FlagSubject::Device(device) = *subject else { return None };
     let slot = *state.index.devices.get(&device)?;
     let ordered = state.index.ordered_for.contains(&(flag.id, OperationKind::Restrict));
-    let wanted = !ordered && !state.breaker.is_open() && may_restrict(state, slot).is_ok();
+    let wanted = state.settings.restrict_clones
+        && !ordered
+        && !state.breaker.is_open()
+        && may_restrict(state, slot).is_ok();
     wanted.then_some(WantOperation {
         kind: OperationKind::Restrict,
         device,
@@ -69,7 +68,7 @@ pub(crate) fn admit(
     kind: OperationKind,
     flag: FlagId,
 ) -> Result<(), Decline> {
-    if kind != OperationKind::Restrict {
+    if kind != OperationKind::Restrict || !step.state.settings.restrict_clones {
         return Err(Decline::PersonOnly);
     }
     let flag = step.state.index.flags.get(&flag).and_then(|&at| step.state.flags.get(at));
@@ -89,7 +88,7 @@ pub(crate) fn admit(
 /// One order too many opens the breaker: automation stops and people are asked.
 fn pass_breaker(step: &mut Step<'_>) -> Result<(), Decline> {
     let fleet = u32::try_from(step.state.rows.len()).unwrap_or(u32::MAX);
-    let limit = Breaker::limit(fleet);
+    let limit = step.state.settings.breaker.limit(fleet);
     let breaker = &mut step.state.breaker;
     if !breaker.is_open() && breaker.count() < limit {
         breaker.restricted(step.now);

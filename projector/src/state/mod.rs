@@ -28,6 +28,7 @@ pub(crate) mod window;
 
 use crate::decide::breaker::Breaker;
 use crate::detect::bucket::Buckets;
+use crate::settings::Settings;
 use crate::view::{FlagView, LicenseMoveView, OperationView};
 use batches::Batches;
 use checkpoints::Checkpoints;
@@ -85,4 +86,7 @@ pub(crate) struct State {
     /// Derived from the above.
     #[serde(skip)]
     pub index: Index,
+    /// Not state: the same on every node, and other ones only where somebody asks what would have been.
+    #[serde(skip)]
+    pub settings: Settings,
 }
