@@ -337,3 +337,38 @@ fn growth_is_proven_from_one_checkpoint_of_the_cluster_to_another_and_a_changed_
     let said: Value = serde_json::from_str(&muster(&signed_here).stdout).unwrap();
     assert_eq!(said["size"], author.index() + 1, "--sign signs what the folder holds");
 }
+
+#[test]
+fn what_is_no_log_no_proof_and_no_checkpoint_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let signed = signed(&dir.path().join("log"));
+    let author = &signed.fleet.author;
+    let [data, folder, keyring, file] = &author.flags();
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for verb in [&["verify"][..], &["prove", "1"], &["checkpoint"]] {
+        let ran = muster(&[&["log"], verb, &["--data", path(&empty), keyring, file]].concat());
+        assert_eq!(ran.code, 2, "{verb:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("expected a node's data directory"), "{verb:?}: {}", ran.stderr);
+    }
+    let beyond = (author.index() + 1).to_string();
+    let ran = muster(&["log", "prove", &beyond, data, folder, keyring, file]);
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("not among them"), "{}", ran.stderr);
+    let ran = muster(&["log", "prove", "1", "--item", "0", data, folder, keyring, file]);
+    assert!(ran.code == 5 && ran.stderr.contains("has no item 0"), "{}", ran.stderr);
+
+    let garbage = dir.path().join("garbage");
+    let public = author.dir.join("public.json");
+    for text in
+        ["", "muster/log-item@v1\n\n", "c2sp.org/tlog-proof@v1\nextra !\nindex 1\n\nx", "\u{2014} x\n\n\n"]
+    {
+        std::fs::write(&garbage, text).unwrap();
+        let ran = muster(&["log", "check", path(&garbage), "--key", path(&public)]);
+        assert_eq!(ran.code, 5, "{text:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("DOES NOT HOLD"), "{text:?}: {}", ran.stderr);
+        let ran = muster(&["log", "prove", "--since", path(&garbage), data, folder, keyring, file]);
+        assert_eq!(ran.code, 5, "{text:?}: {}", ran.stderr);
+    }
+    assert_ne!(muster(&["log", "check", path(&garbage), "--key", "abcd"]).code, 0, "half a key");
+}

@@ -9,6 +9,7 @@ mod evidence;
 mod explain;
 mod export;
 mod golden;
+mod keys;
 mod log_commands;
 mod moments;
 mod story;
