@@ -32,6 +32,9 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         watchers: state.places.watching(),
         missing_history: *deps.missing_history.borrow(),
         webhooks: (deps.webhooks)(),
+        checkpoint_entries: deps
+            .projector
+            .read(|fold| fold.checkpoints().next_back().map_or(0, |last| last.size)),
         ingress: (deps.ingress_levels)(),
         measures: deps.measures.clone(),
     };

@@ -34,6 +34,8 @@ pub struct Readings {
     pub watchers: usize,
     pub missing_history: u64,
     pub webhooks: Vec<WebhookReading>,
+    /// Of the last checkpoint; 0 if there is none.
+    pub checkpoint_entries: u64,
     pub ingress: IngressLevels,
     pub measures: Arc<Measures>,
 }
@@ -134,6 +136,11 @@ impl Readings {
             "log_missing_entries",
             "Entries that came in a snapshot and were not fetched from a peer yet",
             signed(self.missing_history),
+        )?;
+        page.gauge(
+            "log_checkpoint_entries",
+            "Entries that the last signed checkpoint covers",
+            signed(self.checkpoint_entries),
         )?;
         let last = raft.last_log_index.unwrap_or(0);
         let lags = raft.replication.iter().flatten().filter(|(peer, _)| **peer != raft.id);
