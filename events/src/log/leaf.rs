@@ -119,7 +119,7 @@ pub struct BatchLeaf {
 /// An item of a batch, read back from a proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    Event(Event),
+    Event(Box<Event>),
     Heartbeat(HeartbeatRow),
 }
 
@@ -165,7 +165,7 @@ impl Item {
     pub fn parse(bytes: &[u8]) -> Result<Item, ItemError> {
         match bytes {
             [ITEM_EVENT, low, high, event @ ..] => {
-                Ok(Item::Event(Event::decode(u16::from_le_bytes([*low, *high]), event)?))
+                Ok(Item::Event(Box::new(Event::decode(u16::from_le_bytes([*low, *high]), event)?)))
             }
             [ITEM_HEARTBEAT, row @ ..] if bytes.len() == HEARTBEAT_ITEM_BYTES => {
                 let number = |at: usize| row[at..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
@@ -267,7 +267,7 @@ mod tests {
             assert!(!leaf.holds(&other, number, &path), "item {number}, changed");
         }
         assert_eq!(item_with_path(archived, 12), None);
-        assert_eq!(Item::parse(&item_with_path(archived, 1).unwrap().0), Ok(Item::Event(event)));
+        assert_eq!(Item::parse(&item_with_path(archived, 1).unwrap().0), Ok(Item::Event(Box::new(event))));
         let row = Item::Heartbeat(HeartbeatRow { slot: 19, ..row() });
         assert_eq!(Item::parse(&item_with_path(archived, 11).unwrap().0), Ok(row));
         assert!(Item::parse(&item_with_path(archived, 0).unwrap().0).is_err(), "its kind is unknown");

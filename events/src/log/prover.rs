@@ -38,6 +38,9 @@ pub enum ProverError {
     OtherRoot,
 }
 
+/// An item's bytes, and what shows it under its batch's root.
+type ItemWithPath = (Vec<u8>, Vec<TreeHash>);
+
 /// A proof that is being made.
 pub struct Prover {
     ask: Ask,
@@ -45,7 +48,7 @@ pub struct Prover {
     path: Path,
     tree: Frontier,
     leaf: Vec<u8>,
-    item: (Vec<u8>, Vec<TreeHash>),
+    item: ItemWithPath,
 }
 
 impl Prover {
@@ -123,7 +126,7 @@ impl Prover {
 fn item_of<B: AsRef<[u8]>>(
     body: &EntryBody<B>,
     number: u32,
-) -> Result<Result<(Vec<u8>, Vec<TreeHash>), usize>, BatchError> {
+) -> Result<Result<ItemWithPath, usize>, BatchError> {
     let EntryBody::Batch(payload) = body else { return Ok(Err(0)) };
     let (_, bytes) = split_stamp(payload.as_ref())?;
     let batch = access(bytes)?;
@@ -142,7 +145,7 @@ mod tests {
     use crate::vocabulary::{CheckpointSigned, Event, Tick};
 
     fn body(index: u64) -> EntryBody<Vec<u8>> {
-        if index % 3 == 0 {
+        if index.is_multiple_of(3) {
             return EntryBody::Blank;
         }
         let mut batch = Batch::new(BatchId { node: 1, boot: 1, counter: index });
@@ -191,7 +194,7 @@ mod tests {
                 (Ask::Item(asked, number), Shown::Item { index, number: shown, item, .. }) => {
                     assert_eq!((index, shown), (asked, number));
                     let expected = if number == 0 { Tick {}.into() } else { event(asked) };
-                    assert_eq!(item, Item::Event(expected));
+                    assert_eq!(item, Item::Event(Box::new(expected)));
                 }
                 (Ask::Growth(size), Shown::Growth { since, head: of }) => {
                     assert_eq!((since, of), (size, head));

@@ -434,7 +434,7 @@ async fn open_disk(
         let machine =
             Machine::open(projector, shelf.clone()).map_err(|e| NodeError::Recovery(e.to_string()))?;
         refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
-        know_tree(&machine, &history)?;
+        machine.know_tree(&history)?;
         Ok((LogStore::new(Arc::new(log)).noting(gaps.clone()), machine, shelf, gaps))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
@@ -468,22 +468,6 @@ pub(super) fn archive(
 fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), StorageError> {
     let (found, floor) = (machine.applied_index(), log.standing().floor.map_or(0, |floor| floor.index));
     if found < floor { Err(StorageError::SnapshotBelowFloor { dir, found, floor }) } else { Ok(()) }
-}
-
-/// A snapshot of an older version says nothing of the tree of its log: it is found in the files, once.
-fn know_tree(machine: &Machine, history: &Archive) -> Result<(), StorageError> {
-    if machine.knows_tree() {
-        return Ok(());
-    }
-    let through = machine.applied_index();
-    match history.frontier(through)? {
-        Some(frontier) => machine.learn_tree(frontier),
-        None => tracing::warn!(
-            through,
-            "the log's tree is unknown: its history is not whole here; this node signs and judges no checkpoints"
-        ),
-    }
-    Ok(())
 }
 
 pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {

@@ -11,6 +11,8 @@ use super::snapshot_bytes::SnapshotBytes;
 use super::tree::with_frontier;
 use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::shared_projector::SharedProjector;
+use crate::storage::archive::Archive;
+use crate::storage::error::StorageError;
 use bytes::Bytes;
 use events::log::merkle::Frontier;
 use events::log::record::EntryBody;
@@ -48,15 +50,21 @@ impl Machine {
         self.applied.map_or(0, |log_id| log_id.index)
     }
 
-    /// Whether the tree of the log is known up to where the state stands.
-    #[must_use]
-    pub fn knows_tree(&self) -> bool {
-        self.projector.tree().head().is_some()
-    }
-
-    /// Goes on from this frontier, which is that of all entries up to where the state stands.
-    pub fn learn_tree(&self, frontier: Frontier) {
-        self.projector.tree().stand_at(Some(frontier));
+    /// A snapshot of an older version says nothing of the tree of its log: it is found in the files, once.
+    pub fn know_tree(&self, history: &Archive) -> Result<(), StorageError> {
+        let tree = self.projector.tree();
+        if tree.head().is_some() {
+            return Ok(());
+        }
+        let through = self.applied_index();
+        match history.frontier(through)? {
+            Some(frontier) => tree.stand_at(Some(frontier)),
+            None => tracing::warn!(
+                through,
+                "the log's tree is unknown: its history is not whole here; this node signs and judges no checkpoints"
+            ),
+        }
+        Ok(())
     }
 
     fn stand_at(&mut self, meta: &SnapshotMeta, fold: Projector, frontier: Option<Frontier>) {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::Arc;
 
-/// A snapshot of the fold as it travels: `Projector::to_snapshot`.
+/// A snapshot as it travels: `Projector::to_snapshot`, and the frontier of its log ([`super::tree`]).
 #[derive(Clone)]
 pub enum SnapshotBytes {
     Here(Bytes),

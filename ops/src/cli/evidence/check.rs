@@ -94,9 +94,7 @@ impl Checked {
                 Checked::at(
                     head,
                     match item {
-                        Item::Event(event) => {
-                            What::Event { index, item: number, batch, event: Box::new(event) }
-                        }
+                        Item::Event(event) => What::Event { index, item: number, batch, event },
                         Item::Heartbeat(row) => What::Heartbeat {
                             index,
                             item: number,
