@@ -11,7 +11,7 @@ use crate::ids::{NodeId, Sequence, Slot};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, BATCH_HEARTBEATS_MAX};
 use crate::time::Timestamp;
 use crate::vocabulary::{Event, EventError};
-use rkyv::{Archive, Deserialize, Serialize};
+use rkyv::{Archive, Archived, Deserialize, Serialize};
 
 /// Who made a batch, and which of its batches it is.
 #[derive(
@@ -143,14 +143,59 @@ impl ArchivedHeartbeatColumns {
 
     /// All rows in order, read in place.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = HeartbeatRow> + '_ {
-        (0..self.len()).map(|i| HeartbeatRow {
-            slot: self.slot[i].to_native(),
-            epoch_low: self.epoch_low[i].to_native(),
-            sequence: self.sequence[i].to_native(),
-            digest: self.digest[i].to_native(),
-            seen_low: self.seen_low[i].to_native(),
-            unacked: self.unacked[i],
-            condition: self.condition[i],
+        self.part(0, self.len()).rows()
+    }
+
+    /// The rows in parts of `length`, in order; the last may be shorter.
+    pub fn parts(&self, length: usize) -> impl ExactSizeIterator<Item = Rows<'_>> + '_ {
+        (0..self.len()).step_by(length.max(1)).map(move |first| self.part(first, length))
+    }
+
+    fn part(&self, first: usize, length: usize) -> Rows<'_> {
+        let end = self.len().min(first + length);
+        Rows {
+            slot: &self.slot[first..end],
+            epoch_low: &self.epoch_low[first..end],
+            sequence: &self.sequence[first..end],
+            digest: &self.digest[first..end],
+            seen_low: &self.seen_low[first..end],
+            unacked: &self.unacked[first..end],
+            condition: &self.condition[first..end],
+        }
+    }
+}
+
+/// Some rows of a batch, read in place. Invariant: all columns are of one length.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    slot: &'a [Archived<u32>],
+    epoch_low: &'a [Archived<u16>],
+    sequence: &'a [Archived<u32>],
+    digest: &'a [Archived<u32>],
+    seen_low: &'a [Archived<u32>],
+    unacked: &'a [u8],
+    condition: &'a [u8],
+}
+
+impl<'a> Rows<'a> {
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Slot> + use<'a> {
+        self.slot.iter().map(|slot| slot.to_native())
+    }
+
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = HeartbeatRow> + use<'a> {
+        let Rows { slot, epoch_low, sequence, digest, seen_low, unacked, condition } = *self;
+        // So that one check at the end of each column is enough for all of its rows.
+        let n = slot.len();
+        let (epoch_low, sequence, digest) = (&epoch_low[..n], &sequence[..n], &digest[..n]);
+        let (seen_low, unacked, condition) = (&seen_low[..n], &unacked[..n], &condition[..n]);
+        (0..n).map(move |i| HeartbeatRow {
+            slot: slot[i].to_native(),
+            epoch_low: epoch_low[i].to_native(),
+            sequence: sequence[i].to_native(),
+            digest: digest[i].to_native(),
+            seen_low: seen_low[i].to_native(),
+            unacked: unacked[i],
+            condition: condition[i],
         })
     }
 }

@@ -4,6 +4,7 @@
 //!   muster <noun> <verb> ──▶ cli/<noun>.rs ─┬─▶ api.rs ──HTTPS, token──▶ a running node   (nothing else reaches one)
 //!                                           ├─▶ provisioning           the factory's files, offline
 //!                                           ├─▶ offline.rs             a node's log, read-only
+//!                                           ├─▶ made.rs                a log of a fleet that never was, to measure with
 //!                                           └─▶ cluster/               files of a new cluster
 //!   muster node ──▶ nodes::node      muster fleet ──▶ fleet/      muster dev ──▶ dev/: all of it on one machine
 //! ```
@@ -19,6 +20,7 @@ pub mod dev;
 pub mod exit;
 pub mod files;
 pub mod fleet;
+pub mod made;
 pub mod nats;
 pub mod offline;
 pub mod output;

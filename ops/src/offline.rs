@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   directories ──▶ logs.rs ──▶ fold.rs ──┬─▶ its state at a moment.rs ──▶ differences.rs, story.rs
-//!                   one history           └─▶ export/: events and projections as tables
+//!       (ahead.rs)  one history           └─▶ export/: events and projections as tables
 //!   audit.rs: the history held against signed heads of it
 //!   trouble.rs: what is wrong with a file, where, and what can be read nevertheless
 //! ```
 
 mod affected;
+mod ahead;
 pub mod audit;
 pub mod differences;
 pub mod export;

@@ -45,4 +45,4 @@ pub use outcome::{
 pub use projector::{ApplyError, Projector};
 pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
 pub use state::factory::{Lot, Station};
-pub use state::row::Heard;
+pub use state::row::{HOT_ROW_BYTES, Heard};

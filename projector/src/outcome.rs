@@ -228,6 +228,11 @@ impl HeartbeatOutcomes {
         HeartbeatOutcomes { len: 0, usual: HeartbeatOutcome::usual(interval_millis), unusual: Vec::new() }
     }
 
+    #[inline]
+    pub(crate) fn push_usual(&mut self) {
+        self.len += 1;
+    }
+
     pub(crate) fn push(&mut self, outcome: HeartbeatOutcome) {
         if outcome != self.usual {
             self.unusual.push((self.len, outcome));

@@ -33,6 +33,9 @@ pub const FRAME_HEADER_BYTES: usize = 40;
 /// Bytes of a frame around its body.
 pub const FRAME_OVERHEAD_BYTES: usize = FRAME_HEADER_BYTES + TAG_BYTES;
 
+/// Where in a frame its body begins.
+pub const FRAME_BODY_AT: usize = FRAME_HEADER_BYTES;
+
 const TAG_BYTES: usize = 16;
 const MAGIC: [u8; 4] = [0xf7, b'm', b'f', b'r'];
 
@@ -52,6 +55,14 @@ pub struct Frame<'a> {
     bytes: &'a [u8],
     parts: Parts,
     pub place: FramePlace,
+}
+
+/// What an intact frame says of itself, without its bytes: they can be opened where they lie.
+#[derive(Clone, Copy, Debug)]
+pub struct DetachedFrame {
+    length: u32,
+    parts: Parts,
+    place: FramePlace,
 }
 
 /// Why the bytes at a place are no intact frame: torn by a crash, or flipped.
@@ -121,20 +132,24 @@ impl SegmentCipher {
 
     /// Opens an intact frame's record.
     pub fn open(&self, frame: &Frame<'_>) -> Result<Record, FrameRefusal> {
-        let (header, sealed) = frame.bytes.split_at(FRAME_HEADER_BYTES);
-        let (body, tag) = sealed.split_at(sealed.len() - TAG_BYTES);
-        let mut body = body.to_vec();
-        let tag: Tag<Aes256Gcm> = tag.try_into().map_err(|_| FrameRefusal::Seal)?;
+        let mut bytes = frame.bytes.to_vec();
+        Ok(self.open_in_place(&frame.detach(), &mut bytes)?.map_body(<[u8]>::to_vec))
+    }
+
+    /// Opens the record of the frame that `bytes` are, where they lie: the body is plain at [`FRAME_BODY_AT`] afterwards.
+    pub fn open_in_place<'b>(
+        &self,
+        frame: &DetachedFrame,
+        bytes: &'b mut [u8],
+    ) -> Result<Record<&'b [u8]>, FrameRefusal> {
+        let (header, sealed) = bytes.split_at_mut_checked(FRAME_HEADER_BYTES).ok_or(FrameRefusal::Seal)?;
+        let (body, tag) = sealed.split_last_chunk_mut::<TAG_BYTES>().ok_or(FrameRefusal::Seal)?;
+        let tag: Tag<Aes256Gcm> = (*tag).into();
         let associated = self.associated(frame.place.offset, header);
         self.aead
-            .decrypt_inout_detached(
-                &nonce(frame.place.counter),
-                &associated,
-                body.as_mut_slice().into(),
-                &tag,
-            )
+            .decrypt_inout_detached(&nonce(frame.place.counter), &associated, (&mut *body).into(), &tag)
             .map_err(|_| FrameRefusal::Seal)?;
-        Ok(Record::assemble(frame.parts, body)?)
+        Ok(Record::assemble(frame.parts, &*body)?)
     }
 
     fn associated(&self, offset: u32, header: &[u8]) -> [u8; 72] {
@@ -165,6 +180,18 @@ impl<'a> Frame<'a> {
         Ok(Frame { bytes, parts: parts(header), place })
     }
 
+    /// How many bytes a frame here says that it has, for who reads only so many; what is not possible is none.
+    #[must_use]
+    pub fn claimed_length(bytes: &[u8]) -> usize {
+        let claimed = bytes.first_chunk().map_or(0, |header| u32_at(header, 4) as usize);
+        if claimed <= FRAME_BYTES_MAX { claimed } else { 0 }
+    }
+
+    #[must_use]
+    pub fn detach(&self) -> DetachedFrame {
+        DetachedFrame { length: self.length(), parts: self.parts, place: self.place }
+    }
+
     /// Bytes of the whole frame.
     #[must_use]
     pub fn length(&self) -> u32 {
@@ -175,6 +202,25 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn end(&self) -> u32 {
         self.place.offset + self.length()
+    }
+
+    /// Checks that the frame is the `expected`th of its segment.
+    pub fn in_order(&self, expected: u32) -> Result<(), FrameRefusal> {
+        self.detach().in_order(expected)
+    }
+}
+
+impl DetachedFrame {
+    /// Bytes of the whole frame.
+    #[must_use]
+    pub fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The offset after this frame.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.place.offset + self.length
     }
 
     /// Checks that the frame is the `expected`th of its segment.

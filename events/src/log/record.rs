@@ -169,9 +169,29 @@ impl<B: AsRef<[u8]>> Record<B> {
     }
 }
 
-impl Record {
+impl<B> Record<B> {
+    /// The same record with its bytes held otherwise.
+    pub fn map_body<C>(self, hold: impl FnOnce(B) -> C) -> Record<C> {
+        match self {
+            Record::Entry { at, body: EntryBody::Blank } => Record::Entry { at, body: EntryBody::Blank },
+            Record::Entry { at, body: EntryBody::Batch(bytes) } => {
+                Record::Entry { at, body: EntryBody::Batch(hold(bytes)) }
+            }
+            Record::Entry { at, body: EntryBody::Membership(bytes) } => {
+                Record::Entry { at, body: EntryBody::Membership(hold(bytes)) }
+            }
+            Record::Vote(vote) => Record::Vote(vote),
+            Record::Truncation { keep } => Record::Truncation { keep },
+            Record::Committed(position) => Record::Committed(position),
+            Record::PurgeFloor(purge) => Record::PurgeFloor(purge),
+            Record::Closed => Record::Closed,
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> Record<B> {
     /// Puts a record together from what a frame held.
-    pub(super) fn assemble(parts: Parts, body: Vec<u8>) -> Result<Record, RecordError> {
+    pub(super) fn assemble(parts: Parts, body: B) -> Result<Self, RecordError> {
         let Parts { kind, schema, form, term, index } = parts;
         if !(KIND_VOTE..=KIND_CLOSED).contains(&kind) {
             return Err(RecordError::UnknownKind(kind));
@@ -179,20 +199,20 @@ impl Record {
         if schema != SCHEMA {
             return Err(RecordError::UnknownSchema { kind, schema });
         }
-        let position = LogPosition { term, index };
+        let (position, bytes) = (LogPosition { term, index }, body.as_ref());
         let record = match (kind, form) {
-            (KIND_VOTE, 0) => vote(term, index, &body),
-            (KIND_ENTRY, FORM_BLANK) if body.is_empty() => {
+            (KIND_VOTE, 0) => vote(term, index, bytes).map(Record::Vote),
+            (KIND_ENTRY, FORM_BLANK) if bytes.is_empty() => {
                 Some(Record::Entry { at: position, body: EntryBody::Blank })
             }
             (KIND_ENTRY, FORM_BATCH) => Some(Record::Entry { at: position, body: EntryBody::Batch(body) }),
             (KIND_ENTRY, FORM_MEMBERSHIP) => {
                 Some(Record::Entry { at: position, body: EntryBody::Membership(body) })
             }
-            (KIND_TRUNCATION, 0) => truncation(position, &body),
-            (KIND_COMMITTED, 0) if body.is_empty() => Some(Record::Committed(position)),
-            (KIND_PURGE_FLOOR, 0) => purge_floor(position, &body),
-            (KIND_CLOSED, 0) if body.is_empty() && (term, index) == (0, 0) => Some(Record::Closed),
+            (KIND_TRUNCATION, 0) => truncation(position, bytes).map(|keep| Record::Truncation { keep }),
+            (KIND_COMMITTED, 0) if bytes.is_empty() => Some(Record::Committed(position)),
+            (KIND_PURGE_FLOOR, 0) => purge_floor(position, bytes).map(Record::PurgeFloor),
+            (KIND_CLOSED, 0) if bytes.is_empty() && (term, index) == (0, 0) => Some(Record::Closed),
             _ => None,
         };
         record.ok_or(RecordError::Malformed(kind))
@@ -207,23 +227,23 @@ fn flag(byte: u8) -> Option<bool> {
     }
 }
 
-fn vote(term: u64, index: u64, body: &[u8]) -> Option<Record> {
+fn vote(term: u64, index: u64, body: &[u8]) -> Option<VoteRecord> {
     let (node, rest) = body.split_first_chunk::<8>()?;
     let [committed] = *rest else { return None };
     let vote = VoteRecord { term, node: u64::from_le_bytes(*node), committed: flag(committed)? };
-    (index == 0).then_some(Record::Vote(vote))
+    (index == 0).then_some(vote)
 }
 
-fn truncation(position: LogPosition, body: &[u8]) -> Option<Record> {
+fn truncation(position: LogPosition, body: &[u8]) -> Option<Option<LogPosition>> {
     let [kept] = *body else { return None };
     match flag(kept)? {
-        true => Some(Record::Truncation { keep: Some(position) }),
-        false if (position.term, position.index) == (0, 0) => Some(Record::Truncation { keep: None }),
+        true => Some(Some(position)),
+        false if (position.term, position.index) == (0, 0) => Some(None),
         false => None,
     }
 }
 
-fn purge_floor(floor: LogPosition, body: &[u8]) -> Option<Record> {
+fn purge_floor(floor: LogPosition, body: &[u8]) -> Option<PurgeFloor> {
     let (&[there], through) = body.split_first_chunk::<1>()?;
     let through = u64::from_le_bytes(through.try_into().ok()?);
     let history_through = match flag(there)? {
@@ -231,7 +251,7 @@ fn purge_floor(floor: LogPosition, body: &[u8]) -> Option<Record> {
         false if through == 0 => None,
         _ => return None,
     };
-    Some(Record::PurgeFloor(PurgeFloor { floor, history_through }))
+    Some(PurgeFloor { floor, history_through })
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@
 use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
 use super::retention::{Manifest, Retired};
-use super::salvage::Salvage;
-use super::scan::{Scan, Scanned, Step};
-use super::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_path, shared};
+use super::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_path};
+use super::stream::{SegmentStream, Streamed};
 use super::view::LogEntry;
+use bytes::Bytes;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::SegmentKeys;
 use events::log::record::{PurgeFloor, Record};
-use events::log::segment::{HEADER_BYTES, SegmentHeader};
+use events::log::segment::SegmentHeader;
 use events::log::standing::Standing;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -86,7 +86,7 @@ pub struct LogReader {
     given: Option<LogIndex>,
     /// Of an archive: what lies up to here was committed.
     sure: Option<LogIndex>,
-    current: Option<Current>,
+    current: Option<SegmentStream>,
     /// Where the frames of the segment before end.
     before: u64,
     pending: VecDeque<HistoryEntry>,
@@ -96,15 +96,6 @@ pub struct LogReader {
     past_damage: bool,
     /// A hole was passed in this segment: where the log stands is not known again before the next header.
     lost: bool,
-}
-
-/// The segment that is being read.
-struct Current {
-    file: SegmentFile,
-    path: Arc<Path>,
-    bytes: Vec<u8>,
-    offset: u32,
-    counter: u32,
 }
 
 impl LogReader {
@@ -219,7 +210,7 @@ impl LogReader {
         self.report.torn_tail = None;
         if let Some(current) = &mut self.current {
             self.report.bytes -= u64::from(current.offset);
-            current.bytes = current.file.read_all()?;
+            current.refresh()?;
         }
         self.ended = false;
         Ok(())
@@ -237,40 +228,35 @@ impl LogReader {
             };
         };
         let stepped = match current.step() {
-            Err(StorageError::Corrupt(_)) | Ok(Step::TornTail(_))
-                if self.past_damage && current.pass_hole() =>
-            {
+            Err(StorageError::Corrupt(_)) | Ok(Streamed::TornTail(_)) if self.past_damage => {
                 self.lose_track();
-                self.current = Some(current);
-                return Ok(true);
-            }
-            Err(StorageError::Corrupt(_)) | Ok(Step::TornTail(_)) if self.past_damage => {
-                self.lose_track();
-                return Ok(self.segment < self.last_segment);
+                let more = current.pass_hole()?;
+                self.current = more.then_some(current);
+                return Ok(more || self.segment < self.last_segment);
             }
             stepped => stepped?,
         };
         match stepped {
-            Step::Record(scanned) => {
+            Streamed::Record(record, offset) => {
                 self.report.frames += 1;
-                self.take(&current, scanned)?;
+                self.take(&current, record, offset)?;
                 self.current = Some(current);
                 Ok(true)
             }
-            Step::End if self.segment < self.last_segment => {
+            Streamed::End if self.segment < self.last_segment => {
                 self.finish(&current);
                 Ok(true)
             }
-            Step::End => {
+            Streamed::End => {
                 self.pause(current);
                 Ok(false)
             }
-            Step::TornTail(_) if self.segment == self.last_segment => {
-                self.report.torn_tail = Some(current.tail());
+            Streamed::TornTail(_) if self.segment == self.last_segment => {
+                self.report.torn_tail = Some(tail(&current));
                 self.pause(current);
                 Ok(false)
             }
-            Step::TornTail(damage) => Err(current.file.corrupt(current.offset, damage)),
+            Streamed::TornTail(damage) => Err(current.file.corrupt(current.offset, damage)),
         }
     }
 
@@ -280,13 +266,13 @@ impl LogReader {
         self.lost = true;
     }
 
-    fn finish(&mut self, current: &Current) {
+    fn finish(&mut self, current: &SegmentStream) {
         self.before = u64::from(current.offset);
         self.report.bytes += self.before;
     }
 
     /// The end of the last segment, as far as it is written: a node may go on there.
-    fn pause(&mut self, current: Current) {
+    fn pause(&mut self, current: SegmentStream) {
         self.report.bytes += u64::from(current.offset);
         self.current = Some(current);
         if let Some(sure) = self.sure {
@@ -331,9 +317,7 @@ impl LogReader {
             Err(damage) => return Err(StorageError::corrupt(&path, 0, damage)),
         };
         self.check_follows(&path, &header)?;
-        let bytes = file.read_all()?;
-        let offset = HEADER_BYTES as u32;
-        self.current = Some(Current { file, path: path.into(), bytes, offset, counter: 0 });
+        self.current = Some(SegmentStream::open(file)?);
         self.report.segments += 1;
         Ok(true)
     }
@@ -367,14 +351,18 @@ impl LogReader {
         Ok(())
     }
 
-    fn take(&mut self, current: &Current, scanned: Scanned) -> Result<(), StorageError> {
-        let Scanned { record, offset, .. } = scanned;
+    fn take(
+        &mut self,
+        current: &SegmentStream,
+        record: Record<Bytes>,
+        offset: u32,
+    ) -> Result<(), StorageError> {
         if !self.lost {
             self.report.standing.follow(&record).map_err(|error| current.file.corrupt(offset, error))?;
         }
         match record {
             Record::Entry { at, body } => self.pending.push_back(HistoryEntry {
-                entry: LogEntry { at, body: shared(body) },
+                entry: LogEntry { at, body },
                 file: Arc::clone(&current.path),
                 offset: u64::from(offset),
             }),
@@ -416,26 +404,9 @@ impl LogReader {
     }
 }
 
-impl Current {
-    fn step(&mut self) -> Result<Step, StorageError> {
-        let mut scan = Scan::resume(&self.file, &self.bytes, self.offset, self.counter);
-        let step = scan.step()?;
-        (self.offset, self.counter) = (scan.offset, scan.counter);
-        Ok(step)
-    }
-
-    /// Steps to the next intact frame after damage, if there is one.
-    fn pass_hole(&mut self) -> bool {
-        let mut salvage = Salvage::resume(&self.file, &self.bytes, self.offset, self.counter);
-        salvage.hole();
-        (self.offset, self.counter) = (salvage.offset, salvage.counter);
-        (self.offset as usize) < self.bytes.len()
-    }
-
-    fn tail(&self) -> TornTail {
-        let offset = u64::from(self.offset);
-        TornTail { file: self.path.to_path_buf(), offset, bytes: self.bytes.len() as u64 - offset }
-    }
+fn tail(current: &SegmentStream) -> TornTail {
+    let (file, offset) = (current.path.to_path_buf(), u64::from(current.offset));
+    TornTail { file, offset, bytes: current.bytes_left() }
 }
 
 impl Iterator for LogReader {

@@ -8,7 +8,7 @@
 //!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
 //!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
 //!        └──▶ scrub.rs ─▶ suspect.rs      what an open does not read is checked beside it; damage is noted for the next
-//!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node
+//!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node; stream.rs: one segment of it
 //!   a peer repairs ──▶ archive.rs          ranges of it, from the log that this node has open
 //!   a snapshot came ─▶ gaps.rs             what the log lacks since; backfill.rs keeps what peers gave for it
 //!   a segment is old ▶ retention/          copied to the archive, and removed where an operator said so
@@ -42,3 +42,4 @@ mod salvage;
 mod scan;
 mod segment_file;
 mod segment_writer;
+mod stream;

@@ -40,11 +40,6 @@ impl<'a> Scan<'a> {
         Scan { segment, bytes, offset: HEADER_BYTES as u32, counter: 0, durable: 0 }
     }
 
-    /// Goes on after `counter` frames, at `offset`.
-    pub(super) fn resume(segment: &'a SegmentFile, bytes: &'a [u8], offset: u32, counter: u32) -> Self {
-        Scan { segment, bytes, offset, counter, durable: 0 }
-    }
-
     pub(super) fn step(&mut self) -> Result<Step, StorageError> {
         let rest = self.bytes.get(self.offset as usize..).unwrap_or_default();
         if rest.is_empty() {

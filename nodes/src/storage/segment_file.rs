@@ -124,6 +124,11 @@ impl SegmentFile {
         read_range(&*self.file, 0, length).map_err(StorageError::io("reading", &self.path))
     }
 
+    /// Fills `buffer` from `offset` on; returns how many bytes there were.
+    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        self.file.read_at(offset, buffer).map_err(StorageError::io("reading", &self.path))
+    }
+
     pub(super) fn length(&self) -> Result<u64, StorageError> {
         self.file.length().map_err(StorageError::io("reading the length of", &self.path))
     }

@@ -1,5 +1,6 @@
 //! `muster log`: the log on a node's disk, read-only.
 
+mod make;
 mod snapshots;
 mod stat;
 mod tail;
@@ -34,6 +35,8 @@ pub(crate) enum LogCommand {
     Prove(ProveArguments),
     /// Check a proof or a checkpoint offline, with the public checkpoint key alone
     Check(CheckArguments),
+    /// Write the log of a fleet that never was, by the writer that nodes use: for measuring
+    Make(make::MakeArguments),
 }
 
 #[derive(Args)]
@@ -67,6 +70,7 @@ pub(crate) async fn run(global: &Global, command: LogCommand) -> Result<()> {
         LogCommand::Checkpoint(arguments) => evidence::checkpoint(global, arguments).await,
         LogCommand::Prove(arguments) => evidence::prove(global, arguments).await,
         LogCommand::Check(arguments) => evidence::check(global, arguments),
+        LogCommand::Make(arguments) => make::run(global, arguments),
     }
 }
 

@@ -13,6 +13,16 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// As [`Progress::new`], for what is counted and not measured in bytes.
+    pub(super) fn counting(global: &Global, asked: bool, total: u64) -> Self {
+        let progress = Progress::new(global, asked, total);
+        match ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {eta} {msg}") {
+            Ok(style) => progress.bar.set_style(style),
+            Err(_) => progress.bar.tick(),
+        }
+        progress
+    }
+
     /// A bar where a person looks; with `asked` also beside `--json`, and as lines where there is no terminal.
     pub(super) fn new(global: &Global, asked: bool, bytes: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
@@ -30,14 +40,18 @@ impl Progress {
     }
 
     pub(super) fn show(&mut self, fold: &Fold) {
-        self.bar.set_position(fold.payload_bytes());
+        self.at(fold.payload_bytes(), || format!("read, log index {}", fold.state().applied()));
+    }
+
+    /// So much is done; `what` says so in words.
+    pub(super) fn at(&mut self, done: u64, what: impl FnOnce() -> String) {
+        self.bar.set_position(done);
         let Some((total, next)) = &mut self.lines else { return };
-        let percent = (fold.payload_bytes() * 100).checked_div(*total).unwrap_or(100);
+        let percent = (done * 100).checked_div(*total).unwrap_or(100);
         if percent >= *next {
             *next = percent + 10;
-            let applied = fold.state().applied();
             // Whoever does not listen any more does not stop the command.
-            let _ = writeln!(std::io::stderr(), "{percent} % read, log index {applied}");
+            let _ = writeln!(std::io::stderr(), "{percent} % {}", what());
         }
     }
 

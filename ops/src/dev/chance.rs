@@ -9,7 +9,8 @@ impl Chance {
         Chance(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,13 +21,20 @@ impl Chance {
     /// A number from 0 to `bound - 1`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64;
-        if bound == 0 { 0 } else { usize::try_from(self.next() % bound).unwrap_or(0) }
+        if bound == 0 { 0 } else { usize::try_from(self.number() % bound).unwrap_or(0) }
+    }
+
+    /// Draws every byte.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(8) {
+            part.copy_from_slice(&self.number().to_le_bytes()[..part.len()]);
+        }
     }
 
     /// A number from 0 to 1.
     #[allow(clippy::cast_precision_loss, reason = "53 bits are enough for a moment within a scene")]
     pub fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// So many distinct numbers below `bound`, in the order in which they were drawn.

@@ -28,6 +28,7 @@ pub struct Fold {
     skipped: BTreeMap<u16, u64>,
     /// An entry was folded.
     begun: bool,
+    entries: u64,
     events: u64,
     payload_bytes: u64,
 }
@@ -55,6 +56,7 @@ impl Fold {
             skip_unknown: false,
             skipped: BTreeMap::new(),
             begun: false,
+            entries: 0,
             events: 0,
             payload_bytes: 0,
         }
@@ -154,6 +156,12 @@ impl Fold {
         &self.skipped
     }
 
+    /// Entries folded so far.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// Events folded so far, heartbeats included.
     #[must_use]
     pub fn events(&self) -> u64 {
@@ -205,6 +213,7 @@ impl Fold {
         let payload = match &entry.entry.body {
             EntryBody::Blank | EntryBody::Membership(_) => {
                 self.projector.skip(index).with_context(at)?;
+                self.entries += 1;
                 return Ok(folded(None, Vec::new(), Vec::new()));
             }
             EntryBody::Batch(payload) => payload,
@@ -212,6 +221,7 @@ impl Fold {
         let (applied, payload) =
             self.apply_batch(index, payload).map_err(|error| unreadable(&error, at()))?;
         let (stamp, _) = split_stamp(&payload).with_context(at)?;
+        self.entries += 1;
         self.events += (applied.outcomes.events.len() + applied.outcomes.heartbeats.len()) as u64;
         self.payload_bytes += payload.len() as u64;
         Ok(folded(

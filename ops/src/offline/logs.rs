@@ -1,6 +1,7 @@
 //! One history out of one or several nodes' logs: what one of them lacks is taken from another, and where two hold the
 //! same entry it must be the same.
 
+use super::ahead::Ahead;
 use super::trouble::{advice, refusal};
 use crate::exit::{NOT_HELD, coded};
 use anyhow::Result;
@@ -18,10 +19,17 @@ pub struct Logs {
 }
 
 struct Source {
-    reader: LogReader,
+    reader: Reader,
     head: Head,
     /// The last entry that it gave.
     last: Option<LogIndex>,
+}
+
+/// Who reads a log.
+enum Reader {
+    Here(Box<LogReader>),
+    /// A thread of its own; with the bytes of all segments.
+    Ahead(Ahead, u64),
 }
 
 /// What a source gives next.
@@ -42,9 +50,25 @@ impl From<LogReader> for Logs {
 impl Logs {
     #[must_use]
     pub fn new(readers: Vec<LogReader>) -> Self {
-        let sources =
-            readers.into_iter().map(|reader| Source { reader, head: Head::Unread, last: None }).collect();
-        Logs { sources, next: None }
+        let source =
+            |reader| Source { reader: Reader::Here(Box::new(reader)), head: Head::Unread, last: None };
+        Logs { sources: readers.into_iter().map(source).collect(), next: None }
+    }
+
+    /// From now on each log is read by a thread of its own.
+    pub fn reading_ahead(self) -> Result<Self> {
+        let mut sources = Vec::new();
+        for source in self.sources {
+            let reader = match source.reader {
+                Reader::Here(reader) => {
+                    let bytes = reader.bytes_total()?;
+                    Reader::Ahead(Ahead::of(*reader)?, bytes)
+                }
+                ahead @ Reader::Ahead(..) => ahead,
+            };
+            sources.push(Source { reader, ..source });
+        }
+        Ok(Logs { sources, next: self.next })
     }
 
     /// The next committed entry, from whichever log has it; none at the end of all.
@@ -78,7 +102,7 @@ impl Logs {
 
     /// Bytes of all logs: for a progress bar.
     pub fn bytes_total(&self) -> Result<u64> {
-        self.sources.iter().map(|source| Ok(source.reader.bytes_total()?)).sum()
+        self.sources.iter().map(|source| source.reader.bytes_total()).sum()
     }
 
     /// What is wrong with logs that the others made up for.
@@ -126,6 +150,29 @@ impl Logs {
             Head::Entry(entry) => Some((self.next.unwrap_or(0), entry.entry.at.index.saturating_sub(1))),
             Head::Unread | Head::End | Head::Failed(..) => None,
         })
+    }
+}
+
+impl Reader {
+    fn next(&mut self) -> Option<Result<History, StorageError>> {
+        match self {
+            Reader::Here(reader) => reader.next(),
+            Reader::Ahead(ahead, _) => ahead.next(),
+        }
+    }
+
+    fn report(&self) -> LogReport {
+        match self {
+            Reader::Here(reader) => reader.report(),
+            Reader::Ahead(ahead, _) => ahead.report(),
+        }
+    }
+
+    fn bytes_total(&self) -> Result<u64> {
+        match self {
+            Reader::Here(reader) => Ok(reader.bytes_total()?),
+            Reader::Ahead(_, bytes) => Ok(*bytes),
+        }
     }
 }
 

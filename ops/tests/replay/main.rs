@@ -11,6 +11,7 @@ mod export;
 mod golden;
 mod keys;
 mod log_commands;
+mod make;
 mod moments;
 mod story;
 mod unknown_kinds;

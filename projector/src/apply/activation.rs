@@ -91,6 +91,7 @@ impl Step<'_> {
         if record.transcripts.len() == TRANSCRIPTS_KEPT {
             record.transcripts.remove(0);
         }
+        record.transcripts.reserve_exact(1);
         record.transcripts.push(transcript);
         if event.code.is_none() {
             (record.rekeyed_at, record.rekeyed_in) = (self.now, self.state.generation);

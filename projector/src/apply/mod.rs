@@ -56,8 +56,10 @@ pub(crate) fn entry(state: &mut State, index: LogIndex, payload: &[u8]) -> Resul
     let mut step = Step::begin(state, index, stamp);
     let duplicate = step.state.batches.came_before(batch.batch_id());
     let mut heartbeats = HeartbeatOutcomes::new(step.state.heartbeat_millis);
-    for row in batch.heartbeats.rows() {
-        heartbeats.push(if duplicate { step.routine_again(&row) } else { step.routine(&row) });
+    if duplicate {
+        batch.heartbeats.rows().for_each(|row| heartbeats.push(step.routine_again(&row)));
+    } else {
+        step.routine_rows(&batch.heartbeats, &mut heartbeats);
     }
     let answer = |(ordinal, event)| match duplicate {
         true => step.event_again(event),

@@ -15,6 +15,7 @@ pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod license;
 pub(crate) mod numbers;
+pub(crate) mod packed;
 pub(crate) mod pages;
 pub(crate) mod requests;
 pub(crate) mod row;

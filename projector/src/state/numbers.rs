@@ -86,6 +86,7 @@ impl Numbers {
                     self.boots.remove(0);
                     at -= 1;
                 }
+                self.boots.reserve_exact(1);
                 self.boots.insert(at, Boot { count, ranges: Vec::new() });
                 at
             }
@@ -111,6 +112,7 @@ impl Boot {
             (first, last) = (first.min(from), last.max(to));
         }
         let at = self.ranges.partition_point(|range| range.0 < first);
+        self.ranges.reserve_exact(1);
         self.ranges.insert(at, (first, last));
         if self.ranges.len() > RANGES_KEPT {
             // The gap between the two lowest is forgotten: what lay in it counts as counted.

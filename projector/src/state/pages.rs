@@ -11,25 +11,29 @@ use std::sync::Arc;
 
 const PAGE: usize = 64;
 
-/// Items are added and changed, never removed: an index is a name.
+/// Items are added and changed, never removed: an index is a name. Those of a full page lie in one piece, so that an item
+/// is found with one look at the list of pages.
 #[derive(Clone, Debug)]
 pub(crate) struct Pages<T> {
-    /// All full but the last.
-    pages: Vec<Arc<Vec<T>>>,
-    /// The digest of each page, none if it changed since; derived, hence neither compared nor stored. They lie beside
-    /// the pages, so that hashing a page that a copy shares does not part the two.
-    digests: Vec<Option<[u8; 32]>>,
+    full: Vec<Arc<[T; PAGE]>>,
+    /// The items after the last full page; always fewer than a page.
+    tail: Arc<Vec<T>>,
+    /// Of full pages; derived, hence neither compared nor stored. They lie beside the pages, so that hashing a page that
+    /// a copy shares does not part the two.
+    digests: Vec<[u8; 32]>,
+    /// Of which pages the digest still holds.
+    hashed: Vec<bool>,
 }
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Pages { pages: Vec::new(), digests: Vec::new() }
+        Pages { full: Vec::new(), tail: Arc::default(), digests: Vec::new(), hashed: Vec::new() }
     }
 }
 
 impl<T: PartialEq> PartialEq for Pages<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().eq(other.iter())
+        self.full == other.full && self.tail == other.tail
     }
 }
 
@@ -38,22 +42,27 @@ impl<T: Eq> Eq for Pages<T> {}
 impl<T> Pages<T> {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE + last.len())
+        self.full.len() * PAGE + self.tail.len()
     }
 
     #[must_use]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)
+        let (page, at) = place(index);
+        match self.full.get(page) {
+            Some(items) => Some(&items[at]),
+            None if page == self.full.len() => self.tail.get(at),
+            None => None,
+        }
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + '_ {
-        self.pages.iter().flat_map(|page| page.iter())
+        self.full.iter().flat_map(|page| page.iter()).chain(self.tail.iter())
     }
 
     /// Items with their indices.
     pub(crate) fn numbered(&self) -> impl DoubleEndedIterator<Item = (u32, &T)> + '_ {
-        let numbered = self.pages.iter().enumerate();
-        numbered.flat_map(|(page, items)| {
+        (0..=self.full.len()).flat_map(|page| {
+            let items = self.full.get(page).map_or(&self.tail[..], |items| &items[..]);
             let first = page * PAGE;
             let index = move |at| u32::try_from(first + at).unwrap_or(u32::MAX);
             items.iter().enumerate().map(move |(at, item)| (index(at), item))
@@ -62,28 +71,41 @@ impl<T> Pages<T> {
 }
 
 impl<T: Clone> Pages<T> {
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let (page, at) = (index as usize / PAGE, index as usize % PAGE);
-        let items = self.pages.get_mut(page)?;
-        // Asked before the page is made one's own: whoever asks for nothing copies nothing.
-        if at >= items.len() {
-            return None;
+        let ((page, at), full) = (place(index), self.full.len());
+        if let Some(items) = self.full.get_mut(page) {
+            self.hashed[page] = false;
+            return Some(&mut Arc::make_mut(items)[at]);
         }
-        self.digests[page] = None;
-        Arc::make_mut(items).get_mut(at)
+        // Asked before the page is made one's own: whoever asks for nothing copies nothing.
+        let is_there = page == full && at < self.tail.len();
+        is_there.then(|| Arc::make_mut(&mut self.tail).get_mut(at)).flatten()
     }
 
     /// Adds an item and returns its index.
     pub(crate) fn push(&mut self, item: T) -> u32 {
         let index = self.len();
-        if index.is_multiple_of(PAGE) {
-            self.pages.push(Arc::new(Vec::with_capacity(PAGE)));
-            self.digests.push(None);
+        let tail = Arc::make_mut(&mut self.tail);
+        tail.push(item);
+        if tail.len() == PAGE {
+            let items = std::mem::take(tail);
+            self.full.extend(full_page(items));
+            self.digests.push([0; 32]);
+            self.hashed.push(false);
         }
-        self.digests[index / PAGE] = None;
-        Arc::make_mut(&mut self.pages[index / PAGE]).push(item);
         u32::try_from(index).unwrap_or(u32::MAX)
     }
+}
+
+fn place(index: u32) -> (usize, usize) {
+    (index as usize / PAGE, index as usize % PAGE)
+}
+
+/// None unless there are just as many items as a page has.
+fn full_page<T>(items: Vec<T>) -> Option<Arc<[T; PAGE]>> {
+    let items: Box<[T; PAGE]> = items.into_boxed_slice().try_into().ok()?;
+    Some(Arc::from(items))
 }
 
 impl<T: Serialize> Pages<T> {
@@ -91,16 +113,22 @@ impl<T: Serialize> Pages<T> {
     pub(crate) fn digest(&mut self) -> Result<[u8; 32], postcard::Error> {
         let mut all = Sha256::new();
         all.update((self.len() as u64).to_le_bytes());
-        for (items, kept) in self.pages.iter().zip(&mut self.digests) {
-            let digest = match *kept {
-                Some(digest) => digest,
-                None => Sha256::digest(postcard::to_stdvec(&**items)?).into(),
-            };
-            *kept = Some(digest);
-            all.update(digest);
+        for ((items, kept), hashed) in self.full.iter().zip(&mut self.digests).zip(&mut self.hashed) {
+            if !*hashed {
+                *kept = digest_of(&items[..])?;
+                *hashed = true;
+            }
+            all.update(*kept);
+        }
+        if !self.tail.is_empty() {
+            all.update(digest_of(&self.tail)?);
         }
         Ok(all.finalize().into())
     }
+}
+
+fn digest_of<T: Serialize>(items: &[T]) -> Result<[u8; 32], postcard::Error> {
+    Ok(Sha256::digest(postcard::to_stdvec(items)?).into())
 }
 
 impl<T: Serialize> Serialize for Pages<T> {
@@ -115,14 +143,16 @@ impl<T: Serialize> Serialize for Pages<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pages<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut items = Vec::<T>::deserialize(deserializer)?.into_iter();
-        let mut pages = Vec::with_capacity(items.len().div_ceil(PAGE));
-        while items.len() > 0 {
-            let mut page = Vec::with_capacity(PAGE);
-            page.extend(items.by_ref().take(PAGE));
-            pages.push(Arc::new(page));
-        }
-        let digests = vec![None; pages.len()];
-        Ok(Pages { pages, digests })
+        let mut full = Vec::with_capacity(items.len() / PAGE);
+        let tail = loop {
+            let page: Vec<T> = items.by_ref().take(PAGE).collect();
+            if page.len() < PAGE {
+                break page;
+            }
+            full.extend(full_page(page));
+        };
+        let (digests, hashed) = (vec![[0; 32]; full.len()], vec![false; full.len()]);
+        Ok(Pages { full, tail: Arc::new(tail), digests, hashed })
     }
 }
 
@@ -167,7 +197,8 @@ mod tests {
         let mut pages = numbers(200);
         let mut copy = pages.clone();
         let shared = |a: &Pages<u32>, b: &Pages<u32>| {
-            a.pages.iter().zip(&b.pages).filter(|(a, b)| Arc::ptr_eq(a, b)).count()
+            let full = a.full.iter().zip(&b.full).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+            full + usize::from(Arc::ptr_eq(&a.tail, &b.tail))
         };
         assert_eq!(shared(&pages, &copy), 4);
         *pages.get_mut(70).unwrap() = 7;

@@ -6,8 +6,9 @@ use events::time::Timestamp;
 use events::vocabulary::shared::Legitimacy;
 use serde::{Deserialize, Serialize};
 
-/// A million of these lie in memory side by side.
+/// A million of these lie in memory side by side, each in two cache lines that memory fetches as a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(align(128))]
 pub(crate) struct Row {
     pub window: Window,
     pub last_heard: Timestamp,
@@ -30,8 +31,10 @@ pub(crate) struct Row {
     pub marks: u8,
 }
 
-const _: () =
-    assert!(std::mem::size_of::<Row>() <= 160, "design.md section 7: a hot row has at most 160 bytes");
+/// What a device takes of the memory that its heartbeats touch.
+pub const HOT_ROW_BYTES: usize = std::mem::size_of::<Row>();
+
+const _: () = assert!(HOT_ROW_BYTES <= 160, "design.md section 7: a hot row has at most 160 bytes");
 
 /// No source was heard yet.
 pub(crate) const NO_SOURCE: u32 = u32::MAX;

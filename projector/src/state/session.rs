@@ -176,6 +176,8 @@ impl Session {
                 None => self.evicted.push(Evicted { parent: gone.parent, ticket: gone.ticket }),
             }
         }
+        // Most devices have one at a time, and a million of them would keep room for four.
+        self.pending.reserve_exact(1);
         self.pending.push(link);
     }
 
@@ -195,10 +197,12 @@ impl Session {
             if self.superseded.len() == SUPERSEDED_KEPT {
                 self.superseded.remove(0);
             }
+            self.superseded.reserve_exact(1);
             self.superseded.push(Superseded { link, window, at, generation });
         }
         let kept: Vec<Epoch> = self.all().map(|standing| standing.link().epoch).collect();
         self.pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
+        self.pending.shrink_to_fit();
         self.evicted.retain(|evicted| kept.contains(&evicted.parent));
         true
     }

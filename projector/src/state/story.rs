@@ -1,5 +1,6 @@
 //! A device's story in bounded space: how it began, and what happened last.
 
+use super::packed::Packed;
 use crate::view::StoryLine;
 use events::ids::{DeviceId, Epoch, FlagId, LicenseId, LogIndex, StationId};
 use events::time::Timestamp;
@@ -7,7 +8,6 @@ use events::vocabulary::heartbeat::{SpooledBody, condition};
 use events::vocabulary::operation::Settlement;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 
 /// Lines kept of the beginning.
 pub(crate) const FIRST_KEPT: usize = 16;
@@ -19,8 +19,8 @@ const EVIDENCE: u8 = condition::RESTRICTED | condition::CLOCK_ROLLBACK;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Story {
-    first: Vec<Line>,
-    last: VecDeque<Line>,
+    first: Packed<Line>,
+    last: Packed<Line>,
     /// Lines dropped between the first and the last.
     dropped: u64,
 }
@@ -194,14 +194,14 @@ impl Story {
     pub(crate) fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
         let line = Line { index, stamp, what };
         if self.first.len() < FIRST_KEPT {
-            self.first.push(line);
+            self.first.push(&line);
             return;
         }
         if self.last.len() == LAST_KEPT {
-            self.last.pop_front();
+            self.last.remove_first();
             self.dropped += 1;
         }
-        self.last.push_back(line);
+        self.last.push(&line);
     }
 
     /// How many lines were told so far, those left out included.
@@ -212,9 +212,11 @@ impl Story {
 
     /// A spool comes in many heartbeats: they are one line as long as nothing else is told.
     pub(crate) fn tell_brought(&mut self, index: LogIndex, stamp: Timestamp, brought: Brought) {
-        let last = if self.last.is_empty() { self.first.last_mut() } else { self.last.back_mut() };
-        match last {
-            Some(Line { what: Happening::Brought(before), .. }) => *before = before.and(brought),
+        let lines = if self.last.is_empty() { &mut self.first } else { &mut self.last };
+        match lines.last() {
+            Some(Line { index, stamp, what: Happening::Brought(before) }) => {
+                lines.replace_last(&Line { index, stamp, what: Happening::Brought(before.and(brought)) });
+            }
             Some(_) | None => self.tell(index, stamp, Happening::Brought(brought)),
         }
     }
@@ -223,7 +225,7 @@ impl Story {
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<StoryLine> {
         let tell =
-            |line: &Line| StoryLine { index: line.index, stamp: line.stamp, what: line.what.to_string() };
+            |line: Line| StoryLine { index: line.index, stamp: line.stamp, what: line.what.to_string() };
         let gap = self.first.last().filter(|_| self.dropped > 0).map(|line| StoryLine {
             index: line.index,
             stamp: line.stamp,

@@ -59,14 +59,12 @@ impl Window {
 
     /// Takes a sequence in if it is [`Place::New`]; its tag has verified. `acked` counts only below the sequence.
     pub(crate) fn accept(&mut self, sequence: Sequence, digest: u32, acked: Sequence) -> Place {
+        if self.advance(sequence, digest, acked) {
+            return Place::New;
+        }
         let place = self.place(sequence, digest);
         if place == Place::New {
-            if sequence > self.highest {
-                self.seen = self.seen.checked_shl(sequence - self.highest).unwrap_or(0) | 1;
-                self.highest = sequence;
-            } else {
-                self.seen |= 1 << (self.highest - sequence);
-            }
+            self.seen |= 1 << (self.highest - sequence);
             if ((self.highest - sequence) as usize) < CONTENT_DIGESTS_MAX {
                 self.digests[Self::home(sequence)] = digest;
             }
@@ -75,9 +73,29 @@ impl Window {
         place
     }
 
+    /// Takes in a sequence above all that were heard, as nearly all are; false, and nothing changed, if it is not. `acked`
+    /// counts only below the sequence.
+    #[inline]
+    pub(crate) fn advance(&mut self, sequence: Sequence, digest: u32, acked: Sequence) -> bool {
+        if sequence <= self.highest {
+            return false;
+        }
+        self.seen = self.seen.checked_shl(sequence - self.highest).unwrap_or(0) | 1;
+        self.highest = sequence;
+        self.digests[Self::home(sequence)] = digest;
+        self.acked = self.acked.max(acked.min(sequence - 1));
+        true
+    }
+
     /// The highest sequence heard; 0 before the first.
     pub(crate) fn highest(&self) -> Sequence {
         self.highest
+    }
+
+    /// Reads a byte of what a heartbeat will write, so that it is at hand then.
+    #[inline]
+    pub(crate) fn touch(&self) -> u8 {
+        self.digests[0] as u8
     }
 
     /// Whether the invariants at the top of this file hold.

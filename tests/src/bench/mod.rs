@@ -8,7 +8,8 @@
 //!   terminals.rs       sealed requests, answers opened            ─┘
 //!   activations.rs, heartbeats.rs, failover.rs   what is asked of (c)
 //!   processes.rs   CPU by process      log_bytes.rs   what a heartbeat leaves on a disk
-//!   report.rs      one JSON document, or a table for people
+//!   report.rs      one JSON document, or a table for people; machine.rs: on what
+//!   replay/        history read again, beside a JetStream consumer: `muster-bench replay`
 //! ```
 //!
 //! Rounds are interleaved, a, b, c, a, b, c, so that what else the machine does hits all of them. Requests are made
@@ -23,7 +24,9 @@ mod heartbeats;
 mod jetstream;
 mod load;
 mod log_bytes;
+mod machine;
 mod processes;
+pub mod replay;
 mod report;
 mod stage;
 mod terminals;

@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::load::Sent;
+use super::machine::Machine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -131,6 +132,14 @@ pub struct Round {
     pub systems: BTreeMap<System, Measured>,
 }
 
+pub(super) fn at_least(goal: &str, least: f64, measured: f64) -> Judged {
+    Judged { goal: format!("{goal} at least {least}"), measured, met: measured >= least }
+}
+
+pub(super) fn at_most(goal: &str, most: f64, measured: f64) -> Judged {
+    Judged { goal: format!("{goal} at most {most}"), measured, met: measured <= most }
+}
+
 /// A goal and what became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Judged {
@@ -141,10 +150,8 @@ pub struct Judged {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    pub machine: String,
-    pub cores: usize,
-    /// Of others and ourselves, in the minute before the start.
-    pub load_before: f64,
+    #[serde(flatten)]
+    pub machine: Machine,
     pub smoke: bool,
     pub terminals: u32,
     pub payload_bytes: usize,
@@ -161,13 +168,8 @@ pub struct Report {
 impl Report {
     #[must_use]
     pub fn begin(plan: &Plan) -> Self {
-        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Report {
-            machine: model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            load_before: load.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
+            machine: Machine::this(),
             smoke: plan.smoke,
             terminals: plan.terminals,
             payload_bytes: events::envelope::heartbeat::HEARTBEAT_BYTES,
@@ -210,16 +212,6 @@ impl Report {
 
     /// Judges the goals at `window`.
     pub fn conclude(&mut self, window: usize) {
-        let at_least = |goal: &str, least: f64, measured: f64| Judged {
-            goal: format!("{goal} at least {least}"),
-            measured,
-            met: measured >= least,
-        };
-        let at_most = |goal: &str, most: f64, measured: f64| Judged {
-            goal: format!("{goal} at most {most}"),
-            measured,
-            met: measured <= most,
-        };
         let echo = |of: fn(&Measured) -> f64| self.half_load.get(&System::Echo).map_or(f64::NAN, of);
         let half = |of: fn(&Measured) -> f64| self.half_load.get(&System::Muster).map_or(f64::NAN, of);
         let resumes = median(self.resumes.iter().map(|pass| pass.per_second).collect());
@@ -256,10 +248,8 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{} cores, {}, load {:.2} before; {} terminals, payload {} bytes{}\n\n",
-            self.cores,
+            "{}; {} terminals, payload {} bytes{}\n\n",
             self.machine,
-            self.load_before,
             self.terminals,
             self.payload_bytes,
             if self.smoke { "; a smoke run shows nothing about speed" } else { "" },
@@ -381,7 +371,7 @@ fn percentile(sorted: &[Duration], part: f64) -> Duration {
     sorted.get(at.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

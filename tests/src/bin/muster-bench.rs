@@ -1,10 +1,12 @@
-//! `ops/bench` runs this: muster beside a bare NATS echo and JetStream, in one run. See `tests::bench`.
+//! `ops/bench` runs this: muster beside a bare NATS echo and JetStream, in one run, or the replay of history beside a
+//! JetStream consumer. See `tests::bench`.
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use ops::dev::nats::find_binary;
 use std::path::{Path, PathBuf};
-use tests::bench::{Plan, respond, run};
+use tests::bench::replay::{ReplayPlan, fold};
+use tests::bench::{Plan, replay, respond, run};
 
 /// Measures muster beside a bare NATS echo and JetStream R3, on this machine, in one interleaved run.
 ///
@@ -12,15 +14,10 @@ use tests::bench::{Plan, respond, run};
 /// the goals were met: the report says which were.
 #[derive(Parser)]
 struct Arguments {
-    /// Tiny, in seconds: shows that it runs, and nothing about speed
-    #[arg(long)]
-    smoke: bool,
-    /// Print one JSON document instead of tables
-    #[arg(long)]
-    json: bool,
-    /// The `muster` program to measure; without, the one beside this program
-    #[arg(long, value_name = "FILE")]
-    muster: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Interleaved rounds per window
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -36,6 +33,48 @@ struct Arguments {
     /// Be the echo's responder (what this program starts itself)
     #[arg(long, hide = true, value_name = "URL")]
     respond: Option<String>,
+    /// Fold one log and say what it took (what `replay` starts itself)
+    #[arg(long, hide = true, value_name = "JSON")]
+    fold: Option<String>,
+}
+
+#[derive(Args)]
+struct Common {
+    /// Tiny, in seconds: shows that it runs, and nothing about speed
+    #[arg(long, global = true)]
+    smoke: bool,
+    /// Print one JSON document instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+    /// The `muster` program to measure; without, the one beside this program
+    #[arg(long, value_name = "FILE", global = true)]
+    muster: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reading history again: plain read, read + checksum + decrypt, full fold, beside a JetStream consumer that folds the
+    /// same heartbeats; at 10,000, 100,000 and 1,000,000 devices
+    Replay(Replay),
+}
+
+#[derive(Args)]
+struct Replay {
+    /// Only logs of so many devices
+    #[arg(long, value_name = "N")]
+    devices: Vec<u32>,
+    /// Heartbeats of each log
+    #[arg(long, value_name = "N")]
+    heartbeats: Option<u64>,
+    /// Heartbeats of one entry
+    #[arg(long, value_name = "N")]
+    batch: Option<u32>,
+    /// Rounds over each log; the median counts
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Heartbeats in the JetStream
+    #[arg(long, value_name = "N")]
+    messages: Option<usize>,
 }
 
 #[tokio::main]
@@ -44,28 +83,64 @@ async fn main() -> Result<()> {
     if let Some(url) = &arguments.respond {
         return respond(url).await;
     }
-    let report = run(&plan_of(&arguments)?, &|text| eprintln!("bench: {text}")).await?;
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&report).context("writing the report")?
-    } else {
-        report.table()
-    };
-    #[allow(clippy::print_stdout, reason = "the report is this program's output")]
-    {
-        println!("{text}");
+    let (say, json) = (|text: &str| eprintln!("bench: {text}"), arguments.common.json);
+    if let Some(task) = &arguments.fold {
+        return print(&serde_json::to_string(&fold::fold(task)?).context("writing the figures")?);
     }
+    if let Some(Command::Replay(flags)) = &arguments.command {
+        let report = replay::run(&replay_plan_of(&arguments.common, flags)?, &say).await?;
+        print(&if json { pretty(&report)? } else { report.table() })?;
+        if !report.is_consistent() {
+            bail!("two folds of one log gave different states");
+        }
+        return Ok(());
+    }
+    let report = run(&plan_of(&arguments)?, &say).await?;
+    print(&if json { pretty(&report)? } else { report.table() })
+}
+
+fn pretty(report: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(report).context("writing the report")
+}
+
+#[allow(clippy::print_stdout, clippy::unnecessary_wraps, reason = "the report is this program's output")]
+fn print(text: &str) -> Result<()> {
+    println!("{text}");
     Ok(())
 }
 
-fn plan_of(arguments: &Arguments) -> Result<Plan> {
+fn replay_plan_of(common: &Common, flags: &Replay) -> Result<ReplayPlan> {
+    let (muster, nats_server) = programs(common)?;
+    let mut plan = match common.smoke {
+        true => ReplayPlan::smoke(muster, nats_server),
+        false => ReplayPlan::full(muster, nats_server),
+    };
+    if !flags.devices.is_empty() {
+        plan.devices.clone_from(&flags.devices);
+    }
+    plan.heartbeats = flags.heartbeats.unwrap_or(plan.heartbeats).max(1);
+    plan.batch = flags.batch.unwrap_or(plan.batch);
+    plan.rounds = flags.rounds.unwrap_or(plan.rounds).max(1);
+    plan.messages = flags.messages.unwrap_or(plan.messages).max(1);
+    Ok(plan)
+}
+
+fn programs(common: &Common) -> Result<(PathBuf, PathBuf)> {
     let beside = std::env::current_exe().context("finding this program")?.with_file_name("muster");
-    let muster = arguments.muster.clone().unwrap_or(beside);
+    let muster = common.muster.clone().unwrap_or(beside);
     if !muster.is_file() {
         bail!("there is no {}; build it (`./ops/bench` does so) or name it with --muster", muster.display());
     }
-    let nats_server = find_binary(Path::new(""))?;
-    let mut plan =
-        if arguments.smoke { Plan::smoke(muster, nats_server) } else { Plan::full(muster, nats_server) };
+    Ok((muster, find_binary(Path::new(""))?))
+}
+
+fn plan_of(arguments: &Arguments) -> Result<Plan> {
+    let (muster, nats_server) = programs(&arguments.common)?;
+    let mut plan = if arguments.common.smoke {
+        Plan::smoke(muster, nats_server)
+    } else {
+        Plan::full(muster, nats_server)
+    };
     plan.rounds = arguments.rounds.unwrap_or(plan.rounds).max(1);
     plan.kills = arguments.kills.unwrap_or(plan.kills);
     plan.terminals = arguments.terminals.unwrap_or(plan.terminals).max(2);
