@@ -24,6 +24,7 @@ pub mod made;
 pub mod nats;
 pub mod offline;
 pub mod output;
+pub mod spent;
 pub mod tls;
 
 /// What goes wrong in this room: a chain of causes for people, with an exit code where one was chosen.

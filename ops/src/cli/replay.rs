@@ -3,7 +3,6 @@
 mod at;
 mod diff;
 mod export;
-mod spent;
 
 use super::Global;
 use super::device::{human_lines, when};
@@ -11,6 +10,7 @@ use super::progress::Progress;
 use crate::exit::{USAGE, coded};
 use crate::offline::story::{WholeStory, tell};
 use crate::offline::{Fold, Moment, open_logs, read_keyring};
+use crate::spent::{Spent, memory_peak_bytes};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use events::batch::access;
@@ -19,7 +19,6 @@ use events::time::Timestamp;
 use projector::settings::Settings;
 use projector::view::Counts;
 use serde::Serialize;
-use spent::Spent;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -243,7 +242,7 @@ fn replayed(
         cpu_seconds: spent.cpu_seconds,
         events_per_second_one_core: rate(events, spent.cpu_seconds),
         digest_seconds: digesting.since().seconds,
-        memory_peak_bytes: spent::memory_peak_bytes(),
+        memory_peak_bytes: memory_peak_bytes(),
         counts,
         skipped,
         damaged,

@@ -98,6 +98,7 @@ impl<T: Clone> Pages<T> {
     }
 }
 
+#[inline]
 fn place(index: u32) -> (usize, usize) {
     (index as usize / PAGE, index as usize % PAGE)
 }

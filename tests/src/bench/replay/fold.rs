@@ -3,17 +3,20 @@
 use super::Log;
 use anyhow::{Context as _, Result, bail};
 use ops::offline::{Fold, Moment, open_logs, read_keyring};
+use ops::spent::{Spent, memory_bytes};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 /// What one fold took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FoldFigures {
     pub heartbeats_per_second: f64,
+    /// What one core does in a second that it has to itself, whatever else the machine does.
+    pub heartbeats_per_cpu_second: f64,
     /// What came before the first heartbeat: all devices imported, activated and heard.
     pub events_before: u64,
+    /// Of one core.
     pub seconds_before: f64,
     /// Resident at the end, beyond what the process had before.
     pub memory_bytes_per_device: f64,
@@ -53,23 +56,24 @@ pub fn fold(task: &str) -> Result<FoldFigures> {
     let Task { data, keyring, beats_from, devices, threads } =
         serde_json::from_str(task).context("the fold's task")?;
     let keyring = read_keyring(Path::new(&keyring))?;
-    let resident = resident_bytes()?;
+    let resident = resident()?;
     let mut logs = open_logs(&[data], &keyring)?;
     if threads > 1 {
         logs = logs.reading_ahead()?;
     }
     let mut fold = Fold::new(logs);
-    let began = Instant::now();
+    let began = Spent::mark();
     fold.run_to(Moment::Index(beats_from - 1))?;
-    let (events_before, seconds_before) = (fold.events(), began.elapsed().as_secs_f64());
+    let (events_before, seconds_before) = (fold.events(), began.since().cpu_seconds);
     let heartbeats_before = fold.state().counts().heartbeats;
-    let began = Instant::now();
+    let began = Spent::mark();
     fold.run_to(Moment::END)?;
-    let seconds = began.elapsed().as_secs_f64();
+    let spent = began.since();
     let heartbeats = fold.state().counts().heartbeats - heartbeats_before;
-    let memory = resident_bytes()?.saturating_sub(resident);
+    let memory = self::resident()?.saturating_sub(resident);
     Ok(FoldFigures {
-        heartbeats_per_second: heartbeats as f64 / seconds,
+        heartbeats_per_second: heartbeats as f64 / spent.seconds,
+        heartbeats_per_cpu_second: heartbeats as f64 / spent.cpu_seconds,
         events_before,
         seconds_before,
         memory_bytes_per_device: memory as f64 / f64::from(devices),
@@ -78,9 +82,6 @@ pub fn fold(task: &str) -> Result<FoldFigures> {
     })
 }
 
-fn resident_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("asking the kernel for our memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kibibytes: u64 = line.split_whitespace().next().context("no VmRSS")?.parse().context("VmRSS")?;
-    Ok(kibibytes * 1024)
+fn resident() -> Result<u64> {
+    memory_bytes().context("the kernel does not tell our memory")
 }

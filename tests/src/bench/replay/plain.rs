@@ -2,18 +2,18 @@
 
 use super::Log;
 use anyhow::{Context as _, Result};
+use ops::spent::Spent;
 use std::io::Read as _;
-use std::time::Instant;
 
 const AT_ONCE: usize = 256 * 1024;
 
-/// Bytes a second.
+/// Bytes a second, by the time of one core.
 pub(super) fn measure(log: &Log) -> Result<f64> {
     // Once for the page cache.
     read_all(log)?;
-    let started = Instant::now();
+    let started = Spent::mark();
     let bytes = read_all(log)?;
-    Ok(bytes as f64 / started.elapsed().as_secs_f64())
+    Ok(bytes as f64 / started.since().cpu_seconds)
 }
 
 fn read_all(log: &Log) -> Result<u64> {

@@ -8,10 +8,10 @@ use events::log::frame::FRAME_OVERHEAD_BYTES;
 use events::log::record::EntryBody;
 use nodes::storage::log_reader::History;
 use ops::offline::open_log;
+use ops::spent::Spent;
 use serde::Serialize;
-use std::time::Instant;
 
-/// Of the part of the log that holds heartbeats.
+/// Of the part of the log that holds heartbeats; by the time of one core.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ReaderFigures {
     pub heartbeats_per_second: f64,
@@ -26,7 +26,7 @@ pub(super) fn measure(log: &Log, keyring: &Keyring) -> Result<ReaderFigures> {
         if held.entry.at.index < log.beats_from {
             continue;
         }
-        began.get_or_insert_with(Instant::now);
+        began.get_or_insert_with(Spent::mark);
         let body = held.entry.body.bytes();
         // Each entry is followed by the word that it is committed, a frame without a body.
         bytes += body.len() + 2 * FRAME_OVERHEAD_BYTES;
@@ -37,7 +37,7 @@ pub(super) fn measure(log: &Log, keyring: &Keyring) -> Result<ReaderFigures> {
         }
     }
     ensure!(sample > 0, "entry {} holds no heartbeats", log.beats_from);
-    let seconds = began.map_or(f64::NAN, |began| began.elapsed().as_secs_f64());
+    let seconds = began.map_or(f64::NAN, |began| began.since().cpu_seconds);
     Ok(ReaderFigures {
         heartbeats_per_second: log.heartbeats as f64 / seconds,
         bytes_per_second: bytes as f64 / seconds,

@@ -1,29 +1,31 @@
-//! What a command spent: time, the time of all cores, memory.
+//! What this process spent: time, the time of all cores, memory.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Instant;
 
 /// Seconds between two moments, on the wall and of all cores together.
 #[derive(Clone, Copy)]
-pub(super) struct Spent {
-    pub(super) seconds: f64,
-    pub(super) cpu_seconds: f64,
+pub struct Spent {
+    pub seconds: f64,
+    pub cpu_seconds: f64,
 }
 
 /// A moment to count from.
-pub(super) struct Mark {
+pub struct Mark {
     at: Instant,
     cpu_seconds: f64,
 }
 
 impl Spent {
-    pub(super) fn mark() -> Mark {
+    #[must_use]
+    pub fn mark() -> Mark {
         Mark { at: Instant::now(), cpu_seconds: cpu_seconds() }
     }
 }
 
 impl Mark {
-    pub(super) fn since(&self) -> Spent {
+    #[must_use]
+    pub fn since(&self) -> Spent {
         Spent { seconds: self.at.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - self.cpu_seconds }
     }
 }
@@ -34,9 +36,20 @@ fn cpu_seconds() -> f64 {
 }
 
 /// The most memory that this process had resident, as the kernel counted it.
-pub(super) fn memory_peak_bytes() -> Option<u64> {
+#[must_use]
+pub fn memory_peak_bytes() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+/// What it has resident now.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+fn memory(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
 }
