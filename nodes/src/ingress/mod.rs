@@ -194,8 +194,8 @@ impl Ingress {
             pool: Pool::new(limits.activations_parallel, limits.activations_waiting),
             counters: Counters::default(),
         });
-        let boot = deps.entropy.number();
-        let log = LogAccess { propose: deps.log, clock: deps.clock, node: deps.node, boot };
+        let boots = std::array::from_fn(|_| deps.entropy.number());
+        let log = LogAccess { propose: deps.log, clock: deps.clock, node: deps.node, boots };
         let batcher = desk.batcher.run(log, Arc::new(Answers { desk: Arc::clone(&desk) }));
         let signals = Signals {
             serving: deps.serving,

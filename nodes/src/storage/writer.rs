@@ -1,7 +1,8 @@
 //! The one thread that writes.
 //!
 //! Group commit by natural batching: it takes everything that is queued, writes once, syncs once, and only then calls
-//! back. While it syncs, the next group gathers. After the first failure it writes nothing any more.
+//! back. While it syncs, the next group gathers. What nobody waits for lingers a moment, so that it is written with what
+//! comes next, and once however often it moved on. After the first failure it writes nothing any more.
 
 use super::error::{Poisoned, StorageError};
 use super::poison::Poison;
@@ -12,7 +13,8 @@ use bytes::Bytes;
 use events::log::record::Record;
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 /// Called once, from the writer's thread: after what was asked is durable, or when it failed.
 pub type Done = Box<dyn FnOnce(Result<(), Poisoned>) + Send>;
@@ -34,6 +36,9 @@ pub(super) enum Durability {
     Written,
 }
 
+/// What nobody waits for is written after this, if nothing comes that takes it along.
+const LINGER: Duration = Duration::from_millis(20);
+
 /// A group holds about this many bytes, so that the first in it does not wait for ever.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -48,7 +53,9 @@ impl Writer {
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         let _guard = PanicGuard(self.poison.clone());
         while let Ok(first) = requests.recv() {
-            let group = gather(first, requests);
+            let mut group = gather(first, requests);
+            linger(&mut group, requests);
+            keep_last_committed(&mut group);
             if let Err(error) = self.write(&group) {
                 self.fail(&error, group, requests);
                 return;
@@ -101,6 +108,27 @@ fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
         group.push(request);
     }
     group
+}
+
+/// Waits for a request that somebody waits for, if there is none in the group yet.
+fn linger(group: &mut Vec<Request>, requests: &Receiver<Request>) {
+    let until = Instant::now() + LINGER;
+    while group.iter().all(|request| request.durability == Durability::Written) {
+        match requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(next) => group.extend(gather(next, requests)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Of several committed indices in one group the last one says all.
+fn keep_last_committed(group: &mut [Request]) {
+    let mut is_last = true;
+    for request in group.iter_mut().rev() {
+        if matches!(request.records[..], [Record::Committed(_)]) && !std::mem::take(&mut is_last) {
+            request.records.clear();
+        }
+    }
 }
 
 impl Request {

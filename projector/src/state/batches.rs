@@ -2,15 +2,17 @@
 //! node is bounded.
 //!
 //! A node numbers its batches from 1 in each boot and proposes one only after the one before was decided; so
-//! whatever is not above the highest counter came before.
+//! whatever is not above the highest counter came before. One process counts as several boots: each of its lanes has a
+//! number of its own.
 
 use events::batch::BatchId;
 use events::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Boots remembered per node: a batch of a process that was killed may still be under way when the next one speaks.
-const BOOTS_KEPT: usize = 4;
+/// Boots remembered per node: those of the lanes of three processes, since a batch of one that was killed may still be
+/// under way when the next one speaks.
+const BOOTS_KEPT: usize = 16;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Batches {
