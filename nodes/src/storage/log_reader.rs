@@ -15,7 +15,7 @@ use bytes::Bytes;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::SegmentKeys;
 use events::log::record::{PurgeFloor, Record};
-use events::log::segment::SegmentHeader;
+use events::log::segment::{HEADER_BYTES, SegmentHeader};
 use events::log::standing::Standing;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
