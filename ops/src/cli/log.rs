@@ -153,7 +153,9 @@ fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
             History::Entry(entry) => entry,
             History::Gap { from, through } => {
                 if global.format() == Format::Human {
-                    line(&format!("          entries {from} to {through} came in a snapshot"))?;
+                    line(&format!(
+                        "          entries {from} to {through} are not here: a snapshot brought them, or the archive has them"
+                    ))?;
                 }
                 continue;
             }

@@ -136,7 +136,8 @@ impl Logs {
             Some((from, through)) => Err(coded(
                 NOT_HELD,
                 format!(
-                    "entries {from} to {through} came to this node in a snapshot and are not in its log. {}",
+                    "entries {from} to {through} are not in this log: they came to this node in a snapshot, or retention \
+                     removed them and its archive holds them (name it as one more --data). {}",
                     advice(readable)
                 ),
             )),

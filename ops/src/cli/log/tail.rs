@@ -61,9 +61,9 @@ fn read(reader: &mut LogReader, mut take: impl FnMut(History) -> Result<()>) -> 
 fn print(global: &Global, said: History) -> Result<()> {
     match said {
         History::Entry(entry) => global.format().print(&Line::of(&entry)?, Line::human),
-        History::Gap { from, through } if global.format() == Format::Human => {
-            line(&format!("          entries {from} to {through} came in a snapshot"))
-        }
+        History::Gap { from, through } if global.format() == Format::Human => line(&format!(
+            "          entries {from} to {through} are not here: a snapshot brought them, or the archive has them"
+        )),
         History::Gap { .. } => Ok(()),
     }
 }
