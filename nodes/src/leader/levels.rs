@@ -1,8 +1,7 @@
 //! The level that each other member was heard to have: what a leader may propose depends on it, since a member of a lower
 //! level halts at an event that it does not know.
 //!
-//! It is told beside state digests, of which a member has none for a while after it began with a snapshot; so what was
-//! heard once is remembered.
+//! A member that is cut off or repairs its log says nothing of it; so what was heard once is remembered.
 
 use crate::peers::watch::PeerReports;
 use events::ids::NodeId;
@@ -26,7 +25,7 @@ impl MemberLevels {
         let mut of = self.of.lock();
         for (peer, level) in of.iter_mut() {
             let status = reports.get(peer).and_then(|report| report.status.as_ref());
-            let heard = status.and_then(|status| status.digests.last()).map(|digest| digest.level);
+            let heard = status.map(|status| status.level).filter(|level| *level > 0);
             *level = heard.or(*level);
         }
     }

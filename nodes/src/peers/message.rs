@@ -168,6 +168,8 @@ pub struct PeerStatus {
     pub term: u64,
     pub leader: Option<NodeId>,
     pub applied: LogIndex,
+    /// `Projector::level` of its program; 0 while it has no fold yet.
+    pub level: u16,
     /// State digests at recent fixed indices, ascending.
     pub digests: Vec<LevelDigest>,
     /// What a majority's clocks say of its own: one that is off must not be asked to lead.

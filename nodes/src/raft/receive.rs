@@ -59,6 +59,7 @@ impl Receiver {
             term: metrics.current_term,
             leader: metrics.current_leader,
             applied: self.projector.read(|fold| fold.applied()),
+            level: self.projector.read(|fold| fold.level()),
             digests: self.projector.digests(),
             clock_verdict: self.clock_guard.verdict(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
