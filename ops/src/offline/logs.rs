@@ -29,7 +29,7 @@ struct Source {
 enum Reader {
     Here(Box<LogReader>),
     /// A thread of its own; with the bytes of all segments.
-    Ahead(Ahead, u64),
+    Ahead(Box<Ahead>, u64),
 }
 
 /// What a source gives next.
@@ -62,7 +62,7 @@ impl Logs {
             let reader = match source.reader {
                 Reader::Here(reader) => {
                     let bytes = reader.bytes_total()?;
-                    Reader::Ahead(Ahead::of(*reader)?, bytes)
+                    Reader::Ahead(Box::new(Ahead::of(*reader)?), bytes)
                 }
                 ahead @ Reader::Ahead(..) => ahead,
             };
