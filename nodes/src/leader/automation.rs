@@ -1,5 +1,6 @@
 //! Whether automation runs: it stops when the members' states differ at one index, or when a committed checkpoint has
-//! another root than this node's log, since then one of them is wrong and nobody knows which. States of two levels are not compared: during a rolling upgrade both are right.
+//! another root than this node's log, since then one of them is wrong and nobody knows which. States of two levels are
+//! not compared: during a rolling upgrade both are right.
 
 use crate::raft::tree::{Compared, Difference};
 use crate::shared_projector::{LevelDigest, StateDigest};
