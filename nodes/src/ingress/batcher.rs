@@ -6,19 +6,12 @@
 //!                         └── fills ◀──────────────┘ in flight             └── meanwhile the lane proposes the next
 //! ```
 //!
-//! A lane that is free takes what waits at once if no other has anything in flight; else only once there is enough of it
-//! or it waited long enough, since small batches cost the whole cluster as much as large ones. So on a LAN, where a round
-//! is shorter than that, one batch follows the other and grows with the load; and no heartbeat waits for another's round
-//! across the world.
-//!
-//! Invariants: a lane has one proposal in flight at a time, and its batches are numbered one after the other under its
-//! own boot number, so that the fold can tell what came before; a proposal whose end is unknown is answered with
-//! nothing, never with a failure.
+//! When a batch goes, and in which lane, [`super::dispatcher`] decides.
 
-use super::queue::{Queue, QueueLimits, Taken};
+use super::dispatcher::{Dispatcher, LANES};
+use super::queue::{Queue, QueueLimits};
 use crate::clock::Clock;
 use crate::proposer::{ProposeError, Proposer};
-use events::batch::BatchId;
 use events::ids::{LogIndex, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -26,22 +19,9 @@ use parking_lot::Mutex;
 use projector::outcome::Outcomes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
-use tracing::{Instrument, Span};
-
-/// Proposals that one node has in flight at most. Each lane counts as a boot of the node in the fold's memory.
-pub const LANES: usize = 4;
-/// Batches that are in flight or being answered.
-const UNDER_WAY_MAX: usize = 2 * LANES;
-/// So many heartbeats are a batch worth proposing beside others.
-const ENOUGH_ROWS: usize = 1024;
-/// The same for events, which are larger and cost more each.
-const ENOUGH_EVENTS: usize = 64;
-/// What waited so long goes, however little it is.
-const LONG_ENOUGH: Duration = Duration::from_millis(20);
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tracing::Span;
 
 /// The way into the log, as ingress needs it. Proposing the same batch again is harmless.
 pub trait Propose: Send + Sync + 'static {
@@ -91,20 +71,20 @@ impl<S: Settle> Clone for Batcher<S> {
     }
 }
 
-struct Inner<S: Settle> {
-    queue: Mutex<Queue<S::Row, S::Event>>,
+pub(super) struct Inner<S: Settle> {
+    pub queue: Mutex<Queue<S::Row, S::Event>>,
     barrier: Mutex<Option<Barrier>>,
-    filled: Notify,
-    closed: AtomicBool,
-    proposed: AtomicU64,
+    pub filled: Notify,
+    pub closed: AtomicBool,
+    pub proposed: AtomicU64,
 }
 
 /// Whatever was committed before `begun_millis` has an index below `index`: this node's own batch, proposed then,
 /// was committed there.
 #[derive(Clone, Copy)]
-struct Barrier {
-    begun_millis: u64,
-    index: LogIndex,
+pub(super) struct Barrier {
+    pub begun_millis: u64,
+    pub index: LogIndex,
 }
 
 impl<S: Settle> Batcher<S> {
@@ -121,7 +101,7 @@ impl<S: Settle> Batcher<S> {
 
     /// Runs until [`Batcher::close`] was called and everything that waited is settled.
     pub fn run(&self, log: LogAccess, settle: Arc<S>) -> JoinHandle<()> {
-        tokio::spawn(Dispatcher::new(Work { inner: Arc::clone(&self.0), log, settle }).run())
+        tokio::spawn(Dispatcher::new(Arc::clone(&self.0), log, settle).run())
     }
 
     /// Fills the next batch under one lock; `applied` is how far this node's fold is.
@@ -174,147 +154,9 @@ pub struct LogAccess {
     pub boots: [u64; LANES],
 }
 
-/// Proposes one batch after the other.
-struct Lane {
-    boot: u64,
-    counter: u64,
-}
-
-impl Lane {
-    fn next(&mut self, node: NodeId) -> BatchId {
-        self.counter += 1;
-        BatchId { node, boot: self.boot, counter: self.counter }
-    }
-}
-
-/// What the batcher and each of its proposals share.
-struct Work<S: Settle> {
-    inner: Arc<Inner<S>>,
-    log: LogAccess,
-    settle: Arc<S>,
-}
-
-/// When the batch that fills is to go.
-enum Due {
-    Now,
-    /// Unless a lane becomes free before, or enough comes.
-    At(Instant),
-    /// There is nothing, or no lane.
-    Never,
-}
-
-/// The task that hands batches to lanes.
-struct Dispatcher<S: Settle> {
-    work: Arc<Work<S>>,
-    idle: Vec<Lane>,
-    freed: (mpsc::UnboundedSender<Lane>, mpsc::UnboundedReceiver<Lane>),
-    under_way: JoinSet<()>,
-    /// Since when the batch that fills is looked at.
-    waiting_since: Option<Instant>,
-}
-
-impl<S: Settle> Dispatcher<S> {
-    fn new(work: Work<S>) -> Self {
-        let idle = work.log.boots.iter().map(|&boot| Lane { boot, counter: 0 }).collect();
-        Dispatcher {
-            work: Arc::new(work),
-            idle,
-            freed: mpsc::unbounded_channel(),
-            under_way: JoinSet::new(),
-            waiting_since: None,
-        }
-    }
-
-    async fn run(mut self) {
-        loop {
-            let due_at = match self.due() {
-                Due::Now => {
-                    self.propose();
-                    continue;
-                }
-                Due::At(at) => Some(at),
-                Due::Never => None,
-            };
-            // Settling may fill the queue again (a raced resume), so the end is only reached when both are empty.
-            if self.work.inner.closed.load(Ordering::Acquire)
-                && self.under_way.is_empty()
-                && self.work.inner.queue.lock().is_empty()
-            {
-                return;
-            }
-            tokio::select! {
-                Some(lane) = self.freed.1.recv() => self.idle.push(lane),
-                Some(_) = self.under_way.join_next(), if !self.under_way.is_empty() => {}
-                () = self.work.inner.filled.notified() => {}
-                () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {}
-            }
-        }
-    }
-
-    fn due(&mut self) -> Due {
-        while let Ok(lane) = self.freed.1.try_recv() {
-            self.idle.push(lane);
-        }
-        while self.under_way.try_join_next().is_some() {}
-        let (rows, events) = self.work.inner.queue.lock().waiting();
-        if rows + events == 0 {
-            self.waiting_since = None;
-            return Due::Never;
-        }
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        if self.idle.is_empty() || self.under_way.len() >= UNDER_WAY_MAX {
-            return Due::Never;
-        }
-        let alone = self.idle.len() == LANES;
-        let is_due = alone
-            || rows >= ENOUGH_ROWS
-            || events >= ENOUGH_EVENTS
-            || since.elapsed() >= LONG_ENOUGH
-            || self.work.inner.closed.load(Ordering::Acquire);
-        if is_due { Due::Now } else { Due::At(since + LONG_ENOUGH) }
-    }
-
-    fn propose(&mut self) {
-        let Some(mut lane) = self.idle.pop() else { return };
-        self.waiting_since = None;
-        let taken = self.work.inner.queue.lock().take(lane.next(self.work.log.node));
-        let (work, freed) = (Arc::clone(&self.work), self.freed.0.clone());
-        self.under_way.spawn(async move {
-            let decided = work.decide(taken).await;
-            let _ = freed.send(lane);
-            work.settle.settle(decided).await;
-        });
-    }
-}
-
-impl<S: Settle> Work<S> {
-    async fn decide(&self, taken: Taken<S::Row, S::Event>) -> Decided<S::Row, S::Event> {
-        let Taken { batch, contents, rows, events } = taken;
-        let begun_millis = self.log.clock.monotonic_millis();
-        let result = match batch.encode() {
-            Ok(bytes) => {
-                self.inner.proposed.fetch_add(1, Ordering::Relaxed);
-                let span = self.settle.span(&rows, &events);
-                self.log.propose.propose(bytes).instrument(span).await
-            }
-            Err(error) => Err(ProposeError::Malformed { why: error.to_string() }),
-        };
-        let mut queue = self.inner.queue.lock();
-        let joined = match &result {
-            Ok(outcomes) => {
-                self.inner.note_barrier(Barrier { begun_millis, index: outcomes.index });
-                queue.committed(contents, outcomes.index)
-            }
-            Err(_) => queue.failed(&contents),
-        };
-        drop(queue);
-        Decided { result, rows, joined, events }
-    }
-}
-
 impl<S: Settle> Inner<S> {
     /// Lanes end in any order; the latest begun proves most.
-    fn note_barrier(&self, barrier: Barrier) {
+    pub fn note_barrier(&self, barrier: Barrier) {
         let mut known = self.barrier.lock();
         if known.is_none_or(|known| known.begun_millis <= barrier.begun_millis) {
             *known = Some(barrier);
@@ -325,10 +167,13 @@ impl<S: Settle> Inner<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingress::dispatcher::{APART, ENOUGH_EVENTS, LONG_ENOUGH};
     use crate::ingress::queue::Favour;
-    use events::batch::access;
+    use events::batch::{BatchId, access};
     use events::vocabulary::{Event, Tick};
+    use std::time::Duration;
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     type Sent = (Vec<u8>, tokio::sync::oneshot::Sender<Result<Outcomes, ProposeError>>);
 
@@ -415,6 +260,22 @@ mod tests {
         assert_eq!(began.elapsed(), LONG_ENOUGH, "enough does not wait");
         let boots = [&waited, &much].map(|bytes| access(bytes).unwrap().batch_id().boot);
         assert_eq!(boots, [98, 97], "each lane numbers under its own boot");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_batch_that_follows_at_once_waits_a_moment_and_a_lone_one_does_not() {
+        let mut bench = a_bench();
+        let mut began = Instant::now();
+        for pause in [Duration::ZERO, APART, APART / 2] {
+            tokio::time::sleep(pause).await;
+            bench.put(1);
+            let (_, answer) = bench.proposals.recv().await.unwrap();
+            let expected = if began == Instant::now() { Duration::ZERO } else { APART };
+            assert_eq!(began.elapsed(), expected, "after a pause of {pause:?}");
+            began = Instant::now();
+            answer.send(Ok(committed())).unwrap();
+            bench.decided.recv().await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

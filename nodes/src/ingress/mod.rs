@@ -30,6 +30,7 @@ pub mod batcher;
 pub mod buckets;
 mod counters;
 mod desk;
+mod dispatcher;
 mod grant;
 mod heartbeat;
 mod hello;

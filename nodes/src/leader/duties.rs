@@ -9,27 +9,27 @@ use super::automation::AutomationSwitch;
 use super::notary::Notary;
 use super::rewrap::{self, Rewrapper};
 use crate::proposer::Proposer;
-use crate::raft::MusterRaft;
-use crate::raft::leadership::Leadership;
+use crate::raft::leadership::LeadershipWatch;
 use crate::shared_projector::{Caused, SharedProjector};
-use events::ids::{ClusterId, Slot};
+use events::ids::{ClusterId, LogIndex, Slot};
 use events::limits::BATCH_EVENTS_MAX;
 use events::vocabulary::{ClusterCreated, Event, OperationOrdered, Tick};
-use openraft::async_runtime::watch::WatchReceiver;
 use projector::{Effect, WantOperation};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// A tick is committed when nothing else was for this long, so that timers run.
 pub const TICK_AFTER: Duration = Duration::from_secs(1);
+/// How often a leader looks whether anything was committed.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A checkpoint that could not be made is tried again after this long.
 const CHECKPOINT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 pub struct Duties {
-    pub raft: MusterRaft,
+    pub leadership: LeadershipWatch,
     pub proposer: Proposer,
     pub projector: SharedProjector,
     pub automation: AutomationSwitch,
@@ -44,36 +44,25 @@ pub struct Duties {
 
 impl Duties {
     /// Waits to lead, and leads until another does; for ever.
-    pub async fn run(self) {
-        loop {
-            let wait = self.raft.wait(None);
-            let leads = wait.metrics(
-                |metrics| matches!(Leadership::of(metrics), Leadership::Here { .. }),
-                "this node leads and knows all that was committed",
-            );
-            if leads.await.is_err() {
-                return;
-            }
+    pub async fn run(mut self) {
+        while self.leadership.leads().await {
             tracing::info!("this node leads");
-            self.lead().await;
+            self.lead(self.leadership.clone()).await;
             tracing::info!("this node does not lead any more");
         }
     }
 
-    async fn lead(&self) {
+    async fn lead(&self, mut leadership: LeadershipWatch) {
         let mut effects = self.projector.effects();
-        let mut applied = self.projector.applied();
-        let mut server = self.raft.server_metrics();
         self.name_the_cluster().await;
         self.order(self.projector.read(|fold| fold.wanted_operations())).await;
         let mut checkpoint_due = self.checkpoint_due();
         let (mut rewrap_from, mut rewrap_at) = (0, Instant::now());
-        // A deadline, so that no other duty puts a tick off.
-        let mut tick_at = Instant::now() + TICK_AFTER;
+        // Looked at, not waited for: whoever waits for each entry is woken for each.
+        let (mut applied, mut quiet_since) = (self.applied(), Instant::now());
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if !Leadership::now(&self.raft).is_here() {
-                return;
-            }
             tokio::select! {
                 () = until(Some(rewrap_at)) => {
                     let (from, rest) = self.rewrap(rewrap_from).await;
@@ -84,17 +73,21 @@ impl Duties {
                     checkpoint_due = self.checkpoint_due();
                 }
                 caused = effects.recv() => self.order(self.wanted(caused)).await,
-                moved = applied.changed() => match moved {
-                    Ok(()) => tick_at = Instant::now() + TICK_AFTER,
-                    Err(_) => return,
-                },
-                () = until(Some(tick_at)) => {
-                    self.tick().await;
-                    tick_at = Instant::now() + TICK_AFTER;
+                now = look.tick() => {
+                    let before = std::mem::replace(&mut applied, self.applied());
+                    if before != applied {
+                        quiet_since = now;
+                    } else if now.duration_since(quiet_since) >= TICK_AFTER {
+                        self.tick().await;
+                    }
                 }
-                changed = server.changed() => if changed.is_err() { return },
+                _ = leadership.follows() => return,
             }
         }
+    }
+
+    fn applied(&self) -> LogIndex {
+        self.projector.read(|fold| fold.applied())
     }
 
     /// The first event of every log.

@@ -5,7 +5,7 @@ use super::clock_guard::{ClockGuard, ClockVerdict};
 use crate::node::room::Room;
 use crate::peers::watch::PeerReports;
 use crate::raft::MusterRaft;
-use crate::raft::leadership::Leadership;
+use crate::raft::leadership::{Leadership, LeadershipWatch};
 use crate::raft::types::TypeConfig;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant as _, RaftMetrics};
@@ -13,8 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// A node that does not serve looks this often whether it may.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 pub struct Serving {
     pub raft: MusterRaft,
+    pub leadership: LeadershipWatch,
     pub clock_guard: Arc<ClockGuard>,
     pub reports: watch::Receiver<Arc<PeerReports>>,
     pub room: watch::Receiver<Room>,
@@ -25,16 +29,16 @@ pub struct Serving {
 impl Serving {
     /// Says it whenever it changes, until raft or the reports end.
     pub async fn run(mut self, publish: watch::Sender<bool>) {
-        let mut metrics = self.raft.metrics();
+        let metrics = self.raft.metrics();
         loop {
-            let serving = self.judge(&metrics.borrow_and_update());
+            let serving = self.judge(&metrics.borrow_watched());
             publish.send_if_modified(|before| std::mem::replace(before, serving) != serving);
             let goes_on = tokio::select! {
-                changed = metrics.changed() => changed.is_ok(),
+                goes_on = self.leadership.changed() => goes_on,
                 changed = self.reports.changed() => changed.is_ok(),
                 changed = self.room.changed() => changed.is_ok(),
-                // A leader without a majority hears of nothing: look again.
-                () = tokio::time::sleep(self.quorum_within) => true,
+                // Whether a majority answers, and whether the clock agrees, is told by nothing of these: look again.
+                () = tokio::time::sleep(if serving { self.quorum_within } else { LOOK_AGAIN_AFTER }) => true,
             };
             if !goes_on {
                 publish.send_replace(false);

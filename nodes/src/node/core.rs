@@ -24,6 +24,7 @@ use crate::peers::{PeerAddress, PeerService, PeerTransport};
 use crate::proposer::{Proposer, ProposerDeps};
 use crate::raft::MusterRaft;
 use crate::raft::inbound::Inbound;
+use crate::raft::leadership::LeadershipWatch;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
@@ -43,6 +44,7 @@ use crate::telemetry::measures::Measures;
 use crate::webhooks::{CURSORS_FILE, Cursors, WebhookDeps, WebhookReadings, Webhooks};
 use events::keyring::Keyring;
 use events::log::keys::SegmentKeys;
+use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use projector::Projector;
 use std::path::PathBuf;
@@ -73,6 +75,7 @@ pub struct CoreDeps {
 pub struct Core {
     config: Arc<NodeConfig>,
     raft: MusterRaft,
+    leadership: LeadershipWatch,
     store: LogStore,
     projector: SharedProjector,
     proposer: Proposer,
@@ -150,6 +153,7 @@ impl Core {
             .await
             .map_err(|e| NodeError::Recovery(e.to_string()))?;
 
+        let leadership = LeadershipWatch::start(&raft);
         let clock_guard = Arc::new(ClockGuard::new(clock.clone(), config.members.len()));
         let proposer = Proposer::new(
             ProposerDeps {
@@ -170,6 +174,7 @@ impl Core {
             cluster: config.cluster,
             hooks: config.webhooks.clone(),
             raft: raft.clone(),
+            leadership: leadership.clone(),
             projector: projector.clone(),
             cursors: webhook_cursors.clone(),
             transport,
@@ -202,6 +207,7 @@ impl Core {
             disk,
             config,
             raft,
+            leadership,
             store,
             projector,
             proposer,
@@ -243,6 +249,7 @@ impl Core {
         tasks.spawn(self.must_not_end("watchman", watchman.run()));
         let serving = Serving {
             raft: self.raft.clone(),
+            leadership: self.leadership.clone(),
             clock_guard: self.clock_guard.clone(),
             reports: self.reports(),
             room: self.room(),
@@ -250,7 +257,7 @@ impl Core {
         };
         tasks.spawn(self.must_not_end("serving", serving.run(self.serving.clone())));
         let duties = Duties {
-            raft: self.raft.clone(),
+            leadership: self.leadership.clone(),
             proposer: self.proposer.clone(),
             projector: self.projector.clone(),
             automation: self.automation.clone(),
@@ -372,17 +379,15 @@ impl Core {
 
     /// Resolves once storage, raft or a watcher failed.
     pub async fn failed(&self) -> NodeError {
-        let wait = self.raft.wait(None);
-        let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "raft stopped");
-        let mut ended = self.ended.subscribe();
+        let (mut leadership, mut ended) = (self.leadership.clone(), self.ended.subscribe());
         // The cause before what it causes: a poisoned disk stops raft, and that ends the watchers.
         tokio::select! {
             biased;
             poisoned = self.store.log().poison().failed() => NodeError::DiskFailed(poisoned.to_string()),
-            stopped = stopped => NodeError::Failed(match stopped {
-                Ok(metrics) => metrics.running_state.map_or_else(|e| e.to_string(), |()| String::new()),
-                Err(error) => error.to_string(),
-            }),
+            () = leadership.ended() => {
+                let last_words = self.raft.metrics().borrow_watched().running_state.clone();
+                NodeError::Failed(last_words.map_or_else(|e| e.to_string(), |()| "raft stopped".to_owned()))
+            }
             Ok(name) = ended.wait_for(Option::is_some) => {
                 NodeError::Failed(format!("{} ended, which it must not; see the log above", name.unwrap_or("a task")))
             }

@@ -31,11 +31,10 @@ use crate::config::WebhookConfig;
 use crate::entropy::Entropy;
 use crate::peers::{PeerAddress, PeerTransport};
 use crate::raft::MusterRaft;
-use crate::raft::leadership::Leadership;
+use crate::raft::leadership::{Leadership, LeadershipWatch};
 use crate::shared_projector::SharedProjector;
 use courier::Courier;
 use events::ids::ClusterId;
-use openraft::async_runtime::watch::WatchReceiver;
 use sharing::Sharing;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -45,6 +44,7 @@ pub struct WebhookDeps {
     pub cluster: ClusterId,
     pub hooks: Vec<WebhookConfig>,
     pub raft: MusterRaft,
+    pub leadership: LeadershipWatch,
     pub projector: SharedProjector,
     pub cursors: Arc<Cursors>,
     pub transport: Arc<dyn PeerTransport>,
@@ -56,6 +56,7 @@ pub struct WebhookDeps {
 /// All webhooks of one node; they run while it leads.
 pub struct Webhooks {
     raft: MusterRaft,
+    leadership: LeadershipWatch,
     projector: SharedProjector,
     cursors: Arc<Cursors>,
     sharing: Sharing,
@@ -65,7 +66,18 @@ pub struct Webhooks {
 impl Webhooks {
     /// Refuses receivers to which nothing could be sent.
     pub fn new(deps: WebhookDeps) -> Result<Self, ReceiverError> {
-        let WebhookDeps { cluster, hooks, raft, projector, cursors, transport, peers, clock, entropy } = deps;
+        let WebhookDeps {
+            cluster,
+            hooks,
+            raft,
+            leadership,
+            projector,
+            cursors,
+            transport,
+            peers,
+            clock,
+            entropy,
+        } = deps;
         let couriers = hooks.into_iter().map(|hook| {
             Ok(Courier {
                 cluster,
@@ -80,26 +92,16 @@ impl Webhooks {
         });
         let couriers = couriers.collect::<Result<_, ReceiverError>>()?;
         let sharing = Sharing { cursors: cursors.clone(), transport, peers };
-        Ok(Webhooks { raft, projector, cursors, sharing, couriers })
+        Ok(Webhooks { raft, leadership, projector, cursors, sharing, couriers })
     }
 
     /// Delivers while this node leads; for ever.
-    pub async fn run(self) {
-        loop {
-            let wait = self.raft.wait(None);
-            let leads = wait.metrics(
-                |metrics| matches!(Leadership::of(metrics), Leadership::Here { .. }),
-                "this node leads and knows all that was committed",
-            );
-            if leads.await.is_err() || !self.lead().await {
-                return;
-            }
-        }
+    pub async fn run(mut self) {
+        while self.leadership.leads().await && self.lead(self.leadership.clone()).await {}
     }
 
     /// Until another node leads; false if raft ended.
-    async fn lead(&self) -> bool {
-        let mut server = self.raft.server_metrics();
+    async fn lead(&self, mut leadership: LeadershipWatch) -> bool {
         // Who led before may have come further than it told this node.
         self.sharing.exchange().await;
         let mut tasks = JoinSet::new();
@@ -107,10 +109,7 @@ impl Webhooks {
         for courier in &self.couriers {
             tasks.spawn(courier.clone().run());
         }
-        let mut raft_runs = true;
-        while raft_runs && Leadership::now(&self.raft).is_here() {
-            raft_runs = server.changed().await.is_ok();
-        }
+        let raft_runs = leadership.follows().await;
         tasks.shutdown().await;
         self.sharing.exchange().await;
         raft_runs
