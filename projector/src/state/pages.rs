@@ -7,7 +7,7 @@
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use triomphe::Arc;
 
 const PAGE: usize = 64;
 
