@@ -56,7 +56,7 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
     check_licenses(state)?;
     check_factory(state)?;
     check_rollouts(state)?;
-    if Index::of(state) != state.index {
+    if Index::of(state) != state.index || !all_are_found(state) {
         return Err(Violation::Index);
     }
     let unique = state.index.devices.len() == records
@@ -142,6 +142,18 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
         (source_known, "a row's source is known"),
     ];
     first_broken(&rules)
+}
+
+/// Each device by its three names, each code by its digest.
+fn all_are_found(state: &State) -> bool {
+    let is_found = |(slot, record): (Slot, &Record)| {
+        let birth = &record.birth;
+        state.slot_of(&birth.device) == Some(slot)
+            && state.slot_of_record(&birth.record) == Some(slot)
+            && state.slot_of_unit(birth.station, birth.unit) == Some(slot)
+    };
+    state.records.numbered().all(is_found)
+        && state.codes.numbered().all(|(at, code)| state.code_at(&code.digest) == Some(at))
 }
 
 fn check_licenses(state: &State) -> Result<(), Violation> {

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 impl Step<'_> {
     /// The same transcript again gets what was granted for it; a license is created at most once.
     pub(crate) fn device_activated(&mut self, event: DeviceActivated) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         let transcript = transcript_digest(&event);
@@ -120,7 +120,7 @@ impl Step<'_> {
 
     /// Turns an unused code into the device's license; none if nothing had to be redeemed.
     fn redeem(&mut self, slot: Slot, digest: &CodeDigest) -> Option<LicenseId> {
-        let at = *self.state.index.codes.get(digest)?;
+        let at = self.state.code_at(digest)?;
         let code = self.state.codes.get(at).filter(|code| code.fate == Fate::Unused)?;
         let batch = self.state.code_batches.get_mut(code.batch)?;
         batch.used += 1;

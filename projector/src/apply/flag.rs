@@ -101,7 +101,7 @@ impl Step<'_> {
 
     fn slot_of_subject(&self, subject: &FlagSubject) -> Option<Slot> {
         match subject {
-            FlagSubject::Device(device) => self.state.index.devices.get(device).copied(),
+            FlagSubject::Device(device) => self.state.slot_of(device),
             FlagSubject::Source(_) | FlagSubject::Record(_) | FlagSubject::Lot(_) => None,
         }
     }

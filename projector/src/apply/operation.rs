@@ -25,7 +25,7 @@ const REKEY_GRACE_MILLIS: u64 = 600_000;
 impl Step<'_> {
     /// One order per cause, kind and device; `ordinal` is its place in the batch and part of its name.
     pub(crate) fn operation_ordered(&mut self, ordinal: u16, event: OperationOrdered) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Declined(Decline::UnknownDevice);
         };
         let event = OperationOrdered { cause: clipped(event.cause), ..event };
@@ -237,7 +237,7 @@ impl Step<'_> {
         let known: Vec<_> = orders.map(|(_, at)| at).filter_map(of_device).collect();
         let open: Vec<_> =
             known.iter().filter(|(at, _)| self.state.index.unsettled.contains(at)).copied().collect();
-        let slot = self.state.index.devices.get(&event.device).copied();
+        let slot = self.state.slot_of(&event.device);
         match slot {
             Some(_) if known.is_empty() => Outcome::Declined(Decline::UnknownOrder),
             None => Outcome::Declined(Decline::UnknownDevice),

@@ -32,7 +32,7 @@ impl Resumption {
 impl Step<'_> {
     /// First commit wins per (device, from epoch, client nonce).
     pub(crate) fn session_resumed(&mut self, event: SessionResumed) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         if let Some(kept) = self.resumed_before(slot, &event) {

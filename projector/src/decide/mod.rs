@@ -34,7 +34,7 @@ pub(crate) fn wanted(state: &State) -> Vec<WantOperation> {
 pub(crate) fn wanted_for(state: &State, subject: &FlagSubject) -> Option<WantOperation> {
     let flag = state.open_flag(FlagKind::Clone, subject)?;
     let FlagSubject::Device(device) = *subject else { return None };
-    let slot = *state.index.devices.get(&device)?;
+    let slot = state.slot_of(&device)?;
     let ordered = state.index.ordered_for.contains(&(flag.id, OperationKind::Restrict));
     let wanted = state.settings.restrict_clones
         && !ordered

@@ -67,13 +67,11 @@ fn fleet(devices: u32) -> Projector {
     let state = &mut projector.state;
     for number in 0..devices {
         let record = record(number);
-        state.index.devices.insert(record.birth.device, number);
-        state.index.records.insert(record.birth.record, number);
-        state.index.units.insert((record.birth.station, number), number);
         let ends = Timestamp::from_millis(1_000_000 + u64::from(number.wrapping_mul(0x9e37_79b9)));
         state.timers.set(ends, Timer::LicenseExpires, number);
         state.rows.push(Row::new(1));
         state.records.push(record);
+        state.index.add_device(&state.records, number);
     }
     projector
 }

@@ -11,6 +11,7 @@ pub(crate) mod batches;
 pub(crate) mod checkpoints;
 pub(crate) mod device;
 pub(crate) mod factory;
+pub(crate) mod finder;
 pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod license;
