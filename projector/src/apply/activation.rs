@@ -88,13 +88,14 @@ impl Step<'_> {
         let Some(record) = self.state.records.get_mut(slot) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
-        if record.transcripts.len() == TRANSCRIPTS_KEPT {
-            record.transcripts.remove(0);
-        }
-        record.transcripts.reserve_exact(1);
-        record.transcripts.push(transcript);
+        record.transcripts.change(|transcripts| {
+            if transcripts.len() == TRANSCRIPTS_KEPT {
+                transcripts.remove(0);
+            }
+            transcripts.push(transcript);
+        });
         if event.code.is_none() {
-            (record.rekeyed_at, record.rekeyed_in) = (self.now, self.state.generation);
+            (record.incidents.rekeyed_at, record.incidents.rekeyed_in) = (self.now, self.state.generation);
         }
         let link = Link {
             epoch: event.epoch,
@@ -104,7 +105,7 @@ impl Step<'_> {
             ticket: event.ticket_applied,
             origin: Origin::Activation(transcript),
             server_nonce: event.server_nonce,
-            resumption: event.resumption,
+            resumption: event.resumption.into(),
             suite: event.suite,
             generation: self.state.generation,
             granted: self.index,

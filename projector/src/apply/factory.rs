@@ -50,7 +50,7 @@ impl Step<'_> {
         for RewrappedDevice { device, pre_shared_key } in event.devices {
             let Some(slot) = self.state.slot_of(&device) else { continue };
             if let Some(record) = self.state.records.get_mut(slot) {
-                record.birth.pre_shared_key = pre_shared_key;
+                record.birth.pre_shared_key = pre_shared_key.into();
             }
         }
         for RewrappedLot { lot, tamper_key } in event.lots {

@@ -94,7 +94,7 @@ impl Step<'_> {
         }
         let until = self.now.plus_millis(self.state.settings.suspicion_ms);
         if let Some(record) = self.state.records.get_mut(slot) {
-            record.suspect_until = until;
+            record.incidents.suspect_until = until;
         }
         self.state.timers.set(until, Timer::SuspicionEnds, slot);
     }

@@ -58,7 +58,7 @@ fn may_restrict(state: &State, slot: Slot) -> Result<(), Decline> {
             return Err(Decline::NotApplicable);
         }
     }
-    if state.stamp < record.hands_off_until { Err(Decline::CoolingDown) } else { Ok(()) }
+    if state.stamp < record.incidents.hands_off_until { Err(Decline::CoolingDown) } else { Ok(()) }
 }
 
 /// Lets an order of automation pass, or says which guard stopped it.

@@ -82,16 +82,18 @@ impl<K: Key> Finder<K> {
     }
 }
 
-/// Multiplied out and folded, so that each bit of the key moves all of the hash.
+/// Mixed so that each bit of the key moves all of the hash (the last steps are those of SplitMix64).
 fn hash<K: Key>(key: &K) -> u64 {
     let [one, two] = key.words();
-    let wide = u128::from(one ^ 0x9e37_79b9_7f4a_7c15) * u128::from(two ^ 0xd605_1c24_9b0d_9b4f | 1);
-    (wide as u64 ^ (wide >> 64) as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    let mixed = one.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) ^ two;
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// By bits that a table does not look at: it takes the highest and the lowest.
 fn part(hash: u64) -> usize {
-    (hash >> 24) as u32 as usize * PARTS >> 32
+    ((hash >> 24) as u32 as usize * PARTS) >> 32
 }
 
 fn words(bytes: &[u8; 16]) -> [u64; 2] {
