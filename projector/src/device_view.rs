@@ -4,6 +4,7 @@ use crate::judgement::epoch_after;
 use crate::outcome::{DirectiveView, Grant};
 use crate::state::State;
 use crate::state::device::Record;
+use crate::state::kept::Kept;
 use crate::state::license::license_id;
 use crate::state::row::Row;
 use crate::state::session::{Link, Origin, Standing};
@@ -35,7 +36,7 @@ pub struct EpochView<'a> {
     pub client_nonce: Option<&'a [u8; 16]>,
     /// The epoch that it succeeds; 0 for the first.
     pub parent: Epoch,
-    pub resumption: &'a Wrapped,
+    resumption: &'a Kept,
 }
 
 /// Where an epoch stands.
@@ -73,8 +74,8 @@ impl<'a> DeviceView<'a> {
     }
 
     #[must_use]
-    pub fn pre_shared_key(&self) -> &'a Wrapped {
-        &self.record.birth.pre_shared_key
+    pub fn pre_shared_key(&self) -> Wrapped {
+        (&self.record.birth.pre_shared_key).into()
     }
 
     #[must_use]
@@ -221,6 +222,12 @@ impl<'a> DeviceView<'a> {
 }
 
 impl<'a> EpochView<'a> {
+    /// The wrapped resumption secret.
+    #[must_use]
+    pub fn resumption(&self) -> Wrapped {
+        self.resumption.into()
+    }
+
     fn of(standing: Standing<'a>) -> Self {
         let link: &'a Link = standing.link();
         EpochView {

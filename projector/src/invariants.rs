@@ -56,7 +56,7 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
     check_licenses(state)?;
     check_factory(state)?;
     check_rollouts(state)?;
-    if Index::of(state) != state.index {
+    if Index::of(state) != state.index || !all_are_found(state) {
         return Err(Violation::Index);
     }
     let unique = state.index.devices.len() == records
@@ -106,13 +106,13 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
 }
 
 fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Result<(), &'static str> {
-    let binding = record.bound_by.and_then(|at| state.operations.get(at));
+    let binding = record.incidents.bound_by.and_then(|at| state.operations.get(at));
     let bound_as = binding.filter(|o| o.device == record.birth.device).map(|o| o.directive.kind);
     let by_order = match row.legitimacy {
         Legitimacy::Restricted => bound_as == Some(OperationKind::Restrict),
         Legitimacy::Revoked => bound_as == Some(OperationKind::Revoke),
         Legitimacy::Provisioned | Legitimacy::Legitimate | Legitimacy::Suspect | Legitimacy::Retired => {
-            record.bound_by.is_none()
+            record.incidents.bound_by.is_none()
         }
     };
     let license = record.license.and_then(|at| state.licenses.get(at));
@@ -142,6 +142,18 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
         (source_known, "a row's source is known"),
     ];
     first_broken(&rules)
+}
+
+/// Each device by its three names, each code by its digest.
+fn all_are_found(state: &State) -> bool {
+    let is_found = |(slot, record): (Slot, &Record)| {
+        let birth = &record.birth;
+        state.slot_of(&birth.device) == Some(slot)
+            && state.slot_of_record(&birth.record) == Some(slot)
+            && state.slot_of_unit(birth.station, birth.unit) == Some(slot)
+    };
+    state.records.numbered().all(is_found)
+        && state.codes.numbered().all(|(at, code)| state.code_at(&code.digest) == Some(at))
 }
 
 fn check_licenses(state: &State) -> Result<(), Violation> {
@@ -202,7 +214,7 @@ fn check_factory(state: &State) -> Result<(), Violation> {
 
 fn check_rollouts(state: &State) -> Result<(), Violation> {
     let mut counted = vec![(0_u32, 0_u32, BTreeMap::<u8, u32>::new()); state.rollouts.len()];
-    for tried in state.records.iter().filter_map(|record| record.tried) {
+    for tried in state.records.iter().filter_map(|record| record.incidents.tried) {
         let Some((told, installed, failed)) = counted.get_mut(tried.rollout as usize) else {
             return Err(Violation::Rollout { rollout: tried.rollout, rule: "who was told of it knows it" });
         };

@@ -100,8 +100,8 @@ impl State {
     pub(crate) fn judge_root(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
         self.judge_code(slot, code)?;
         let Some(record) = self.records.get(slot).filter(|_| code.is_none()) else { return Ok(()) };
-        let rests = record.rekeyed_at > Timestamp::ZERO
-            && self.stamp < record.rekeyed_at.plus_millis(REKEY_REST_MILLIS);
+        let rests = record.incidents.rekeyed_at > Timestamp::ZERO
+            && self.stamp < record.incidents.rekeyed_at.plus_millis(REKEY_REST_MILLIS);
         if rests && !self.rekey_is_demanded(slot) { Err(RejectionReason::RateExceeded) } else { Ok(()) }
     }
 
@@ -109,9 +109,10 @@ impl State {
     /// now, or a restore, which forgot epochs.
     pub(crate) fn rekey_is_demanded(&self, slot: Slot) -> bool {
         let Some(record) = self.records.get(slot) else { return false };
-        let restored = record.rekeyed_at > Timestamp::ZERO && record.rekeyed_in != self.generation;
+        let restored =
+            record.incidents.rekeyed_at > Timestamp::ZERO && record.incidents.rekeyed_in != self.generation;
         let directed = record.directives.iter().any(|directed| directed.view.kind == OperationKind::Rekey);
-        restored || directed || self.stamp < record.rekey_demanded_until
+        restored || directed || self.stamp < record.incidents.rekey_demanded_until
     }
 
     /// Whether a device may activate with this code, or re-key without one. Every refused code gets the same answer

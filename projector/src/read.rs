@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 impl Projector {
     #[must_use]
     pub fn slot_of(&self, device: &DeviceId) -> Option<Slot> {
-        self.state.index.devices.get(device).copied()
+        self.state.slot_of(device)
     }
 
     #[must_use]
@@ -42,7 +42,7 @@ impl Projector {
     /// The device whose OTP record has this digest.
     #[must_use]
     pub fn slot_of_record(&self, record: &RecordDigest) -> Option<Slot> {
-        self.state.index.records.get(record).copied()
+        self.state.slot_of_record(record)
     }
 
     /// Judges a heartbeat whose tag has verified.

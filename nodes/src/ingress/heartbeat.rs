@@ -358,7 +358,7 @@ impl Beats {
 fn wrapped_session(fold: &Projector, header: &Header) -> Option<(Slot, Suite, Wrapped)> {
     let slot = fold.slot_of(&header.device)?;
     let epoch = fold.device(slot)?.epoch_view(header.epoch)?;
-    Some((slot, epoch.suite, epoch.resumption.clone()))
+    Some((slot, epoch.suite, epoch.resumption()))
 }
 
 fn decide(fold: &Projector, heartbeat: &Opened, patience: impl Fn(u64) -> Patience) -> Decision {

@@ -215,7 +215,7 @@ impl View {
     fn of(fold: &Projector, device: DeviceId, from_epoch: Epoch) -> Self {
         let from = fold.slot_of(&device).and_then(|slot| {
             let epoch = fold.device(slot)?.epoch_view(from_epoch)?;
-            Some((slot, epoch.resumption.clone()))
+            Some((slot, epoch.resumption()))
         });
         View { generation: fold.generation(), stamp: fold.stamp(), applied: fold.applied(), from }
     }

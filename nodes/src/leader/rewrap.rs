@@ -65,8 +65,9 @@ impl Rewrapper {
             while devices.len() < REWRAPPED_AT_ONCE && next < slot.saturating_add(LOOKED_AT) {
                 let Some(device) = fold.device(next) else { break };
                 next += 1;
-                if device.pre_shared_key().key != newest {
-                    devices.push((device.id(), device.pre_shared_key().clone()));
+                let pre_shared_key = device.pre_shared_key();
+                if pre_shared_key.key != newest {
+                    devices.push((device.id(), pre_shared_key));
                 }
             }
             let of_first_step = fold

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 impl Step<'_> {
     /// The same transcript again gets what was granted for it; a license is created at most once.
     pub(crate) fn device_activated(&mut self, event: DeviceActivated) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         let transcript = transcript_digest(&event);
@@ -88,13 +88,14 @@ impl Step<'_> {
         let Some(record) = self.state.records.get_mut(slot) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
-        if record.transcripts.len() == TRANSCRIPTS_KEPT {
-            record.transcripts.remove(0);
-        }
-        record.transcripts.reserve_exact(1);
-        record.transcripts.push(transcript);
+        record.transcripts.change(|transcripts| {
+            if transcripts.len() == TRANSCRIPTS_KEPT {
+                transcripts.remove(0);
+            }
+            transcripts.push(transcript);
+        });
         if event.code.is_none() {
-            (record.rekeyed_at, record.rekeyed_in) = (self.now, self.state.generation);
+            (record.incidents.rekeyed_at, record.incidents.rekeyed_in) = (self.now, self.state.generation);
         }
         let link = Link {
             epoch: event.epoch,
@@ -104,7 +105,7 @@ impl Step<'_> {
             ticket: event.ticket_applied,
             origin: Origin::Activation(transcript),
             server_nonce: event.server_nonce,
-            resumption: event.resumption,
+            resumption: event.resumption.into(),
             suite: event.suite,
             generation: self.state.generation,
             granted: self.index,
@@ -120,7 +121,7 @@ impl Step<'_> {
 
     /// Turns an unused code into the device's license; none if nothing had to be redeemed.
     fn redeem(&mut self, slot: Slot, digest: &CodeDigest) -> Option<LicenseId> {
-        let at = *self.state.index.codes.get(digest)?;
+        let at = self.state.code_at(digest)?;
         let code = self.state.codes.get(at).filter(|code| code.fate == Fate::Unused)?;
         let batch = self.state.code_batches.get_mut(code.batch)?;
         batch.used += 1;

@@ -10,16 +10,16 @@ use events::vocabulary::rejection::RejectionReason;
 impl Step<'_> {
     pub(crate) fn event_again(&self, event: Event) -> Outcome {
         match event {
-            Event::DeviceActivated(event) => match self.state.index.devices.get(&event.device) {
-                Some(&slot) => {
+            Event::DeviceActivated(event) => match self.state.slot_of(&event.device) {
+                Some(slot) => {
                     let refused = Outcome::Refused(self.refusal_of(slot, event.code.as_ref()));
                     self.activated_before(slot, &transcript_digest(&event)).unwrap_or(refused)
                 }
                 None => Outcome::Refused(RejectionReason::NotAuthentic),
             },
             Event::SessionResumed(event) => {
-                let slot = self.state.index.devices.get(&event.device);
-                let kept = slot.and_then(|&slot| self.resumed_before(slot, &event));
+                let slot = self.state.slot_of(&event.device);
+                let kept = slot.and_then(|slot| self.resumed_before(slot, &event));
                 kept.map_or(Outcome::Refused(RejectionReason::EpochStale), Outcome::Resumed)
             }
             Event::HeartbeatObserved(event) => self.observed_again(&event),

@@ -29,9 +29,9 @@ impl Step<'_> {
         let at = known.unwrap_or_else(|| self.open_batch(&event));
         let mut added = 0;
         for digest in event.codes {
-            if !self.state.index.codes.contains_key(&digest) {
+            if self.state.code_at(&digest).is_none() {
                 let code = self.state.codes.push(Code { digest, batch: at, fate: Fate::Unused });
-                self.state.index.codes.insert(digest, code);
+                self.state.index.add_code(&self.state.codes, code);
                 added += 1;
             }
         }
@@ -59,7 +59,7 @@ impl Step<'_> {
     }
 
     pub(crate) fn code_voided(&mut self, event: &CodeVoided) -> Outcome {
-        let at = self.state.index.codes.get(&event.code).copied();
+        let at = self.state.code_at(&event.code);
         let Some(code) = at.and_then(|at| self.state.codes.get_mut(at)) else {
             return Outcome::Declined(Decline::UnknownCode);
         };

@@ -48,9 +48,9 @@ impl Step<'_> {
             return Outcome::Declined(Decline::Malformed);
         }
         for RewrappedDevice { device, pre_shared_key } in event.devices {
-            let Some(&slot) = self.state.index.devices.get(&device) else { continue };
+            let Some(slot) = self.state.slot_of(&device) else { continue };
             if let Some(record) = self.state.records.get_mut(slot) {
-                record.birth.pre_shared_key = pre_shared_key;
+                record.birth.pre_shared_key = pre_shared_key.into();
             }
         }
         for RewrappedLot { lot, tamper_key } in event.lots {
@@ -100,8 +100,8 @@ impl Step<'_> {
 
     /// Imports one entry of a manifest (protocol.md rule 22). The importing node attests seal and signatures.
     pub(crate) fn device_provisioned(&mut self, event: DeviceProvisioned) -> Outcome {
-        let known = self.state.index.devices.get(&event.device);
-        if let Some(record) = known.and_then(|&slot| self.state.records.get(slot)) {
+        let known = self.state.slot_of(&event.device);
+        if let Some(record) = known.and_then(|slot| self.state.records.get(slot)) {
             return match record.birth.says(&event) {
                 true => Outcome::Duplicate,
                 false => Outcome::Declined(Decline::DeviceConflict),
@@ -139,10 +139,10 @@ impl Step<'_> {
         if station.used >= station.quota {
             return Err(Decline::QuotaExhausted);
         }
-        if self.state.index.records.contains_key(&event.record) {
+        if self.state.slot_of_record(&event.record).is_some() {
             return Err(Decline::RecordConflict);
         }
-        if self.state.index.units.contains_key(&(event.station, event.unit)) {
+        if self.state.slot_of_unit(event.station, event.unit).is_some() {
             return Err(Decline::UnitConflict);
         }
         Ok(())
@@ -158,10 +158,8 @@ impl Step<'_> {
         let birth = Birth::new(event, self.index);
         let burned = Happening::Burned { at: birth.burned_at, station: birth.station, unit: birth.unit };
         let slot = self.state.rows.push(Row::new(self.state.generation));
-        self.state.index.devices.insert(birth.device, slot);
-        self.state.index.records.insert(birth.record, slot);
-        self.state.index.units.insert((birth.station, birth.unit), slot);
         self.state.records.push(Record::new(birth));
+        self.state.index.add_device(&self.state.records, slot);
         Index::recount(&mut self.state.index.legitimacy, None, Legitimacy::Provisioned);
         self.tell(slot, burned);
         self.tell(slot, Happening::Imported);

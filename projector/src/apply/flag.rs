@@ -94,14 +94,14 @@ impl Step<'_> {
         }
         let until = self.now.plus_millis(self.state.settings.suspicion_ms);
         if let Some(record) = self.state.records.get_mut(slot) {
-            record.suspect_until = until;
+            record.incidents.suspect_until = until;
         }
         self.state.timers.set(until, Timer::SuspicionEnds, slot);
     }
 
     fn slot_of_subject(&self, subject: &FlagSubject) -> Option<Slot> {
         match subject {
-            FlagSubject::Device(device) => self.state.index.devices.get(device).copied(),
+            FlagSubject::Device(device) => self.state.slot_of(device),
             FlagSubject::Source(_) | FlagSubject::Record(_) | FlagSubject::Lot(_) => None,
         }
     }

@@ -14,7 +14,7 @@ use events::vocabulary::shared::DirectiveId;
 
 impl Step<'_> {
     pub(crate) fn heartbeat_observed(&mut self, event: &HeartbeatObserved) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         let heard = heard(event);
@@ -31,7 +31,7 @@ impl Step<'_> {
 
     /// The answer to a heartbeat of a batch that came before.
     pub(crate) fn observed_again(&self, event: &HeartbeatObserved) -> Outcome {
-        let Some(&slot) = self.state.index.devices.get(&event.device) else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         let status = match self.state.judge_regardless(slot, &heard(event)) {

@@ -184,7 +184,7 @@ impl Step<'_> {
         code.fate = Fate::Replaced(at);
         let batch = code.batch;
         let new = self.state.codes.push(Code { digest, batch, fate: Fate::Used(at) });
-        self.state.index.codes.insert(digest, new);
+        self.state.index.add_code(&self.state.codes, new);
         if let Some(batch) = self.state.code_batches.get_mut(batch) {
             batch.issued += 1;
             batch.used += 1;
@@ -219,7 +219,7 @@ impl Step<'_> {
     }
 
     fn slot_of_device(&self, device: &events::ids::DeviceId) -> Result<Slot, Outcome> {
-        let slot = self.state.index.devices.get(device).copied();
+        let slot = self.state.slot_of(device);
         slot.ok_or(Outcome::Declined(Decline::UnknownDevice))
     }
 }

@@ -25,7 +25,7 @@ const REKEY_GRACE_MILLIS: u64 = 600_000;
 impl Step<'_> {
     /// One order per cause, kind and device; `ordinal` is its place in the batch and part of its name.
     pub(crate) fn operation_ordered(&mut self, ordinal: u16, event: OperationOrdered) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Declined(Decline::UnknownDevice);
         };
         let event = OperationOrdered { cause: clipped(event.cause), ..event };
@@ -145,7 +145,7 @@ impl Step<'_> {
     fn bind(&mut self, slot: Slot, at: u32, to: Legitimacy) {
         self.withdraw(slot, |kind| kind == OperationKind::Reinstate);
         if let Some(record) = self.state.records.get_mut(slot) {
-            record.bound_by = Some(at);
+            record.incidents.bound_by = Some(at);
         }
         self.set_legitimacy(slot, to);
     }
@@ -153,7 +153,7 @@ impl Step<'_> {
     /// The restriction ends; an open case stays open.
     pub(crate) fn unbind(&mut self, slot: Slot) {
         let Some(record) = self.state.records.get_mut(slot) else { return };
-        record.bound_by = None;
+        record.incidents.bound_by = None;
         let subject = FlagSubject::Device(record.birth.device);
         let standing = match self.state.open_flag(FlagKind::Clone, &subject) {
             Some(_) => Legitimacy::Suspect,
@@ -190,8 +190,8 @@ impl Step<'_> {
         self.forget_forks(slot);
         let hands_off_until = self.now.plus_millis(self.state.settings.hands_off_ms);
         if let Some(record) = self.state.records.get_mut(slot) {
-            record.suspect_until = Timestamp::ZERO;
-            record.hands_off_until = hands_off_until;
+            record.incidents.suspect_until = Timestamp::ZERO;
+            record.incidents.hands_off_until = hands_off_until;
         }
         self.state.timers.set(hands_off_until, Timer::HandsOffEnds, slot);
     }
@@ -237,7 +237,7 @@ impl Step<'_> {
         let known: Vec<_> = orders.map(|(_, at)| at).filter_map(of_device).collect();
         let open: Vec<_> =
             known.iter().filter(|(at, _)| self.state.index.unsettled.contains(at)).copied().collect();
-        let slot = self.state.index.devices.get(&event.device).copied();
+        let slot = self.state.slot_of(&event.device);
         match slot {
             Some(_) if known.is_empty() => Outcome::Declined(Decline::UnknownOrder),
             None => Outcome::Declined(Decline::UnknownDevice),
@@ -256,9 +256,9 @@ impl Step<'_> {
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
             let rekey = |d: &Directed| d.view.id == id && d.view.kind == OperationKind::Rekey;
             if settlement == Settlement::Obeyed && record.directives.iter().any(rekey) {
-                record.rekey_demanded_until = self.now.plus_millis(REKEY_GRACE_MILLIS);
+                record.incidents.rekey_demanded_until = self.now.plus_millis(REKEY_GRACE_MILLIS);
             }
-            record.directives.retain(|directed| directed.view.id != id);
+            record.directives.change(|directives| directives.retain(|directed| directed.view.id != id));
             if let Some(lowest) = record.directives.first_mut().filter(|lowest| lowest.named == 0) {
                 lowest.named = self.index;
             }

@@ -17,7 +17,7 @@ use events::vocabulary::heartbeat::condition;
 use events::vocabulary::shared::Legitimacy;
 
 /// Devices whose rows are looked at before the first of them is written: as many as a core has misses under way.
-const LOOKED_AT: usize = 16;
+const LOOKED_AT: usize = 32;
 
 /// What sends every row the long way.
 const UNUSUAL: u8 = marks::FORKED | marks::DIRECTED;
@@ -29,10 +29,12 @@ impl Step<'_> {
         heartbeats: &ArchivedHeartbeatColumns,
         outcomes: &mut HeartbeatOutcomes,
     ) {
+        // No row begins a rollout; what rows end is seen with the next batch, and until then they take the long way.
+        let told_of_updates = !self.state.index.active_rollouts.is_empty();
         for part in heartbeats.parts(LOOKED_AT) {
             self.look_at(part.slots());
             for heard in part.rows() {
-                if self.hear_usual(&heard) {
+                if !told_of_updates && self.hear_usual(&heard) {
                     outcomes.push_usual();
                 } else {
                     let outcome = self.routine(&heard);
@@ -46,17 +48,13 @@ impl Step<'_> {
     /// more than everything else.
     fn look_at(&self, slots: impl Iterator<Item = Slot>) {
         let rows = &self.state.rows;
-        let seen =
-            slots.fold(0, |seen, slot| seen ^ rows.get(slot).map_or(0, |row| row.marks ^ row.window.touch()));
+        let seen = slots.fold(0, |seen, slot| seen ^ rows.get(slot).map_or(0, Row::touch));
         std::hint::black_box(seen);
     }
 
     /// Takes in what nearly all rows are: the next of its device's session, about which there is nothing to say. False,
     /// and nothing changed, if it may be anything else.
     fn hear_usual(&mut self, heard: &HeartbeatRow) -> bool {
-        if !self.state.index.active_rollouts.is_empty() {
-            return false;
-        }
         let Some(row) = self.state.rows.get_mut(heard.slot) else { return false };
         let usual = row.epoch as u16 == heard.epoch_low
             && row.epoch != 0

@@ -32,7 +32,7 @@ impl Resumption {
 impl Step<'_> {
     /// First commit wins per (device, from epoch, client nonce).
     pub(crate) fn session_resumed(&mut self, event: SessionResumed) -> Outcome {
-        let Some(slot) = self.state.index.devices.get(&event.device).copied() else {
+        let Some(slot) = self.state.slot_of(&event.device) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         if let Some(kept) = self.resumed_before(slot, &event) {
@@ -107,7 +107,7 @@ impl Step<'_> {
             ticket: event.ticket_applied,
             origin: Origin::Resume(event.client_nonce),
             server_nonce: event.server_nonce,
-            resumption: event.resumption,
+            resumption: event.resumption.into(),
             suite: event.suite,
             generation: self.state.generation,
             granted: self.index,
@@ -189,7 +189,7 @@ impl Step<'_> {
         let until = self.now.plus_millis(self.state.settings.suspicion_ms);
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
             record.session.remember_fork(fork);
-            record.suspect_until = until;
+            record.incidents.suspect_until = until;
             row.set(marks::FORKED, true);
         }
         self.state.timers.set(until, Timer::SuspicionEnds, slot);

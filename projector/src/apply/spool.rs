@@ -17,7 +17,7 @@ impl Step<'_> {
         let outcome = self.heartbeat_observed(&event.heartbeat);
         let committed =
             matches!(&outcome, Outcome::Observed(seen) if seen.status == HeartbeatStatus::Committed);
-        if committed && let Some(&slot) = self.state.index.devices.get(&event.heartbeat.device) {
+        if committed && let Some(slot) = self.state.slot_of(&event.heartbeat.device) {
             self.take_spooled(slot, &event.spooled);
         }
         outcome

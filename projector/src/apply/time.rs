@@ -38,11 +38,11 @@ impl Step<'_> {
     /// A fork without a second voice heals; a proven clone does not.
     fn end_suspicion(&mut self, slot: Slot) {
         let Some(record) = self.state.records.get_mut(slot) else { return };
-        if record.suspect_until == Timestamp::ZERO || record.suspect_until > self.now {
+        if record.incidents.suspect_until == Timestamp::ZERO || record.incidents.suspect_until > self.now {
             return;
         }
         let subject = FlagSubject::Device(record.birth.device);
-        record.suspect_until = Timestamp::ZERO;
+        record.incidents.suspect_until = Timestamp::ZERO;
         if self.state.open_flag(FlagKind::Clone, &subject).is_none() {
             self.forget_forks(slot);
             if self.state.rows.get(slot).is_some_and(|row| row.legitimacy == Legitimacy::Suspect) {
@@ -64,7 +64,7 @@ impl Step<'_> {
         let is_over = |expires: Timestamp| expires > Timestamp::ZERO && expires <= self.now;
         let over: Vec<_> =
             record.directives.iter().map(|d| d.view).filter(|d| is_over(d.expires)).map(|d| d.id).collect();
-        let bound_by = record.bound_by.and_then(|at| self.state.operations.get(at));
+        let bound_by = record.incidents.bound_by.and_then(|at| self.state.operations.get(at));
         let lifted = bound_by.is_some_and(|operation| is_over(operation.directive.expires));
         for id in over {
             self.settle(slot, id, Settlement::Expired);

@@ -155,7 +155,7 @@ impl Step<'_> {
         }
         let Some(record) = self.state.records.get(slot) else { return };
         let Some(at) = self.state.active_rollout_of(&record.birth.lot) else { return };
-        let told = record.tried.filter(|tried| tried.rollout == at);
+        let told = record.incidents.tried.filter(|tried| tried.rollout == at);
         let is_named = match told.map(|tried| tried.result) {
             Some(Trial::Open) => self.is_running(at) && self.state.is_due(slot, at),
             // It gave up, or is done: it is never told again.
@@ -180,7 +180,7 @@ impl Step<'_> {
         }
         rollout.offered += 1;
         if let Some(record) = self.state.records.get_mut(slot) {
-            record.tried = Some(Tried { rollout: at, result: Trial::Open });
+            record.incidents.tried = Some(Tried { rollout: at, result: Trial::Open });
         }
         true
     }
@@ -205,7 +205,7 @@ impl Step<'_> {
         let (Some(row), Some(record)) = (self.state.rows.get(slot), self.state.records.get(slot)) else {
             return;
         };
-        let at = match record.tried {
+        let at = match record.incidents.tried {
             Some(tried) => tried.rollout,
             // It may have asked before a verdict named the offer.
             None => match self.state.active_rollout_of(&record.birth.lot) {
@@ -213,7 +213,7 @@ impl Step<'_> {
                 Some(_) | None => return,
             },
         };
-        let before = record.tried.map(|tried| tried.result);
+        let before = record.incidents.tried.map(|tried| tried.result);
         let offered = self.offered_version(at);
         let result = if offered.is_some_and(|version| row.firmware >= version) {
             Trial::Installed
@@ -240,7 +240,7 @@ impl Step<'_> {
             rollout.recount(before.unwrap_or(Trial::Open), result);
         }
         if let Some(record) = self.state.records.get_mut(slot) {
-            record.tried = Some(Tried { rollout: at, result });
+            record.incidents.tried = Some(Tried { rollout: at, result });
         }
         self.weigh_rollout(at);
     }

@@ -34,7 +34,7 @@ pub(crate) fn wanted(state: &State) -> Vec<WantOperation> {
 pub(crate) fn wanted_for(state: &State, subject: &FlagSubject) -> Option<WantOperation> {
     let flag = state.open_flag(FlagKind::Clone, subject)?;
     let FlagSubject::Device(device) = *subject else { return None };
-    let slot = *state.index.devices.get(&device)?;
+    let slot = state.slot_of(&device)?;
     let ordered = state.index.ordered_for.contains(&(flag.id, OperationKind::Restrict));
     let wanted = state.settings.restrict_clones
         && !ordered
@@ -58,7 +58,7 @@ fn may_restrict(state: &State, slot: Slot) -> Result<(), Decline> {
             return Err(Decline::NotApplicable);
         }
     }
-    if state.stamp < record.hands_off_until { Err(Decline::CoolingDown) } else { Ok(()) }
+    if state.stamp < record.incidents.hands_off_until { Err(Decline::CoolingDown) } else { Ok(()) }
 }
 
 /// Lets an order of automation pass, or says which guard stopped it.

@@ -7,7 +7,7 @@ use events::vocabulary::rejection::RejectionCount;
 use events::vocabulary::shared::FlagKind;
 
 pub(crate) fn refused(step: &mut Step<'_>, entry: &RejectionCount) {
-    let device = entry.device.filter(|device| step.state.index.devices.contains_key(device));
+    let device = entry.device.filter(|device| step.state.slot_of(device).is_some());
     let subjects = [Some(FlagSubject::Source(entry.source.clone())), device.map(FlagSubject::Device)];
     let size = step.state.settings.code_bruteforce.into();
     for subject in subjects.into_iter().flatten() {

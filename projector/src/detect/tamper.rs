@@ -8,7 +8,7 @@ use events::vocabulary::shared::FlagKind;
 
 pub(crate) fn reported(step: &mut Step<'_>, event: &TamperReported) {
     // A record that nobody imported is anybody's invention: it must not be able to grow the state.
-    let known = step.state.index.records.contains_key(&event.record);
+    let known = step.state.slot_of_record(&event.record).is_some();
     let record = known.then_some(FlagSubject::Record(event.record));
     let others = [FlagSubject::Lot(event.lot), FlagSubject::Source(event.source.clone())];
     for subject in record.into_iter().chain(others) {

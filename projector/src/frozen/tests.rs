@@ -27,10 +27,10 @@ fn record(number: u32) -> Record {
         lot: LotId::from_bytes([1; 4]),
         station: StationId::from_bytes([2; 4]),
         unit: number,
-        public_key: vec![4; 97],
-        pre_shared_key: wrapped(),
+        public_key: vec![4; 97].into(),
+        pre_shared_key: wrapped().into(),
         nats_key: numbered(number),
-        components: vec![component; 4],
+        components: vec![component; 4].into(),
         record: RecordDigest::from_bytes(numbered(number)),
         burned_at: Timestamp::from_millis(1),
         imported: 1,
@@ -44,7 +44,7 @@ fn record(number: u32) -> Record {
         ticket: 0,
         origin: Origin::Resume(numbered(number)),
         server_nonce: numbered(number),
-        resumption: wrapped(),
+        resumption: wrapped().into(),
         suite: Suite::Aes256Gcm,
         generation: 1,
         granted: 1,
@@ -67,13 +67,11 @@ fn fleet(devices: u32) -> Projector {
     let state = &mut projector.state;
     for number in 0..devices {
         let record = record(number);
-        state.index.devices.insert(record.birth.device, number);
-        state.index.records.insert(record.birth.record, number);
-        state.index.units.insert((record.birth.station, number), number);
         let ends = Timestamp::from_millis(1_000_000 + u64::from(number.wrapping_mul(0x9e37_79b9)));
         state.timers.set(ends, Timer::LicenseExpires, number);
         state.rows.push(Row::new(1));
         state.records.push(record);
+        state.index.add_device(&state.records, number);
     }
     projector
 }

@@ -1,12 +1,15 @@
 //! The cold record of a device: what the factory said, its session, what it owns and what was done to it.
 
+use super::incidents::IfAny;
+use super::kept::Kept;
+use super::seldom::Seldom;
 use super::session::Session;
 use super::story::Story;
+use super::usual::Usual;
 use crate::outcome::DirectiveView;
-use events::ids::{DeviceId, Generation, LogIndex, LotId, RecordDigest, StationId};
+use events::ids::{DeviceId, LogIndex, LotId, RecordDigest, StationId};
 use events::time::Timestamp;
 use events::vocabulary::provisioning::{ComponentDigest, DeviceProvisioned};
-use events::vocabulary::shared::Wrapped;
 use serde::{Deserialize, Serialize};
 
 /// Unsettled directives kept per device; the oldest gives way, and is settled as expired.
@@ -21,7 +24,7 @@ pub(crate) struct Record {
     pub birth: Birth,
     pub session: Session,
     /// Digests of the last transcripts that were granted, oldest first.
-    pub transcripts: Vec<[u8; 32]>,
+    pub transcripts: Usual<[u8; 32], 1>,
     /// Bodies that were counted.
     pub numbers: super::numbers::Numbers,
     /// Those of them that came from a spool.
@@ -30,20 +33,8 @@ pub(crate) struct Record {
     pub license: Option<u32>,
     pub held: Held,
     /// Not settled, ascending by id.
-    pub directives: Vec<Directed>,
-    /// When the last re-key was granted, and in which generation; zero if there was none.
-    pub rekeyed_at: Timestamp,
-    pub rekeyed_in: Generation,
-    /// Until then a re-key still counts as demanded by a directive that was obeyed.
-    pub rekey_demanded_until: Timestamp,
-    /// Index of the operation that restricted or revoked the device, while it is.
-    pub bound_by: Option<u32>,
-    /// When suspicion ends if nothing else is heard; zero if there is none.
-    pub suspect_until: Timestamp,
-    /// Until then automation leaves the device alone: a person reinstated it.
-    pub hands_off_until: Timestamp,
-    /// The last rollout of software update that the device was told of.
-    pub tried: Option<super::update::Tried>,
+    pub directives: Seldom<Directed>,
+    pub incidents: IfAny,
     pub story: Story,
 }
 
@@ -73,10 +64,10 @@ pub(crate) struct Birth {
     pub lot: LotId,
     pub station: StationId,
     pub unit: u32,
-    pub public_key: Vec<u8>,
-    pub pre_shared_key: Wrapped,
+    pub public_key: Usual<u8, 97>,
+    pub pre_shared_key: Kept,
     pub nats_key: [u8; 32],
-    pub components: Vec<ComponentDigest>,
+    pub components: Usual<ComponentDigest, 4>,
     pub record: RecordDigest,
     pub burned_at: Timestamp,
     pub imported: LogIndex,
@@ -90,10 +81,10 @@ impl Birth {
             lot: event.lot,
             station: event.station,
             unit: event.unit,
-            public_key: event.public_key,
-            pre_shared_key: event.pre_shared_key,
+            public_key: event.public_key.into(),
+            pre_shared_key: event.pre_shared_key.into(),
             nats_key: event.nats_key,
-            components: event.components,
+            components: event.components.into(),
             record: event.record,
             burned_at: event.burned_at,
             imported,
@@ -107,9 +98,9 @@ impl Birth {
             && self.lot == event.lot
             && self.station == event.station
             && self.unit == event.unit
-            && self.public_key == event.public_key
+            && *self.public_key == *event.public_key
             && self.nats_key == event.nats_key
-            && self.components == event.components
+            && *self.components == *event.components
             && self.record == event.record
     }
 }
@@ -120,19 +111,13 @@ impl Record {
         Record {
             birth,
             session: Session::default(),
-            transcripts: Vec::new(),
+            transcripts: Usual::default(),
             numbers: super::numbers::Numbers::default(),
             spooled: 0,
             license: None,
             held: Held::default(),
-            directives: Vec::new(),
-            rekeyed_at: Timestamp::ZERO,
-            rekeyed_in: 0,
-            rekey_demanded_until: Timestamp::ZERO,
-            bound_by: None,
-            suspect_until: Timestamp::ZERO,
-            hands_off_until: Timestamp::ZERO,
-            tried: None,
+            directives: Seldom::default(),
+            incidents: IfAny::default(),
             story: Story::default(),
         }
     }

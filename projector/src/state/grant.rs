@@ -39,7 +39,7 @@ impl State {
             granted: link.granted,
             client_nonce,
             server_nonce: link.server_nonce,
-            resumption: link.resumption.clone(),
+            resumption: (&link.resumption).into(),
             suite: link.suite,
             generation: link.generation,
             interval_millis: self.heartbeat_millis,

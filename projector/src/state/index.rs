@@ -1,7 +1,10 @@
 //! What is derived from the state to find things in it: rebuilt when a snapshot is read, never stored or compared.
 
 use super::State;
-use super::license::{Fate, code_of, license_id};
+use super::device::{Birth, Record};
+use super::finder::Finder;
+use super::license::{Code, Fate, code_of, license_id};
+use super::pages::Pages;
 use super::update::Active;
 use crate::outcome::DirectiveView;
 use crate::view::{FlagSubject, LicenseMove, LicenseMoveView, LicenseState, OperationView};
@@ -15,10 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
-    pub devices: BTreeMap<DeviceId, Slot>,
-    pub records: BTreeMap<RecordDigest, Slot>,
-    pub units: BTreeMap<(StationId, u32), Slot>,
-    pub codes: BTreeMap<CodeDigest, u32>,
+    pub devices: Finder<DeviceId>,
+    pub records: Finder<RecordDigest>,
+    pub units: Finder<(StationId, u32)>,
+    pub codes: Finder<CodeDigest>,
     pub code_batches: BTreeMap<CodeBatchId, u32>,
     pub sources: BTreeMap<SourceName, u32>,
     pub flags: BTreeMap<FlagId, u32>,
@@ -51,15 +54,15 @@ impl Index {
     #[must_use]
     pub(crate) fn of(state: &State) -> Self {
         let mut index = Index::default();
-        for (slot, record) in state.records.numbered() {
-            index.devices.insert(record.birth.device, slot);
-            index.records.insert(record.birth.record, slot);
-            index.units.insert((record.birth.station, record.birth.unit), slot);
+        for (slot, _) in state.records.numbered() {
+            index.add_device(&state.records, slot);
         }
         for row in state.rows.iter() {
             *index.legitimacy.entry(row.legitimacy).or_default() += 1;
         }
-        index.codes.extend(state.codes.numbered().map(|(at, code)| (code.digest, at)));
+        for (at, _) in state.codes.numbered() {
+            index.add_code(&state.codes, at);
+        }
         index.code_batches.extend(state.code_batches.numbered().map(|(at, batch)| (batch.batch, at)));
         index.sources.extend(state.sources.numbered().map(|(at, source)| (source.name.clone(), at)));
         for license in state.licenses.iter() {
@@ -84,6 +87,17 @@ impl Index {
             }
         }
         index
+    }
+
+    pub(crate) fn add_device(&mut self, records: &Pages<Record>, slot: Slot) {
+        let birth = |slot| records.get(slot).map(|record| &record.birth);
+        self.devices.insert(slot, |slot| birth(slot).map(|birth| birth.device));
+        self.records.insert(slot, |slot| birth(slot).map(|birth| birth.record));
+        self.units.insert(slot, |slot| birth(slot).map(|birth| (birth.station, birth.unit)));
+    }
+
+    pub(crate) fn add_code(&mut self, codes: &Pages<Code>, at: u32) {
+        self.codes.insert(at, |at| codes.get(at).map(|code| code.digest));
     }
 
     pub(crate) fn add_flag(&mut self, at: u32, id: FlagId, subject: &FlagSubject) {
@@ -158,14 +172,38 @@ impl Index {
 
 impl State {
     #[must_use]
-    pub(crate) fn code(&self, digest: &CodeDigest) -> Option<&super::license::Code> {
-        self.index.codes.get(digest).and_then(|&at| self.codes.get(at))
+    pub(crate) fn slot_of(&self, device: &DeviceId) -> Option<Slot> {
+        self.index.devices.find(device, |slot| self.records.get(slot).map(|record| record.birth.device))
+    }
+
+    /// The device whose OTP record has this digest.
+    #[must_use]
+    pub(crate) fn slot_of_record(&self, record: &RecordDigest) -> Option<Slot> {
+        self.index.records.find(record, |slot| self.records.get(slot).map(|record| record.birth.record))
+    }
+
+    #[must_use]
+    pub(crate) fn slot_of_unit(&self, station: StationId, unit: u32) -> Option<Slot> {
+        let unit_of = |birth: &Birth| (birth.station, birth.unit);
+        let key_of = |slot| self.records.get(slot).map(|record| unit_of(&record.birth));
+        self.index.units.find(&(station, unit), key_of)
+    }
+
+    /// Index of a code.
+    #[must_use]
+    pub(crate) fn code_at(&self, digest: &CodeDigest) -> Option<u32> {
+        self.index.codes.find(digest, |at| self.codes.get(at).map(|code| code.digest))
+    }
+
+    #[must_use]
+    pub(crate) fn code(&self, digest: &CodeDigest) -> Option<&Code> {
+        self.codes.get(self.code_at(digest)?)
     }
 
     /// Index of a license.
     #[must_use]
     pub(crate) fn license_by_id(&self, license: &LicenseId) -> Option<u32> {
-        let &code = self.index.codes.get(&code_of(license))?;
+        let code = self.code_at(&code_of(license))?;
         let at = match self.codes.get(code)?.fate {
             Fate::Used(at) | Fate::Replaced(at) => at,
             Fate::Unused | Fate::Void => return None,
@@ -186,7 +224,7 @@ impl State {
         let moves = self.index.moves_of.get(&self.id_of_license(at)?);
         let reissued = moves.into_iter().flatten().rev().filter_map(|&at| self.moves.get(at));
         let mut reissued = reissued.filter_map(|done| match done.what {
-            LicenseMove::Reissued { code } => self.index.codes.get(&code).copied(),
+            LicenseMove::Reissued { code } => self.code_at(&code),
             _ => None,
         });
         reissued.next().or_else(|| self.licenses.get(at).map(|license| license.code))

@@ -6,6 +6,7 @@
 //! Invariants: at most [`BOOTS_KEPT`] boots, ascending; at most [`RANGES_KEPT`] ranges each, ascending, apart. What is
 //! forgotten counts as counted: a full memory loses bodies from a count, and never counts one twice.
 
+use super::usual::Usual;
 use events::ids::Sequence;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub(crate) const RANGES_KEPT: usize = 8;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Numbers {
-    boots: Vec<Boot>,
+    boots: Usual<Boot, 1>,
     /// The heartbeat of the current epoch that came as an event last: from there on rows are numbered.
     said: Option<Said>,
 }
@@ -25,7 +26,7 @@ pub(crate) struct Numbers {
 struct Boot {
     count: u32,
     /// First and last number.
-    ranges: Vec<(u32, u32)>,
+    ranges: Usual<(u32, u32), 1>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ struct Said {
 impl Numbers {
     /// Another boot speaks. Counts that are not above what is known were begun anew: its flash forgot.
     pub(crate) fn begin_boot(&mut self, boot: u32) {
-        self.boots.retain(|kept| kept.count < boot);
+        self.boots.change(|boots| boots.retain(|kept| kept.count < boot));
     }
 
     /// The epoch of `boot` is over, whose highest sequence was `highest`.
@@ -81,15 +82,12 @@ impl Numbers {
         let at = match self.boots.binary_search_by_key(&count, |boot| boot.count) {
             Ok(at) => at,
             Err(0) if self.boots.len() == BOOTS_KEPT => return None,
-            Err(mut at) => {
-                if self.boots.len() == BOOTS_KEPT {
-                    self.boots.remove(0);
-                    at -= 1;
-                }
-                self.boots.reserve_exact(1);
-                self.boots.insert(at, Boot { count, ranges: Vec::new() });
-                at
-            }
+            Err(at) => self.boots.change(|boots| {
+                let gone = usize::from(boots.len() == BOOTS_KEPT);
+                boots.drain(..gone);
+                boots.insert(at - gone, Boot { count, ranges: Usual::default() });
+                at - gone
+            }),
         };
         self.boots.get_mut(at)
     }
@@ -104,21 +102,25 @@ impl Numbers {
 
 impl Boot {
     fn add(&mut self, mut first: u32, mut last: u32) {
+        let (before, after) = (first, last);
         let touches =
-            |&(from, to): &(u32, u32)| from <= last.saturating_add(1) && first <= to.saturating_add(1);
-        let met: Vec<(u32, u32)> = self.ranges.iter().copied().filter(touches).collect();
-        self.ranges.retain(|range| !met.contains(range));
-        for (from, to) in met {
-            (first, last) = (first.min(from), last.max(to));
-        }
-        let at = self.ranges.partition_point(|range| range.0 < first);
-        self.ranges.reserve_exact(1);
-        self.ranges.insert(at, (first, last));
-        if self.ranges.len() > RANGES_KEPT {
-            // The gap between the two lowest is forgotten: what lay in it counts as counted.
-            let (from, _) = self.ranges.remove(0);
-            self.ranges[0].0 = from;
-        }
+            |&(from, to): &(u32, u32)| from <= after.saturating_add(1) && before <= to.saturating_add(1);
+        self.ranges.change(|ranges| {
+            ranges.retain(|range| {
+                let meets = touches(range);
+                if meets {
+                    (first, last) = (first.min(range.0), last.max(range.1));
+                }
+                !meets
+            });
+            let at = ranges.partition_point(|range| range.0 < first);
+            ranges.insert(at, (first, last));
+            if ranges.len() > RANGES_KEPT {
+                // The gap between the two lowest is forgotten: what lay in it counts as counted.
+                let (from, _) = ranges.remove(0);
+                ranges[0].0 = from;
+            }
+        });
     }
 
     fn is_sound(&self) -> bool {

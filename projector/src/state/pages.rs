@@ -7,7 +7,7 @@
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use triomphe::Arc;
 
 const PAGE: usize = 64;
 
@@ -87,6 +87,8 @@ impl<T: Clone> Pages<T> {
     pub(crate) fn push(&mut self, item: T) -> u32 {
         let index = self.len();
         let tail = Arc::make_mut(&mut self.tail);
+        // Room for a whole page at once: lists that grow leave holes in memory.
+        tail.reserve_exact(PAGE - tail.len());
         tail.push(item);
         if tail.len() == PAGE {
             let items = std::mem::take(tail);

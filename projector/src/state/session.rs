@@ -10,11 +10,13 @@
 //! Invariants: numbers are unique and below the row's `next_epoch`; the row's `epoch` is `current`'s number. What was
 //! evicted is never granted again: the highest ticket evicted is kept for each parent.
 
+use super::kept::Kept;
+use super::seldom::Seldom;
 use super::window::Window;
 use events::ids::{BootId, Epoch, Generation, LogIndex};
 use events::limits::PENDING_SUCCESSORS_MAX;
 use events::time::Timestamp;
-use events::vocabulary::shared::{Suite, Wrapped};
+use events::vocabulary::shared::Suite;
 use serde::{Deserialize, Serialize};
 
 /// Superseded epochs that are kept, to judge forks by.
@@ -25,12 +27,12 @@ pub(crate) const FORKS_KEPT: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub current: Option<Link>,
-    pub pending: Vec<Link>,
+    pub pending: Seldom<Link>,
     /// Oldest first.
-    pub superseded: Vec<Superseded>,
-    pub forks: Vec<Fork>,
+    pub superseded: Seldom<Superseded>,
+    pub forks: Seldom<Fork>,
     /// At most one for each parent that is kept.
-    pub evicted: Vec<Evicted>,
+    pub evicted: Seldom<Evicted>,
 }
 
 /// A successor gave way to those with newer tickets. Its nonce is forgotten, so its ticket must not count any more:
@@ -56,7 +58,7 @@ pub(crate) struct Link {
     pub ticket: LogIndex,
     pub origin: Origin,
     pub server_nonce: [u8; 32],
-    pub resumption: Wrapped,
+    pub resumption: Kept,
     pub suite: Suite,
     pub generation: Generation,
     pub granted: LogIndex,
@@ -170,14 +172,12 @@ impl Session {
         if self.pending.len() == PENDING_SUCCESSORS_MAX {
             let pending = self.pending.iter().enumerate();
             let oldest = pending.min_by_key(|(_, link)| (link.ticket, link.epoch)).map_or(0, |(at, _)| at);
-            let gone = self.pending.remove(oldest);
+            let gone = self.pending.change(|pending| pending.remove(oldest));
             match self.evicted.iter_mut().find(|evicted| evicted.parent == gone.parent) {
                 Some(evicted) => evicted.ticket = evicted.ticket.max(gone.ticket),
                 None => self.evicted.push(Evicted { parent: gone.parent, ticket: gone.ticket }),
             }
         }
-        // Most devices have one at a time, and a million of them would keep room for four.
-        self.pending.reserve_exact(1);
         self.pending.push(link);
     }
 
@@ -191,19 +191,20 @@ impl Session {
         generation: Generation,
     ) -> bool {
         let Some(position) = self.pending.iter().position(|link| link.epoch == epoch) else { return false };
-        let confirmed = self.pending.remove(position);
+        let confirmed = self.pending.change(|pending| pending.remove(position));
         let parent = confirmed.parent;
         if let Some(link) = self.current.replace(confirmed) {
             if self.superseded.len() == SUPERSEDED_KEPT {
-                self.superseded.remove(0);
+                self.superseded.change(|superseded| superseded.remove(0));
             }
-            self.superseded.reserve_exact(1);
             self.superseded.push(Superseded { link, window, at, generation });
         }
         let kept: Vec<Epoch> = self.all().map(|standing| standing.link().epoch).collect();
-        self.pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
-        self.pending.shrink_to_fit();
-        self.evicted.retain(|evicted| kept.contains(&evicted.parent));
+        self.pending.change(|pending| {
+            pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
+            pending.shrink_to_fit();
+        });
+        self.evicted.change(|evicted| evicted.retain(|evicted| kept.contains(&evicted.parent)));
         true
     }
 
@@ -212,7 +213,7 @@ impl Session {
         if let Some(old) = self.superseded.iter_mut().find(|old| old.link.epoch == fork.from) {
             old.at = fork.index;
         }
-        self.forks.retain(|kept| kept.generation == fork.generation);
+        self.forks.change(|forks| forks.retain(|kept| kept.generation == fork.generation));
         let known = self.forks.iter().any(|kept| kept.other == fork.other && kept.from <= fork.from);
         if !known && self.forks.len() < FORKS_KEPT {
             self.forks.push(fork);

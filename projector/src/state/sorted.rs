@@ -43,10 +43,16 @@ impl<T: Ord + Clone> Sorted<T> {
             return;
         };
         let Err(place) = run.binary_search(&item) else { return };
+        if place == RUN_MAX {
+            // Above all others, as most are: the full run stays full.
+            self.runs.push_back(Arc::new(vec![item]));
+            return;
+        }
         let run = Arc::make_mut(run);
         run.insert(place, item);
         if run.len() > RUN_MAX {
             let rest = run.split_off(RUN_MAX / 2);
+            run.shrink_to_fit();
             self.runs.insert(at + 1, Arc::new(rest));
         }
     }

@@ -17,9 +17,16 @@ pub(crate) const LAST_KEPT: usize = 48;
 /// Conditions that a story tells even if they come late.
 const EVIDENCE: u8 = condition::RESTRICTED | condition::CLOCK_ROLLBACK;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Stored as its three parts: first lines, last lines, and how many were dropped between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Story {
     first: Packed<Line>,
+    /// Of most devices there is no more than the beginning.
+    end: Option<Box<End>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct End {
     last: Packed<Line>,
     /// Lines dropped between the first and the last.
     dropped: u64,
@@ -197,22 +204,23 @@ impl Story {
             self.first.push(&line);
             return;
         }
-        if self.last.len() == LAST_KEPT {
-            self.last.remove_first();
-            self.dropped += 1;
+        let end = self.end.get_or_insert_default();
+        if end.last.len() == LAST_KEPT {
+            end.last.remove_first();
+            end.dropped += 1;
         }
-        self.last.push(&line);
+        end.last.push(&line);
     }
 
     /// How many lines were told so far, those left out included.
     #[must_use]
     pub(crate) fn told(&self) -> u64 {
-        self.first.len() as u64 + self.dropped + self.last.len() as u64
+        self.first.len() as u64 + self.dropped() + self.last().map_or(0, Packed::len) as u64
     }
 
     /// A spool comes in many heartbeats: they are one line as long as nothing else is told.
     pub(crate) fn tell_brought(&mut self, index: LogIndex, stamp: Timestamp, brought: Brought) {
-        let lines = if self.last.is_empty() { &mut self.first } else { &mut self.last };
+        let lines = self.end.as_mut().map_or(&mut self.first, |end| &mut end.last);
         match lines.last() {
             Some(Line { index, stamp, what: Happening::Brought(before) }) => {
                 lines.replace_last(&Line { index, stamp, what: Happening::Brought(before.and(brought)) });
@@ -226,18 +234,59 @@ impl Story {
     pub(crate) fn lines(&self) -> Vec<StoryLine> {
         let tell =
             |line: Line| StoryLine { index: line.index, stamp: line.stamp, what: line.what.to_string() };
-        let gap = self.first.last().filter(|_| self.dropped > 0).map(|line| StoryLine {
+        let gap = self.first.last().filter(|_| self.dropped() > 0).map(|line| StoryLine {
             index: line.index,
             stamp: line.stamp,
-            what: format!("({} lines left out; the log has them)", self.dropped),
+            what: format!("({} lines left out; the log has them)", self.dropped()),
         });
-        self.first.iter().map(tell).chain(gap).chain(self.last.iter().map(tell)).collect()
+        self.first
+            .iter()
+            .map(tell)
+            .chain(gap)
+            .chain(self.last().into_iter().flat_map(Packed::iter).map(tell))
+            .collect()
+    }
+
+    fn last(&self) -> Option<&Packed<Line>> {
+        self.end.as_ref().map(|end| &end.last)
+    }
+
+    fn dropped(&self) -> u64 {
+        self.end.as_ref().map_or(0, |end| end.dropped)
+    }
+}
+
+impl Serialize for Story {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let none = Packed::default();
+        (&self.first, self.last().unwrap_or(&none), self.dropped()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Story {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (first, last, dropped): (_, Packed<Line>, _) = Deserialize::deserialize(deserializer)?;
+        let is_short = last.is_empty() && dropped == 0;
+        Ok(Story { first, end: (!is_short).then(|| Box::new(End { last, dropped })) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_story_is_stored_as_its_three_parts_and_comes_back() {
+        let mut story = Story::default();
+        for index in 0..=100 {
+            let stored = postcard::to_stdvec(&story).unwrap();
+            assert_eq!(postcard::from_bytes::<Story>(&stored).unwrap(), story);
+            let parts: (Vec<Line>, Vec<Line>, u64) = postcard::from_bytes(&stored).unwrap();
+            let kept = (index as usize).min(FIRST_KEPT + LAST_KEPT);
+            assert_eq!((parts.0.len() + parts.1.len(), parts.2), (kept, index - kept as u64));
+            story.tell(index, Timestamp::ZERO, Happening::Imported);
+        }
+    }
 
     #[test]
     fn a_long_story_keeps_its_beginning_and_its_end() {

@@ -35,7 +35,7 @@ fn rule_22_an_import_is_idempotent_though_the_key_is_wrapped_anew() {
     world.import(1);
     let again = DeviceProvisioned { pre_shared_key: wrapped(99), ..device(1) };
     assert_eq!(world.tell(again), Outcome::Duplicate);
-    assert_eq!(world.fold.device(0).unwrap().pre_shared_key(), &wrapped(1));
+    assert_eq!(world.fold.device(0).unwrap().pre_shared_key(), wrapped(1));
     assert_eq!(world.fold.stations().next().unwrap().used, 1);
 }
 
@@ -147,11 +147,11 @@ fn rule_19_secrets_wrapped_anew_take_the_place_of_the_old_and_nothing_else_chang
         lots: vec![RewrappedLot { lot: LOT, tamper_key: anew(10) }],
     });
     let device_now = world.fold.device(slot).unwrap();
-    assert_eq!((device_now.pre_shared_key(), device_now.summary()), (&anew(9), before));
+    assert_eq!((device_now.pre_shared_key(), device_now.summary()), (anew(9), before));
     assert_eq!(world.fold.lot(&LOT).unwrap().tamper_key, anew(10));
     let under = world.fold.freeze().wrapped_under();
     assert_eq!(under.device, [(2, 2)].into());
     // The factory's word comes again, wrapped under the key that it was wrapped under then.
     assert_eq!(world.tell(device(1)), Outcome::Duplicate);
-    assert_eq!(world.fold.device(slot).unwrap().pre_shared_key(), &anew(9));
+    assert_eq!(world.fold.device(slot).unwrap().pre_shared_key(), anew(9));
 }

@@ -222,7 +222,7 @@ impl View {
         let known = fold.slot_of(device).and_then(|slot| fold.device(slot)).map(|known| Known {
             slot: known.slot(),
             public_key: known.public_key().to_vec(),
-            pre_shared: known.pre_shared_key().clone(),
+            pre_shared: known.pre_shared_key(),
         });
         View { generation: fold.generation(), stamp: fold.stamp(), applied: fold.applied(), known }
     }
