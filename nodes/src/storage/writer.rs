@@ -147,3 +147,31 @@ impl Drop for PanicGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::log::record::LogPosition;
+
+    fn request(record: Record<Bytes>) -> Request {
+        let (ticket, durability, done) = (Ticket::MIN, Durability::Written, Box::new(|_| ()));
+        Request { records: vec![record], ticket, durability, done }
+    }
+
+    fn at(index: u64) -> LogPosition {
+        LogPosition { term: 1, index }
+    }
+
+    #[test]
+    fn of_several_committed_indices_only_the_last_is_written_and_nothing_else_is_left_out() {
+        let vote = || Record::Vote(events::log::record::VoteRecord { term: 1, node: 1, committed: true });
+        let mut group: Vec<_> =
+            [Record::Committed(at(1)), vote(), Record::Committed(at(2)), Record::Committed(at(3)), vote()]
+                .into_iter()
+                .map(request)
+                .collect();
+        keep_last_committed(&mut group);
+        let left: Vec<_> = group.iter().map(|request| request.records.first()).collect();
+        assert_eq!(left, [None, Some(&vote()), None, Some(&Record::Committed(at(3))), Some(&vote())]);
+    }
+}

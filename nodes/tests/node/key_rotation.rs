@@ -108,10 +108,7 @@ async fn keys_rotate_on_a_live_cluster_without_history_being_rewritten() {
     let key = |core: &nodes::node::core::Core| {
         core.projector().read(|fold| {
             let slot = fold.slot_of(&device.id()).unwrap();
-            (
-                fold.device(slot).unwrap().pre_shared_key(),
-                fold.lot(&lot(1)).unwrap().tamper_key.clone(),
-            )
+            (fold.device(slot).unwrap().pre_shared_key(), fold.lot(&lot(1)).unwrap().tamper_key.clone())
         })
     };
     for (node, core) in members.all() {

@@ -237,6 +237,14 @@ impl Author {
         size
     }
 
+    /// Raft needs nothing any more of what is committed; a segment that begins afterwards says so.
+    pub(crate) fn purge(&mut self) {
+        let at = LogPosition { term: self.term, index: self.next - 1 };
+        let (done, word) = channel();
+        self.log().purge(at, Box::new(move |result| done.send(result).unwrap())).unwrap();
+        word.recv().unwrap().unwrap();
+    }
+
     /// The last entry.
     pub(crate) fn index(&self) -> LogIndex {
         self.next - 1

@@ -19,13 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The story of `fleet`, signed by its cluster in the middle and near the end; closed in good order.
-struct Signed {
-    fleet: Fleet,
+pub(crate) struct Signed {
+    pub(crate) fleet: Fleet,
     /// Sizes of its checkpoints.
-    sizes: [u64; 2],
+    pub(crate) sizes: [u64; 2],
 }
 
-fn signed(dir: &Path) -> Signed {
+pub(crate) fn signed(dir: &Path) -> Signed {
     let mut fleet = fleet(dir);
     let author = &mut fleet.author;
     author.restart_stopped();

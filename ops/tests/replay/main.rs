@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
 
+mod archive;
 mod author;
 mod bad_input;
 mod diff;

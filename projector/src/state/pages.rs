@@ -55,6 +55,17 @@ impl<T> Pages<T> {
         }
     }
 
+    /// As [`Pages::get`], and reads besides whose the page is, so that all that [`Pages::get_mut`] asks memory for is at
+    /// hand then.
+    #[inline]
+    pub(crate) fn look_at(&self, index: u32) -> Option<(&T, bool)> {
+        let (page, at) = place(index);
+        match self.full.get(page) {
+            Some(items) => Some((&items[at], items.is_unique())),
+            None => Some((self.get(index)?, self.tail.is_unique())),
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + '_ {
         self.full.iter().flat_map(|page| page.iter()).chain(self.tail.iter())
     }

@@ -28,6 +28,7 @@ mod machine;
 mod processes;
 pub mod replay;
 mod report;
+pub mod restart;
 mod stage;
 mod terminals;
 

@@ -6,7 +6,13 @@ use clap::{Args, Parser, Subcommand};
 use ops::dev::nats::find_binary;
 use std::path::{Path, PathBuf};
 use tests::bench::replay::{ReplayPlan, fold};
+use tests::bench::restart::{self, RestartPlan};
 use tests::bench::{Plan, replay, respond, run};
+use tikv_jemallocator::Jemalloc;
+
+/// As `muster` has it, since folds are measured in this program.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Measures muster beside a bare NATS echo and JetStream R3, on this machine, in one interleaved run.
 ///
@@ -56,6 +62,21 @@ enum Command {
     /// Reading history again: plain read, read + checksum + decrypt, full fold, beside a JetStream consumer that folds the
     /// same heartbeats; at 10,000, 100,000 and 1,000,000 devices
     Replay(Replay),
+    /// How long a node with 1,000,000 devices and 100,000,000 heartbeats takes to be back in service: about two minutes
+    Restart(Restart),
+}
+
+#[derive(Args)]
+struct Restart {
+    /// Devices of the fleet
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    devices: u32,
+    /// Heartbeats in the log
+    #[arg(long, value_name = "N", default_value_t = 100_000_000)]
+    heartbeats: u64,
+    /// Entries after the last snapshot
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    behind: u64,
 }
 
 #[derive(Args)]
@@ -94,6 +115,13 @@ async fn main() -> Result<()> {
             bail!("two folds of one log gave different states");
         }
         return Ok(());
+    }
+    if let Some(Command::Restart(flags)) = &arguments.command {
+        let &Restart { devices, heartbeats, behind } = flags;
+        let (devices, heartbeats) = if arguments.common.smoke { (50, 20_000) } else { (devices, heartbeats) };
+        let (muster, _) = programs(&arguments.common)?;
+        let report = restart::run(&RestartPlan { muster, devices, heartbeats, behind }, &say).await?;
+        return print(&if json { pretty(&report)? } else { report.text() });
     }
     let report = run(&plan_of(&arguments)?, &say).await?;
     print(&if json { pretty(&report)? } else { report.table() })

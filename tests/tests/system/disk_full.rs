@@ -5,6 +5,7 @@
 
 use nodes::storage::disk::{Disk, OsDisk};
 use ops::dev::evidence;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,7 +28,11 @@ impl SmallDisk {
         let ballast = self.0.join("ballast");
         let _ = std::fs::remove_file(&ballast);
         let free = OsDisk.free_bytes(&self.0).unwrap();
-        std::fs::write(&ballast, vec![0; (free - left) as usize]).unwrap();
+        match std::fs::write(&ballast, vec![0; (free - left) as usize]) {
+            // The node wrote meanwhile, and took the rest.
+            Err(error) if left == 0 && error.kind() == ErrorKind::StorageFull => {}
+            written => written.unwrap(),
+        }
     }
 
     fn empty(&self) {

@@ -26,6 +26,7 @@ use report::SizeFigures;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -45,13 +46,15 @@ pub struct ReplayPlan {
 
 /// A log that was made, as `muster log make --json` told.
 #[derive(Clone, Debug, Deserialize)]
-struct Log {
+pub(super) struct Log {
     data: PathBuf,
-    keyring: PathBuf,
+    pub(super) keyring: PathBuf,
     devices: u32,
     heartbeats: u64,
     /// The entry with the first heartbeats.
     beats_from: u64,
+    pub(super) last: u64,
+    pub(super) bytes: u64,
     seconds: f64,
 }
 
@@ -85,15 +88,13 @@ impl ReplayPlan {
 
 /// Measures everything. `say` tells people what is going on.
 pub async fn run(plan: &ReplayPlan, say: &dyn Fn(&str)) -> Result<ReplayReport> {
-    std::fs::create_dir_all(super::BELOW).with_context(|| format!("creating {}", super::BELOW))?;
-    let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(super::BELOW);
-    let dir = dir.context("a directory of its own")?;
+    let dir = own_directory()?;
     let mut report = ReplayReport::begin(plan);
     for &devices in &plan.devices {
         say(&format!("making a log of {devices} devices and {} heartbeats", plan.heartbeats));
         let folder = dir.path().join(devices.to_string());
         std::fs::create_dir_all(&folder).context("a folder for the log")?;
-        let log = make(plan, devices, &folder.join("data"))?;
+        let log = make_log(&plan.muster, devices, plan.heartbeats, plan.batch, &folder.join("data"))?;
         let mut figures = SizeFigures::of(devices, log.seconds);
         for round in 1..=plan.rounds {
             say(&format!("{devices} devices, round {round} of {}", plan.rounds));
@@ -112,13 +113,20 @@ pub async fn run(plan: &ReplayPlan, say: &dyn Fn(&str)) -> Result<ReplayReport> 
     Ok(report)
 }
 
-fn make(plan: &ReplayPlan, devices: u32, data: &Path) -> Result<Log> {
-    let mut command = Command::new(&plan.muster);
+/// A directory that goes with its owner.
+pub(super) fn own_directory() -> Result<TempDir> {
+    std::fs::create_dir_all(super::BELOW).with_context(|| format!("creating {}", super::BELOW))?;
+    let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(super::BELOW);
+    dir.context("a directory of its own")
+}
+
+pub(super) fn make_log(muster: &Path, devices: u32, heartbeats: u64, batch: u32, data: &Path) -> Result<Log> {
+    let mut command = Command::new(muster);
     command.args(["log", "make", "--json", "--out"]).arg(data);
-    for (flag, value) in [("--devices", u64::from(devices)), ("--heartbeats", plan.heartbeats)] {
+    let numbers = [u64::from(devices), heartbeats, u64::from(batch)];
+    for (flag, value) in ["--devices", "--heartbeats", "--batch"].into_iter().zip(numbers) {
         command.arg(flag).arg(value.to_string());
     }
-    command.arg("--batch").arg(plan.batch.to_string());
     let output = command.output().context("starting `muster log make`")?;
     if !output.status.success() {
         bail!("`muster log make` failed: {}", String::from_utf8_lossy(&output.stderr));
