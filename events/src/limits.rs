@@ -72,7 +72,8 @@ pub const REJECTION_ENTRIES_MAX: usize = 64;
 /// A node closes its summary this often, in milliseconds.
 pub const REJECTION_WINDOW_MILLIS: u64 = 2_000;
 
-/// Nodes whose state digests are compared use every index that this divides.
+/// Nodes whose state digests are compared use every index that this divides; in large fleets every one that a multiple of
+/// this divides.
 pub const DIGEST_INDEX_INTERVAL: u64 = 64;
 
 const _: () = {

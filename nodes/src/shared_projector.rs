@@ -5,7 +5,6 @@ use crate::raft::tree::AppliedTree;
 use crate::telemetry::measures::Measures;
 use crate::telemetry::traced::Traced;
 use events::ids::LogIndex;
-use events::limits::DIGEST_INDEX_INTERVAL;
 use parking_lot::{Mutex, RwLock};
 pub use projector::StateDigest;
 use projector::{ApplyError, Effect, Outcomes, Projector};
@@ -173,7 +172,7 @@ impl SharedProjector {
     }
 
     fn note_digest(&self, index: LogIndex, fold: &mut Projector) {
-        if !index.is_multiple_of(DIGEST_INDEX_INTERVAL) {
+        if !fold.digest_is_due() {
             return;
         }
         let mut digests = self.0.digests.lock();

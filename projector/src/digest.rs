@@ -3,8 +3,12 @@
 use crate::projector::Projector;
 use crate::snapshot::VERSION;
 use crate::state::State;
+use events::limits::DIGEST_INDEX_INTERVAL;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// So many devices are hashed within a few milliseconds.
+const DEVICES_AT_ONCE: usize = 16_384;
 
 /// SHA-256 over the state, page by page; prints as hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +37,14 @@ impl std::fmt::Debug for StateDigest {
 }
 
 impl Projector {
+    /// Whether members compare their digests at this entry: at every [`DIGEST_INDEX_INTERVAL`]th, and in a large fleet as
+    /// much more seldom as there are more devices, since each entry may change a page of its own and all of them are hashed
+    /// again. Follows from the state alone, so that all members choose the same entries.
+    #[must_use]
+    pub fn digest_is_due(&self) -> bool {
+        self.applied().is_multiple_of(interval(self.state.records.len()))
+    }
+
     /// The level of the state: what events mean and how the state is encoded. Only digests of one level can be
     /// compared: during a rolling upgrade members of two levels differ without being wrong.
     #[must_use]
@@ -49,6 +61,12 @@ impl Projector {
         )]
         StateDigest(digest(&mut self.state).expect("a state has an encoding"))
     }
+}
+
+/// Entries between two digests of a fleet.
+fn interval(devices: usize) -> u64 {
+    let larger = (devices / DEVICES_AT_ONCE).max(1).next_power_of_two();
+    DIGEST_INDEX_INTERVAL * larger as u64
 }
 
 fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
@@ -102,4 +120,16 @@ fn digest(state: &mut State) -> Result<[u8; 32], postcard::Error> {
         postcard::to_stdvec(&(lots, stations, buckets, timers, batches, breaker, requests, checkpoints))?;
     all.update(rest);
     Ok(all.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_is_hashed_as_much_more_seldom_as_it_is_larger() {
+        let intervals = [0, 1, 32_767, 32_768, 100_000, 1_000_000].map(interval);
+        assert_eq!(intervals, [64, 64, 64, 128, 512, 4096]);
+        assert!(intervals.iter().all(|interval| interval.is_multiple_of(DIGEST_INDEX_INTERVAL)));
+    }
 }

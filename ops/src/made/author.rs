@@ -25,13 +25,17 @@ const NODE: u64 = 1;
 const NODES: u64 = 3;
 /// Bytes on their way to the disk: the writer's queue is not bounded by itself.
 const UNDER_WAY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A node makes a snapshot about so often, and raft forgets what it holds.
+/// A node makes a snapshot about so often, and raft forgets what it holds,
 const ENTRIES_PER_SNAPSHOT: u64 = 50_000;
+/// but for so many entries, for those that lag.
+const ENTRIES_KEPT: u64 = 10_000;
 
 pub(super) struct Author {
     log: DurableLog,
     term: u64,
     next: LogIndex,
+    /// What raft forgets with the next snapshot.
+    forgotten: LogPosition,
     now: u64,
     batches: u64,
     events: u64,
@@ -58,7 +62,9 @@ impl Author {
         let log = DurableLog::open(Arc::new(OsDisk), Arc::new(OsEntropy), options)?;
         let (done, durable) = channel();
         let (term, next, batches, events, under_way_bytes) = (0, 0, 0, 0, 0);
-        let mut author = Author { log, term, next, now, batches, events, done, durable, under_way_bytes };
+        let forgotten = LogPosition { term, index: next };
+        let mut author =
+            Author { log, term, next, forgotten, now, batches, events, done, durable, under_way_bytes };
         author.append(EntryBody::Membership(Bytes::from_static(b"node 1 alone")))?;
         author.lead()?;
         Ok(author)
@@ -119,8 +125,11 @@ impl Author {
         self.log.save_committed(at)?;
         self.next += 1;
         self.under_way_bytes += bytes;
+        if (self.next + ENTRIES_KEPT).is_multiple_of(ENTRIES_PER_SNAPSHOT) {
+            self.forgotten = at;
+        }
         if self.next.is_multiple_of(ENTRIES_PER_SNAPSHOT) {
-            self.log.purge(at, Box::new(|_| ()))?;
+            self.log.purge(self.forgotten, Box::new(|_| ()))?;
         }
         while self.under_way_bytes > UNDER_WAY_BYTES_MAX {
             let Ok((bytes, result)) = self.durable.recv() else { bail!("the log's writer is gone") };

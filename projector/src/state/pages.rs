@@ -4,9 +4,11 @@
 //! and copies share their pages until one of them changes one (copy on write), so a snapshot of a million devices is
 //! taken in the time that counting its pages takes.
 
+use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::marker::PhantomData;
 use triomphe::Arc;
 
 const PAGE: usize = 64;
@@ -155,16 +157,29 @@ impl<T: Serialize> Serialize for Pages<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pages<T> {
+    /// Page by page: a million records in one list, before they are pages, would be the memory of a node once more.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut items = Vec::<T>::deserialize(deserializer)?.into_iter();
-        let mut full = Vec::with_capacity(items.len() / PAGE);
-        let tail = loop {
-            let page: Vec<T> = items.by_ref().take(PAGE).collect();
-            if page.len() < PAGE {
-                break page;
+        deserializer.deserialize_seq(PagesVisitor(PhantomData))
+    }
+}
+
+struct PagesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for PagesVisitor<T> {
+    type Value = Pages<T>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Pages<T>, A::Error> {
+        let (mut full, mut tail) = (Vec::new(), Vec::with_capacity(PAGE));
+        while let Some(item) = items.next_element()? {
+            tail.push(item);
+            if tail.len() == PAGE {
+                full.extend(full_page(std::mem::replace(&mut tail, Vec::with_capacity(PAGE))));
             }
-            full.extend(full_page(page));
-        };
+        }
         let (digests, hashed) = (vec![[0; 32]; full.len()], vec![false; full.len()]);
         Ok(Pages { full, tail: Arc::new(tail), digests, hashed })
     }
