@@ -8,6 +8,8 @@
 //!     peers ─────────────── node 1, node 2, node 3     (what a partition takes away)
 //! ```
 
+#![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
+
 mod bring_up;
 mod docker;
 mod faults;
