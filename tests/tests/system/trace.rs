@@ -65,30 +65,44 @@ struct Told {
     span: Span,
 }
 
-/// Spans of every trace, by name.
+/// Spans of every trace, as they came.
 #[derive(Default)]
-struct Traces(BTreeMap<Vec<u8>, BTreeMap<String, Told>>);
+struct Traces(BTreeMap<Vec<u8>, Vec<Told>>);
 
 impl Traces {
     fn take(&mut self, spans: Vec<ResourceSpans>) {
         for told in told(spans) {
-            let trace = self.0.entry(told.span.trace_id.clone()).or_default();
-            trace.insert(told.span.name.clone(), told);
+            self.0.entry(told.span.trace_id.clone()).or_default().push(told);
         }
     }
 
-    /// The first trace that has its whole way, with the agent's own span.
+    /// The first way that is whole, from an agent's own span on: a heartbeat that was sent or proposed twice has spans of
+    /// both times in one trace.
     fn whole(&self, agents: &[Told]) -> Option<BTreeMap<String, Told>> {
         agents.iter().filter(|told| told.span.name == "heartbeat").find_map(|told| {
-            let mut trace = self.0.get(&told.span.trace_id)?.clone();
-            trace.insert("heartbeat".to_owned(), told.clone());
-            WHOLE_WAY.iter().all(|(name, _)| trace.contains_key(*name)).then_some(trace)
+            let trace = self.0.get(&told.span.trace_id)?;
+            let is_its = |of: &&Told| of.span.parent_span_id == told.span.span_id;
+            let messages = trace.iter().filter(|of| of.span.name == "message").filter(is_its);
+            messages.cloned().find_map(|message| whole_way(trace, told, message))
         })
     }
 
     fn names(&self) -> Vec<Vec<&String>> {
-        self.0.values().map(|trace| trace.keys().collect()).collect()
+        self.0.values().map(|trace| trace.iter().map(|told| &told.span.name).collect()).collect()
     }
+}
+
+/// The way of one message, if each step of it is there below the one that it belongs to.
+fn whole_way(trace: &[Told], heartbeat: &Told, message: Told) -> Option<BTreeMap<String, Told>> {
+    let mut way =
+        BTreeMap::from([("heartbeat".to_owned(), heartbeat.clone()), ("message".to_owned(), message)]);
+    for (name, parent) in &WHOLE_WAY[2..] {
+        let above = way.get(*parent)?.span.span_id.clone();
+        let mut below = trace.iter().filter(|of| of.span.name == *name && of.span.parent_span_id == above);
+        // What was proposed again ends with its last time.
+        way.insert((*name).to_owned(), below.next_back()?.clone());
+    }
+    Some(way)
 }
 
 fn told(spans: Vec<ResourceSpans>) -> impl Iterator<Item = Told> {
