@@ -240,7 +240,7 @@ fn entry_from_log(entry: LogEntry) -> io::Result<Entry> {
 }
 
 /// The body of an entry that carries this membership.
-pub(super) fn encode_membership(membership: &Membership) -> io::Result<Bytes> {
+pub fn encode_membership(membership: &Membership) -> io::Result<Bytes> {
     postcard::to_stdvec(membership).map(Bytes::from).map_err(io::Error::other)
 }
 

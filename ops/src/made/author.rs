@@ -10,11 +10,14 @@ use events::time::Timestamp;
 use events::vocabulary::Event;
 use nodes::entropy::OsEntropy;
 use nodes::node::core::LOG_FOLDER;
+use nodes::raft::log_store::encode_membership;
+use nodes::raft::types::{Membership, PeerNode};
 use nodes::storage::birth::{BIRTH_FILE, Beginning, Birth};
 use nodes::storage::disk::OsDisk;
 use nodes::storage::error::Poisoned;
 use nodes::storage::log::{DurableLog, LogOptions};
 use nodes::storage::view::LogEntry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -51,6 +54,17 @@ pub(super) struct Pages {
     pub(super) events: u64,
 }
 
+/// The membership of a cluster of one node, as its first entry holds it: a node can be started on a made log.
+fn alone() -> Result<Bytes> {
+    let node = PeerNode {
+        peers_address: String::from("nobody:1"),
+        name: String::from("node-1"),
+        region: String::from("home"),
+    };
+    let membership = Membership::new(vec![BTreeSet::from([NODE])], BTreeMap::from([(NODE, node)]))?;
+    Ok(encode_membership(&membership)?)
+}
+
 impl Author {
     /// Begins the log of a new node in `data`, with a first leader.
     pub(super) fn begin(data: &Path, keyring: &Keyring, now: u64) -> Result<Self> {
@@ -65,7 +79,7 @@ impl Author {
         let forgotten = LogPosition { term, index: next };
         let mut author =
             Author { log, term, next, forgotten, now, batches, events, done, durable, under_way_bytes };
-        author.append(EntryBody::Membership(Bytes::from_static(b"node 1 alone")))?;
+        author.append(EntryBody::Membership(alone()?))?;
         author.lead()?;
         Ok(author)
     }
