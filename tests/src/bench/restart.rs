@@ -13,15 +13,12 @@ use super::machine::Machine;
 use super::replay;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use events::ids::{NodeId, RegionName};
+use events::ids::NodeId;
 use events::keyring::Keyring;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use nodes::clock::SystemClock;
-use nodes::config::{
-    ApiConfig, ApiLimits, Limits, LogFormat, MemberConfig, NatsConfig, NatsLogin, NodeConfig, PeersConfig,
-    RaftTimers, TelemetryConfig,
-};
+use nodes::config::NodeConfig;
 use nodes::entropy::OsEntropy;
 use nodes::node::core::{Core, CoreDeps, LOG_FOLDER, SNAPSHOT_FOLDER};
 use nodes::peers::{PeerAddress, PeerError, PeerReply, PeerRequest, PeerTransport};
@@ -33,6 +30,7 @@ use nodes::raft::types::{Membership, PeerNode, SnapshotMeta, StoredMembership, l
 use nodes::storage::archive::Archive;
 use nodes::storage::disk::OsDisk;
 use nodes::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
+use ops::cluster::{ClusterPlan, NatsAccess, NodePlan, init};
 use ops::offline::{Fold, Moment, open_logs, read_keyring};
 use ops::spent::memory_bytes;
 use serde::Serialize;
@@ -45,6 +43,8 @@ const NODE: NodeId = 1;
 const NAME: &str = "node-1";
 const REGION: &str = "home";
 const ADDRESS: &str = "nobody:1";
+/// In which certificates begin that nobody will look at.
+const YEAR: i32 = 2026;
 
 /// How much history there is.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ pub async fn run(plan: &RestartPlan, say: &dyn Fn(&str)) -> Result<RestartReport
     };
     say(&format!("restarting a node with {} entries after its snapshot", log.last - kept));
 
-    let config = Arc::new(config(&data, &keyring)?);
+    let config = Arc::new(config(dir.path(), &data, &keyring)?);
     let began = Instant::now();
     let core = Core::open(CoreDeps {
         config,
@@ -188,64 +188,17 @@ impl PeerTransport for NoPeers {
     }
 }
 
-/// As `muster cluster init` would write it, without what a core does not look at.
-fn config(data: &Path, keyring: &Keyring) -> Result<NodeConfig> {
-    let nowhere = data.join("nowhere");
-    let listen = "127.0.0.1:0".parse().context("a fixed address")?;
-    let region: RegionName = REGION.parse().context("a fixed name")?;
-    Ok(NodeConfig {
-        cluster: keyring.cluster,
-        node: NODE,
-        name: NAME.to_owned(),
-        members: vec![MemberConfig {
-            id: NODE,
-            name: NAME.to_owned(),
-            region: region.clone(),
-            address: ADDRESS.to_owned(),
-        }],
-        region,
-        data_directory: data.to_path_buf(),
-        keyring: nowhere.clone(),
-        factory_keys: vec![],
-        peers: PeersConfig {
-            listen,
-            authority: nowhere.clone(),
-            certificate: nowhere.clone(),
-            key: nowhere.clone(),
-        },
-        nats: NatsConfig { urls: vec![], login: NatsLogin::Anonymous },
-        api: ApiConfig {
-            listen,
-            certificate: nowhere.clone(),
-            key: nowhere,
-            tokens: vec![],
-            client_authority: None,
-            clients: vec![],
-            limits: ApiLimits::default(),
-        },
-        webhooks: vec![],
-        raft: RaftTimers {
-            heartbeat_ms: 60,
-            election_ms_min: 200,
-            election_ms_max: 400,
-            proposal_ms_max: 5_000,
-            snapshot_entries: 5_000,
-            keep_entries: 10_000,
-        },
-        limits: Limits {
-            heartbeat_ms: 60_000,
-            queue_messages: 1_024,
-            parked_per_source: 16,
-            activations_parallel: 1,
-            disk_reserve_bytes: 1_000_000,
-            checkpoint_ms: 0,
-        },
-        retention: None,
-        telemetry: TelemetryConfig {
-            otlp_endpoint: None,
-            trace_ratio: 0.0,
-            format: LogFormat::Human,
-            filter: String::from("warn"),
-        },
-    })
+/// As `muster cluster init` writes it, but for whose data it is.
+fn config(dir: &Path, data: &Path, keyring: &Keyring) -> Result<NodeConfig> {
+    let region = REGION.parse().context("a fixed name")?;
+    let node = NodePlan { id: NODE, region, host: String::from("127.0.0.1"), peers_port: 1, api_port: 2 };
+    let plan = ClusterPlan {
+        nodes: vec![node],
+        nats: NatsAccess { urls: vec![String::from("nats://127.0.0.1:4222")], login: None },
+        terminal_nats: vec![],
+        heartbeat_millis: 60_000,
+    };
+    let files = init(&dir.join("cluster"), &plan, &OsEntropy, YEAR)?;
+    let written = NodeConfig::load(files.node_configs.first().context("a cluster without nodes")?)?;
+    Ok(NodeConfig { cluster: keyring.cluster, data_directory: data.to_path_buf(), ..written })
 }
