@@ -173,7 +173,6 @@ impl Core {
         let webhooks = Webhooks::new(WebhookDeps {
             cluster: config.cluster,
             hooks: config.webhooks.clone(),
-            raft: raft.clone(),
             leadership: leadership.clone(),
             projector: projector.clone(),
             cursors: webhook_cursors.clone(),

@@ -72,6 +72,12 @@ impl LeadershipWatch {
         LeadershipWatch(leadership)
     }
 
+    /// Whether this node leads.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.0.borrow().is_here()
+    }
+
     /// Resolves once this node leads and knows all that was committed; false if raft ended.
     pub async fn leads(&mut self) -> bool {
         self.0.wait_for(|now| matches!(now, Leadership::Here { .. })).await.is_ok()

@@ -30,8 +30,7 @@ use crate::clock::Clock;
 use crate::config::WebhookConfig;
 use crate::entropy::Entropy;
 use crate::peers::{PeerAddress, PeerTransport};
-use crate::raft::MusterRaft;
-use crate::raft::leadership::{Leadership, LeadershipWatch};
+use crate::raft::leadership::LeadershipWatch;
 use crate::shared_projector::SharedProjector;
 use courier::Courier;
 use events::ids::ClusterId;
@@ -43,7 +42,6 @@ use tokio::task::JoinSet;
 pub struct WebhookDeps {
     pub cluster: ClusterId,
     pub hooks: Vec<WebhookConfig>,
-    pub raft: MusterRaft,
     pub leadership: LeadershipWatch,
     pub projector: SharedProjector,
     pub cursors: Arc<Cursors>,
@@ -55,7 +53,6 @@ pub struct WebhookDeps {
 
 /// All webhooks of one node; they run while it leads.
 pub struct Webhooks {
-    raft: MusterRaft,
     leadership: LeadershipWatch,
     projector: SharedProjector,
     cursors: Arc<Cursors>,
@@ -66,18 +63,8 @@ pub struct Webhooks {
 impl Webhooks {
     /// Refuses receivers to which nothing could be sent.
     pub fn new(deps: WebhookDeps) -> Result<Self, ReceiverError> {
-        let WebhookDeps {
-            cluster,
-            hooks,
-            raft,
-            leadership,
-            projector,
-            cursors,
-            transport,
-            peers,
-            clock,
-            entropy,
-        } = deps;
+        let WebhookDeps { cluster, hooks, leadership, projector, cursors, transport, peers, clock, entropy } =
+            deps;
         let couriers = hooks.into_iter().map(|hook| {
             Ok(Courier {
                 cluster,
@@ -92,7 +79,7 @@ impl Webhooks {
         });
         let couriers = couriers.collect::<Result<_, ReceiverError>>()?;
         let sharing = Sharing { cursors: cursors.clone(), transport, peers };
-        Ok(Webhooks { raft, leadership, projector, cursors, sharing, couriers })
+        Ok(Webhooks { leadership, projector, cursors, sharing, couriers })
     }
 
     /// Delivers while this node leads; for ever.
@@ -123,10 +110,11 @@ impl Webhooks {
     /// A way to read how deliveries go while this runs.
     #[must_use]
     pub fn readings(&self) -> WebhookReadings {
-        let (raft, projector, cursors) = (self.raft.clone(), self.projector.clone(), self.cursors.clone());
+        let (leadership, projector, cursors) =
+            (self.leadership.clone(), self.projector.clone(), self.cursors.clone());
         let counters: Vec<_> = self.couriers.iter().map(|courier| courier.counters.clone()).collect();
         Arc::new(move || {
-            let leads = Leadership::now(&raft).is_here();
+            let leads = leadership.is_here();
             let waiting = |name: &str| match cursors.all().get(name) {
                 Some(&cursor) if leads => projector.feed().kept_after(cursor),
                 _ => 0,
