@@ -4,22 +4,30 @@
 
 mod storage_support;
 
+use events::log::segment::HEADER_BYTES;
 use nodes::entropy::OsEntropy;
 use nodes::storage::archive::Archive;
-use nodes::storage::backfill::Backfill;
+use nodes::storage::backfill::{Backfill, BackfillPlace};
 use nodes::storage::error::StorageError;
 use nodes::storage::gaps::{Gap, GapBook};
+use nodes::storage::log::LogOptions;
 use nodes::storage::log_reader::{History, LogReader};
+use nodes::storage::scrub::{Checked, Scrub};
+use nodes::storage::suspect::Suspect;
 use nodes::storage::view::LogEntry;
 use std::ops::Range;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use storage_support::life::lefts;
 use storage_support::mem_disk::{Left, MemDisk};
-use storage_support::{LOG_DIR, append_range, at, entry, keys, open, options, wait};
+use storage_support::{LOG_DIR, append_range, at, entry, keys, open, options, segment, wait};
 
 const BACKFILL_DIR: &str = "/data/backfill";
 
-fn gap(from: u64, through: u64) -> Gap {
+const GAPS: [Gap; 2] = [gap(0, 19), gap(40, 59)];
+
+const fn gap(from: u64, through: u64) -> Gap {
     Gap { from, through, term: 1 }
 }
 
@@ -32,8 +40,49 @@ fn book(disk: &MemDisk) -> GapBook {
 }
 
 fn backfill(disk: &MemDisk) -> Backfill {
-    let own = options(Path::new(LOG_DIR));
-    Backfill::open(disk.as_disk(), Arc::new(OsEntropy), &own, BACKFILL_DIR.into()).unwrap()
+    place(disk).open(&book(disk)).unwrap()
+}
+
+fn place(disk: &MemDisk) -> BackfillPlace {
+    // Little segments, so that damage of one leaves others.
+    let own = LogOptions { segment_bytes_target: 600, ..options(Path::new(LOG_DIR)) };
+    BackfillPlace::new(disk.as_disk(), Arc::new(OsEntropy), &own, BACKFILL_DIR.into())
+}
+
+/// A disk with two gaps, both filled.
+fn filled() -> MemDisk {
+    let disk = MemDisk::default();
+    let book = book(&disk);
+    for gap in GAPS {
+        book.note(gap).unwrap();
+    }
+    fill_all(&disk, &|from| entries(from..from + 5)).unwrap();
+    disk
+}
+
+/// Fills the open gaps as a node does, from somebody who has all there is.
+fn fill_all(disk: &MemDisk, peer: &dyn Fn(u64) -> Vec<LogEntry>) -> Result<(), StorageError> {
+    let book = GapBook::open(disk.as_disk(), BACKFILL_DIR.into())?;
+    while book.first().is_some() {
+        let filling = place(disk).open(&book)?;
+        let Some(gap) = book.first() else { break };
+        while let Some(from) = filling.missing_from(gap) {
+            filling.take(gap, peer(from))?;
+        }
+        drop(filling);
+        book.close(gap)?;
+    }
+    Ok(())
+}
+
+/// What a check does that finds damage.
+fn check(disk: &MemDisk) -> Result<bool, StorageError> {
+    let dir = PathBuf::from(BACKFILL_DIR);
+    let scrub = Scrub { disk: disk.as_disk(), dir: dir.clone(), keys: keys() };
+    let Checked::Damaged(damage) = scrub.run(|| true)? else { return Ok(true) };
+    Suspect::note(&*disk.as_disk(), &dir, &damage)?.unwrap();
+    GapBook::open(disk.as_disk(), dir)?.reopen()?;
+    Ok(false)
 }
 
 fn held(disk: &MemDisk) -> Vec<LogEntry> {
@@ -119,4 +168,101 @@ fn what_does_not_follow_or_is_of_another_term_is_not_taken() {
     }
     assert!(filling.take(gap(10, 14), ends_otherwise).is_err());
     assert_eq!(filling.missing_from(gap(10, 19)), Some(10), "nothing of it was kept");
+}
+
+fn backfill_segment(number: u64) -> PathBuf {
+    PathBuf::from(BACKFILL_DIR).join(segment(number).file_name().unwrap())
+}
+
+fn all_filled() -> Vec<LogEntry> {
+    [entries(0..20), entries(40..60)].concat()
+}
+
+#[test]
+fn damage_of_fetched_history_is_found_and_only_what_lies_behind_it_is_fetched_again() {
+    let whole = filled();
+    assert_eq!(held(&whole), all_filled());
+    assert!(check(&whole).unwrap());
+    for (number, most) in [(1, 40), (3, 30), (5, 22)] {
+        let length = whole.bytes(&backfill_segment(number)).len();
+        assert!(length > 500, "the test's segments are large enough to hold entries: {length}");
+        for flipped in (0..length).step_by(37) {
+            let disk = whole.copy();
+            disk.tamper(&backfill_segment(number), |bytes| bytes[flipped] ^= 4);
+            assert!(!check(&disk).unwrap(), "a flip at {flipped} of segment {number}");
+            let fetched = Cell::new(0);
+            let peer = |from: u64| {
+                fetched.set(fetched.get() + 1);
+                entries(from..from + 1)
+            };
+            fill_all(&disk, &peer).unwrap();
+            assert_eq!(held(&disk), all_filled());
+            assert!(check(&disk).unwrap() && fetched.get() > 0);
+            assert!(fetched.get() <= most, "{} fetched again for segment {number}", fetched.get());
+        }
+    }
+}
+
+#[test]
+fn what_no_peer_gives_any_more_is_taken_from_what_was_set_aside() {
+    let (whole, from_peers) = (filled(), Cell::new(0));
+    let length = whole.bytes(&backfill_segment(3)).len();
+    for flipped in (HEADER_BYTES..length).step_by(31) {
+        let disk = whole.copy();
+        disk.tamper(&backfill_segment(3), |bytes| bytes[flipped] ^= 4);
+        check(&disk).unwrap();
+        let (before, place) = (from_peers.get(), place(&disk));
+        let find = |from| match place.salvage(from).unwrap() {
+            none if none.is_empty() => {
+                from_peers.set(from_peers.get() + 1);
+                entries(from..from + 1)
+            }
+            salvaged => salvaged,
+        };
+        fill_all(&disk, &find).unwrap();
+        assert_eq!(held(&disk), all_filled());
+        assert!(from_peers.get() <= before + 1, "at most the one that is damaged");
+    }
+    assert!(from_peers.get() > 3, "some of the flips hit an entry");
+}
+
+#[test]
+fn damage_of_the_only_header_leaves_nothing_and_all_is_fetched_again() {
+    let disk = MemDisk::default();
+    let book = book(&disk);
+    book.note(gap(0, 1)).unwrap();
+    fill_all(&disk, &|from| entries(from..from + 2)).unwrap();
+    disk.tamper(&backfill_segment(1), |bytes| bytes[20] ^= 4);
+    assert!(!check(&disk).unwrap());
+    fill_all(&disk, &|from| entries(from..from + 2)).unwrap();
+    assert_eq!(held(&disk), entries(0..2));
+}
+
+#[test]
+fn whenever_the_power_goes_while_fetched_history_is_mended_it_ends_whole() {
+    let whole = filled();
+    whole.tamper(&backfill_segment(3), |bytes| bytes[300] ^= 4);
+    let mend = |disk: &MemDisk| {
+        check(disk)?;
+        fill_all(disk, &|from| entries(from..from + 5))
+    };
+    let operations = {
+        let disk = whole.copy();
+        let before = disk.operations();
+        mend(&disk).unwrap();
+        disk.operations() - before
+    };
+    assert!(operations > 100);
+    for survived in 0..operations {
+        for left in lefts(1) {
+            let disk = whole.copy();
+            disk.cut_power_after(survived);
+            // Whether it was told of the cut or not.
+            let _ = mend(&disk);
+            let disk = disk.after_power_cut(left);
+            mend(&disk).unwrap();
+            assert!(check(&disk).unwrap(), "after {survived} operations");
+            assert_eq!(held(&disk), all_filled(), "after {survived} operations");
+        }
+    }
 }

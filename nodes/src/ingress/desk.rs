@@ -64,6 +64,10 @@ pub(super) struct Desk {
     pub decoy: Wrapped,
 }
 
+/// The keyring of this node lacks the key that a secret is wrapped under.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoKey;
+
 /// Bytes of the secret behind [`Desk::decoy`]: no secret that it stands in for is longer.
 pub(super) const DECOY_BYTES: usize = 48;
 
@@ -87,12 +91,21 @@ impl Desk {
         let Refused { reason, source, inbox } = refused;
         match source {
             Some(source) => self.charge(source, reason, None),
-            None => {
-                self.counters.refuse(reason);
-                self.rejections.lock().count_nameless();
-            }
+            None => self.count_nameless(reason),
         }
         Some(Outgoing::to(inbox?, refusal(reason)))
+    }
+
+    /// Refuses what this node cannot judge because it lacks a key: whoever sent it may be honest, so that no source is
+    /// charged. A session key that was retired refuses every terminal that slept through its time.
+    pub fn refuse_unjudged(&self, refused: Refused) -> Option<Outgoing> {
+        self.count_nameless(refused.reason);
+        Some(Outgoing::to(refused.inbox?, refusal(refused.reason)))
+    }
+
+    fn count_nameless(&self, reason: RejectionReason) {
+        self.counters.refuse(reason);
+        self.rejections.lock().count_nameless();
     }
 
     /// As [`Desk::refuse`], where the device's own tag or signature verified.
@@ -140,37 +153,37 @@ impl Desk {
         }
     }
 
-    /// A device's or a lot's secret. One that does not unwrap is this node's trouble (a keyring that lacks a key),
-    /// said in its log and to the sender as any other failure is.
+    /// A device's or a lot's secret. One that does not unwrap is this node's trouble and no sender's:
+    /// [`Desk::refuse_unjudged`].
     pub fn unwrap_secret<S>(
         &self,
         purpose: Purpose,
         subject: &[u8],
         epoch: u32,
         wrapped: &Wrapped,
-    ) -> Option<S>
+    ) -> Result<S, NoKey>
     where
         S: for<'a> TryFrom<&'a [u8]>,
     {
         self.counters.unwrapped.add(1);
         match self.keyring.unwrap(purpose, subject, epoch, wrapped) {
-            Ok(secret) => S::try_from(&secret).ok(),
+            Ok(secret) => S::try_from(&secret).or(Err(NoKey)),
             Err(error) => {
                 tracing::error!(%error, epoch, "a secret of the log does not unwrap");
-                None
+                Err(NoKey)
             }
         }
     }
 
     /// The work of [`Desk::unwrap_secret`] for a secret of `length` bytes that does not exist (protocol.md rule 16).
-    pub fn unwrap_decoy<S>(&self, length: usize) -> Option<S>
+    pub fn unwrap_decoy<S>(&self, length: usize) -> Result<S, NoKey>
     where
         S: for<'a> TryFrom<&'a [u8]>,
     {
         self.counters.unwrapped.add(1);
         let secret = self.keyring.unwrap(Purpose::PreSharedKey, DECOY_SUBJECT, 0, &self.decoy);
         let secret = secret.unwrap_or_else(|_| Zeroizing::new(vec![0; DECOY_BYTES]));
-        S::try_from(secret.get(..length)?).ok()
+        S::try_from(secret.get(..length).ok_or(NoKey)?).or(Err(NoKey))
     }
 
     pub fn read_levels(&self) -> IngressLevels {

@@ -11,7 +11,7 @@
 //! against a device but what its own tag proves; unknown devices and bad tags cost and say the same (rule 16).
 
 use super::buckets::{PairBuckets, Rate, SlotBuckets};
-use super::desk::Desk;
+use super::desk::{Desk, NoKey};
 use super::opened::Opened;
 use super::parked::Until;
 use super::queue::{Favour, Queue, Refused as NoPlace, RowPlace, Toll};
@@ -77,6 +77,8 @@ struct Unopened {
     reason: RejectionReason,
     /// What its sender says to have seen.
     seen: LogIndex,
+    /// It was tried under a key of its own, or of nobody if there is none such; else this node lacks its key.
+    judged: bool,
 }
 
 /// What becomes of an authentic heartbeat.
@@ -172,7 +174,7 @@ impl Heartbeats {
     ) -> Option<Arc<Session>> {
         let (device, epoch) = (header.device, header.epoch);
         let exists = found.is_some();
-        let (slot, suite, secret): (Slot, Suite, Option<ResumptionSecret>) = match found {
+        let (slot, suite, secret): (Slot, Suite, Result<ResumptionSecret, NoKey>) = match found {
             Some((slot, suite, wrapped)) => {
                 let secret = self.desk.unwrap_secret(Purpose::Resumption, device.as_bytes(), epoch, &wrapped);
                 (slot, suite, secret)
@@ -180,7 +182,7 @@ impl Heartbeats {
             None => (Slot::MAX, Suite::Aes256Gcm, self.desk.unwrap_decoy(ResumptionSecret::BYTES)),
         };
         self.desk.counters.derived.add(1);
-        let keys = secret?.session_keys(device, epoch, suite);
+        let keys = secret.ok()?.session_keys(device, epoch, suite);
         let session = Arc::new(Session { slot, device, epoch, keys, exists });
         self.sessions.keep_unproven(Arc::clone(&session));
         Some(session)
@@ -192,6 +194,7 @@ impl Heartbeats {
         let span = received.trace.as_ref().map(|trace| trace.admission());
         let _entered = span.as_ref().map(tracing::Span::enter);
         let keys = session.as_ref().map_or(&self.decoy, |session| &session.keys);
+        let judged = session.is_some();
         let reason = match (keys.open_heartbeat(&received.payload), session) {
             (Ok(opened), Some(session)) if session.exists => {
                 self.sessions.prove(&session);
@@ -200,12 +203,15 @@ impl Heartbeats {
             (Ok(_), Some(_) | None) => RejectionReason::NotAuthentic,
             (Err(error), _) => error.reason(),
         };
-        Opening::Unopened(Unopened { received, reason, seen: header.seen })
+        Opening::Unopened(Unopened { received, reason, seen: header.seen, judged })
     }
 
     /// A failure counts only if it is judged at or past what the sender has seen (protocol.md rule 9).
     fn fail(&self, unopened: Unopened, expired: bool, admitted: &mut Admitted) {
-        let Unopened { received, reason, seen } = unopened;
+        let Unopened { received, reason, seen, judged } = unopened;
+        if !judged {
+            return admitted.answers.extend(self.desk.refuse_unjudged(received.refused(reason)));
+        }
         let applied = self.desk.applied();
         if reason != RejectionReason::NotAuthentic || seen <= applied {
             return self.refuse(received, reason, admitted);

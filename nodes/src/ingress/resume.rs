@@ -13,7 +13,7 @@
 use super::activation::ATTEMPTS_MAX;
 use super::answered::Said;
 use super::buckets::{Buckets, PairBuckets, Rate};
-use super::desk::{Desk, SUITES_ALLOWED};
+use super::desk::{Desk, NoKey, SUITES_ALLOWED};
 use super::grant::grant_body;
 use super::parked::Until;
 use super::pool::Work;
@@ -58,6 +58,15 @@ struct View {
     from: Option<(Slot, Wrapped)>,
 }
 
+enum Failure {
+    /// Malformed, or its ticket does not count.
+    Refused(RejectionReason),
+    /// No such device or epoch, or a bad tag.
+    NotAuthentic,
+    /// The epoch's key was retired, or this node never had it.
+    NoKey,
+}
+
 /// Whoever asked first for this resume: device, epoch, the client's nonce.
 type FirstOfItsKind = First<(Slot, Epoch, [u8; 16]), ResumeWaiter>;
 
@@ -88,32 +97,38 @@ impl Resumes {
         };
         let view = self.desk.projector.read(|fold| View::of(fold, device, from_epoch));
         match self.open(&received, device, from_epoch, &view) {
-            Ok(Some((verified, secret, slot))) => self.pass(received, verified, secret, slot, admitted),
-            Ok(None) => self.fail(received, view.applied, expired, admitted),
-            Err(error) => self.refuse(received, error.reason(), admitted),
+            Ok((verified, secret, slot)) => self.pass(received, verified, secret, slot, admitted),
+            Err(Failure::NotAuthentic) => self.fail(received, view.applied, expired, admitted),
+            Err(Failure::Refused(reason)) => self.refuse(received, reason, admitted),
+            Err(Failure::NoKey) => {
+                let refused = received.refused(RejectionReason::NotAuthentic);
+                admitted.answers.extend(self.desk.refuse_unjudged(refused));
+            }
         }
     }
 
-    /// None if it is not authentic.
     fn open(
         &self,
         received: &Received,
         device: DeviceId,
         from_epoch: Epoch,
         view: &View,
-    ) -> Result<Option<(VerifiedResume, ResumptionSecret, Slot)>, EnvelopeError> {
+    ) -> Result<(VerifiedResume, ResumptionSecret, Slot), Failure> {
+        let refused = |error: EnvelopeError| Failure::Refused(error.reason());
         let ticket_key = &self.desk.keyring.ticket_key;
-        let parsed = ReceivedResume::parse(&received.payload)?;
-        let ticketed = parsed.check_ticket(ticket_key, view.generation, view.stamp)?;
-        let secret: Option<ResumptionSecret> = match &view.from {
+        let parsed = ReceivedResume::parse(&received.payload).map_err(refused)?;
+        let ticketed = parsed.check_ticket(ticket_key, view.generation, view.stamp).map_err(refused)?;
+        let secret: Result<ResumptionSecret, NoKey> = match &view.from {
             Some((_, wrapped)) => {
                 self.desk.unwrap_secret(Purpose::Resumption, device.as_bytes(), from_epoch, wrapped)
             }
             None => self.desk.unwrap_decoy(ResumptionSecret::BYTES),
         };
-        let opened = secret.and_then(|secret| Some((ticketed.open(&secret).ok()?, secret)));
-        let slot = view.from.as_ref().map(|(slot, _)| *slot);
-        Ok(opened.zip(slot).map(|((verified, secret), slot)| (verified, secret, slot)))
+        let secret = secret.or(Err(Failure::NoKey))?;
+        match (ticketed.open(&secret), &view.from) {
+            (Ok(verified), Some((slot, _))) => Ok((verified, secret, *slot)),
+            (Ok(_), None) | (Err(_), _) => Err(Failure::NotAuthentic),
+        }
     }
 
     fn pass(

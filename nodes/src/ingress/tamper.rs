@@ -3,7 +3,7 @@
 
 use super::Admitted;
 use super::buckets::{Buckets, Rate};
-use super::desk::Desk;
+use super::desk::{Desk, NoKey};
 use super::queue::{Favour, Refused as NoPlace};
 use super::received::Received;
 use super::settle::EventWaiter;
@@ -80,21 +80,25 @@ impl TamperReports {
             self.desk.tamper.lock().hear_record(lot, report.record, report.reason, now)
         };
         match self.verify(&received, lot) {
-            Some(report) if hear(&report) => self.propose(received, &report, admitted),
-            Some(_) => admitted.answers.push(acknowledge(received)),
-            None => admitted.answers.extend(refuse(received, RejectionReason::NotAuthentic)),
+            Ok(Some(report)) if hear(&report) => self.propose(received, &report, admitted),
+            Ok(Some(_)) => admitted.answers.push(acknowledge(received)),
+            Ok(None) => admitted.answers.extend(refuse(received, RejectionReason::NotAuthentic)),
+            Err(NoKey) => {
+                let refused = received.refused(RejectionReason::Unavailable);
+                admitted.answers.extend(self.desk.refuse_unjudged(refused));
+            }
         }
     }
 
-    /// An unknown lot costs and says what a bad mac does.
-    fn verify(&self, received: &Received, lot: LotId) -> Option<TamperReport> {
+    /// None if it is not authentic: an unknown lot costs and says what a bad mac does.
+    fn verify(&self, received: &Received, lot: LotId) -> Result<Option<TamperReport>, NoKey> {
         let wrapped = self.desk.projector.read(|fold| fold.lot(&lot).map(|known| known.tamper_key.clone()));
-        let key: Option<TamperKey> = match &wrapped {
+        let key: Result<TamperKey, NoKey> = match &wrapped {
             Some(wrapped) => self.desk.unwrap_secret(Purpose::TamperKey, lot.as_bytes(), 0, wrapped),
             None => self.desk.unwrap_decoy(TamperKey::BYTES),
         };
-        let report = TamperReport::verify(&received.payload, &key?).ok()?;
-        wrapped.is_some().then_some(report)
+        let report = TamperReport::verify(&received.payload, &key?).ok();
+        Ok(report.filter(|_| wrapped.is_some()))
     }
 
     fn propose(&self, received: Received, report: &TamperReport, admitted: &mut Admitted) {

@@ -3,14 +3,12 @@
 //! It is nobody's hurry: a range at a time, with a rest after each, and a peer that has none is asked again later.
 
 use super::ranges::fetch;
-use crate::entropy::Entropy;
 use crate::peers::{PeerAddress, PeerTransport};
-use crate::storage::backfill::Backfill;
-use crate::storage::disk::Disk;
+use crate::storage::backfill::BackfillPlace;
 use crate::storage::error::StorageError;
-use crate::storage::gaps::{Gap, GapBook};
-use crate::storage::log::LogOptions;
-use std::path::PathBuf;
+use crate::storage::gaps::GapBook;
+use crate::storage::view::LogEntry;
+use events::ids::LogIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +18,10 @@ const REST: Duration = Duration::from_millis(20);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 pub(super) struct Backfilling {
-    pub disk: Arc<dyn Disk>,
-    pub entropy: Arc<dyn Entropy>,
     pub transport: Arc<dyn PeerTransport>,
     pub peers: Vec<PeerAddress>,
-    /// The node's own log.
-    pub own: LogOptions,
-    /// The folder of what is fetched.
-    pub dir: PathBuf,
+    /// What is fetched.
+    pub place: BackfillPlace,
     pub gaps: Arc<GapBook>,
 }
 
@@ -39,28 +33,30 @@ impl Backfilling {
             if missing.wait_for(|missing| *missing > 0).await.is_err() {
                 return;
             }
-            while let Some(gap) = self.gaps.first() {
-                match self.fill(gap).await {
-                    Ok(()) => tracing::info!(gap.from, gap.through, "a gap of this node's history is filled"),
-                    Err(why) => {
-                        tracing::warn!(gap.from, gap.through, why, "a gap of this node's history waits");
-                        tokio::time::sleep(ASK_AGAIN_AFTER).await;
-                    }
+            while *missing.borrow_and_update() > 0 {
+                if let Err(why) = self.fill_first().await {
+                    tracing::warn!(why, "a gap of this node's history waits");
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 }
             }
         }
     }
 
-    async fn fill(&self, gap: Gap) -> Result<(), String> {
-        let (disk, entropy) = (self.disk.clone(), self.entropy.clone());
-        let (own, dir) = (self.own.clone(), self.dir.clone());
-        let mut backfill = blocking(move || Backfill::open(disk, entropy, &own, dir)).await?;
+    /// Fills the lowest gap: what was fetched lies in a log, which goes one way only.
+    async fn fill_first(&self) -> Result<(), String> {
+        let (place, gaps) = (self.place.clone(), self.gaps.clone());
+        let mut backfill = blocking(move || place.open(&gaps)).await?;
+        // Only now: it may have been found damaged, and gaps may be open again.
+        let Some(gap) = self.gaps.first() else { return Ok(()) };
         while let Some(from) = backfill.missing_from(gap) {
-            let Some((peer, entries)) = fetch(&*self.transport, &self.peers, from).await else {
-                return Err(format!("no peer in reach gives entry {from} as committed"));
+            let Some((whence, entries)) = self.find(from).await else {
+                return Err(format!(
+                    "entries {from} to {}: no peer in reach gives entry {from} as committed",
+                    gap.through
+                ));
             };
             let taken = blocking(move || backfill.take(gap, entries).map(|()| backfill)).await;
-            backfill = taken.map_err(|why| format!("node {peer}: {why}"))?;
+            backfill = taken.map_err(|why| format!("{whence}: {why}"))?;
             tokio::time::sleep(REST).await;
         }
         let gaps = self.gaps.clone();
@@ -69,7 +65,19 @@ impl Backfilling {
             drop(backfill);
             gaps.close(gap)
         })
-        .await
+        .await?;
+        tracing::info!(gap.from, gap.through, "a gap of this node's history is filled");
+        Ok(())
+    }
+
+    /// Entries from `from` on, and where they come from: what this node set aside may be all that is left of them.
+    async fn find(&self, from: LogIndex) -> Option<(String, Vec<LogEntry>)> {
+        if let Some((peer, entries)) = fetch(&*self.transport, &self.peers, from).await {
+            return Some((format!("node {peer}"), entries));
+        }
+        let place = self.place.clone();
+        let salvaged = blocking(move || place.salvage(from)).await.unwrap_or_default();
+        (!salvaged.is_empty()).then(|| ("what was set aside".to_owned(), salvaged))
     }
 }
 

@@ -36,6 +36,7 @@ use crate::storage::archive::Archive;
 use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
+use crate::storage::backfill::BackfillPlace;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::scrub::Scrub;
@@ -121,13 +122,12 @@ impl Core {
         )
         .await?;
         let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures);
+        let own_log = log_options(&config, segment_keys(&config, &keyring)?);
+        let backfill_dir = config.data_directory.join(BACKFILL_FOLDER);
         let backfilling = Backfilling {
-            disk: disk.clone(),
-            entropy: entropy.clone(),
             transport: transport.clone(),
             peers: peers_of(&config),
-            own: log_options(&config, segment_keys(&config, &keyring)?),
-            dir: config.data_directory.join(BACKFILL_FOLDER),
+            place: BackfillPlace::new(disk.clone(), entropy.clone(), &own_log, backfill_dir),
             gaps: gaps.clone(),
         };
         let webhook_disk = disk.clone();
@@ -139,6 +139,7 @@ impl Core {
             fetched: scrub(BACKFILL_FOLDER, segment_keys(&config, &keyring)?),
             own: scrub(LOG_FOLDER, segment_keys(&config, &keyring)?),
             log: store.log().clone(),
+            gaps: gaps.clone(),
             measures: measures.clone(),
         };
         let archive = archive(&config, &keyring, disk.clone())?;

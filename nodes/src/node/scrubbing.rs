@@ -2,8 +2,10 @@
 //!
 //! Damage of what raft may still read ends the node, whose next start repairs it. Damage of older history is noted and
 //! said; the node goes on, since neither its votes nor its acknowledgements stand on it, and repairs it at its next start.
+//! Damage of what was fetched to fill gaps is fetched again at once.
 
 use crate::storage::error::{Corruption, StorageError};
+use crate::storage::gaps::GapBook;
 use crate::storage::log::DurableLog;
 use crate::storage::scrub::{Checked, Scrub};
 use crate::storage::suspect::Suspect;
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Between two checks.
 const AGAIN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often one check has damage of fetched history mended.
+const MENDS_MAX: u32 = 3;
 /// For each second of checking, so that ingest does not notice.
 const REST_RATIO: u32 = 9;
 
@@ -22,6 +26,7 @@ pub(super) struct Scrubbing {
     pub fetched: Arc<Scrub>,
     pub own: Arc<Scrub>,
     pub log: Arc<DurableLog>,
+    pub gaps: Arc<GapBook>,
     pub measures: Arc<Measures>,
 }
 
@@ -48,12 +53,45 @@ impl Scrubbing {
                 Ok(Checked::Stopped) => return,
                 Err(error) => tracing::warn!(%error, "the log could not be checked"),
             }
-            if let Ok(Checked::Damaged(damage)) = self.check(&self.fetched).await {
-                self.measures.damaged_segments.set(1);
-                tracing::error!(%damage, "what was fetched of older history is damaged; see OPERATING.md");
-            }
+            self.check_fetched().await;
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+    }
+
+    /// Until it is sound: damage is looked for again once what was damaged has been fetched again.
+    async fn check_fetched(&self) {
+        let own_damage = self.measures.damaged_segments.get();
+        let mut missing = self.gaps.missing();
+        for _ in 0..MENDS_MAX {
+            let Ok(Checked::Damaged(damage)) = self.check(&self.fetched).await else {
+                self.measures.damaged_segments.set(own_damage);
+                return;
+            };
+            self.measures.damaged_segments.set(1);
+            match self.note_fetched(damage.clone()).await {
+                Ok(true) => tracing::error!(%damage, "fetched history is damaged: it is fetched again"),
+                Ok(false) => return tracing::error!(%damage, "fetched history cannot be read; see OPERATING.md"),
+                Err(why) => return tracing::error!(%damage, why, "fetched history is damaged, and that cannot be noted"),
+            }
+            // Its sender lives in `self`. While no peer has it, the node's own log is checked all the same.
+            let whole = missing.wait_for(|missing| *missing == 0);
+            if tokio::time::timeout(AGAIN_AFTER, whole).await.is_err() {
+                return;
+            }
+        }
+        tracing::error!("fetched history is damaged again and again: look at this node's disk");
+    }
+
+    /// Notes damage for whoever opens that log, and lets its gaps be filled again; false if nothing can mend it.
+    async fn note_fetched(&self, damage: Corruption) -> Result<bool, String> {
+        let (fetched, gaps) = (self.fetched.clone(), self.gaps.clone());
+        let note = move || {
+            // Noted first: whoever opens it for its open gaps reads that segment, and finds the damage.
+            let is_noted = Suspect::note(&*fetched.disk, &fetched.dir, &damage)?.is_some();
+            if is_noted { gaps.reopen().map(|()| true) } else { Ok(false) }
+        };
+        let noted = tokio::task::spawn_blocking(note).await.map_err(|e| e.to_string())?;
+        noted.map_err(|e: StorageError| e.to_string())
     }
 
     async fn check(&self, scrub: &Arc<Scrub>) -> Result<Checked, StorageError> {

@@ -1,16 +1,21 @@
 //! The log in which a node keeps what it fetched to fill its gaps: in the format of its own, in a folder beside it, so that
 //! whoever reads history reads both. Raft knows nothing of it.
+//!
+//! Nothing was acknowledged on it, so what is damaged of it and all after that is set aside, beside the log, and fetched
+//! again: from peers, or from what is intact of that.
 
 use super::birth::Beginning;
 use super::disk::Disk;
-use super::error::StorageError;
-use super::gaps::Gap;
+use super::error::{Corruption, StorageError};
+use super::gaps::{Gap, GapBook};
 use super::log::{DurableLog, LogOptions};
+use super::repair::{self, salvage_set_aside};
 use super::view::LogEntry;
 use super::writer::Done;
 use crate::entropy::Entropy;
 use events::ids::LogIndex;
 use events::log::record::LogPosition;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -18,19 +23,73 @@ pub struct Backfill {
     log: DurableLog,
 }
 
-impl Backfill {
-    /// `own` is the node's own log, `dir` the folder of this one. Blocks on the disk, as everything here.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        entropy: Arc<dyn Entropy>,
-        own: &LogOptions,
-        dir: std::path::PathBuf,
-    ) -> Result<Self, StorageError> {
+/// Where it lies, and what may be in it.
+#[derive(Clone)]
+pub struct BackfillPlace {
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    options: LogOptions,
+}
+
+impl BackfillPlace {
+    /// `own` is the node's own log, `dir` the folder of this one.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, own: &LogOptions, dir: PathBuf) -> Self {
         // No vote and no acknowledgement stands on it: it may begin with nothing, again and again.
         let options =
             LogOptions { dir, beginning: Beginning::DangerUnasked, cache_bytes_max: 0, ..own.clone() };
-        Ok(Backfill { log: DurableLog::open(disk, entropy, options)? })
+        BackfillPlace { disk, entropy, options }
     }
+
+    /// Opens the log. If it is damaged, its gaps are open again, and what is damaged of it lies aside. Blocks on the disk,
+    /// as everything here.
+    pub fn open(&self, gaps: &GapBook) -> Result<Backfill, StorageError> {
+        let open = || DurableLog::open(self.disk.clone(), self.entropy.clone(), self.options.clone());
+        let log = match open() {
+            Err(StorageError::Corrupt(damage)) if damage.is_repairable() => {
+                tracing::warn!(%damage, "fetched history is damaged: it is set aside and fetched again");
+                // First, so that whatever happens to the rest it is known to be missing.
+                gaps.reopen()?;
+                self.set_aside(&damage)?;
+                open()?
+            }
+            Err(StorageError::NeedsRepair { .. }) => {
+                gaps.reopen()?;
+                self.cut()?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let backfill = Backfill { log };
+        backfill.settle()?;
+        Ok(backfill)
+    }
+
+    /// Entries from `from` on that lie intact in what was set aside.
+    pub fn salvage(&self, from: LogIndex) -> Result<Vec<LogEntry>, StorageError> {
+        salvage_set_aside(&*self.disk, &self.options, from)
+    }
+
+    fn set_aside(&self, damage: &Corruption) -> Result<(), StorageError> {
+        match repair::note_damage(&*self.disk, &self.options, damage) {
+            Ok(_) => self.cut(),
+            // Nothing here says any more whose log it is.
+            Err(StorageError::Corrupt(_)) => repair::set_all_aside(&*self.disk, &self.options),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Lets the log end before the damage that was noted.
+    fn cut(&self) -> Result<(), StorageError> {
+        let Some(need) = repair::noted(&*self.disk, &self.options)? else { return Ok(()) };
+        // Nothing of it was ever acknowledged to anybody.
+        let need = repair::Need { acknowledged: None, ..need };
+        let (disk, entropy) = (self.disk.clone(), self.entropy.clone());
+        repair::Rebuild::begin_of_committed(disk, entropy, self.options.clone(), need)?.finish()
+    }
+}
+
+impl Backfill {
 
     /// The first entry of `gap` that is still missing; `None` once all are here.
     #[must_use]
@@ -57,7 +116,7 @@ impl Backfill {
         }
         let within: Vec<LogEntry> =
             entries.into_iter().take_while(|entry| entry.at.index <= gap.through).collect();
-        let (Some(first), Some(last)) = (within.first().map(|e| e.at), within.last().map(|e| e.at)) else {
+        let Some(first) = within.first().map(|entry| entry.at) else {
             return Ok(());
         };
         if self.log.standing().last.map_or(0, |last| last.index + 1) < next {
@@ -65,6 +124,14 @@ impl Backfill {
             self.wait(|done| self.log.purge(LogPosition { term: first.term, index: next - 1 }, done))?;
         }
         self.wait(|done| self.log.append(within, done))?;
+        self.settle()
+    }
+
+    /// Says of all that is here that it is committed. A crash may have come before that; what is not said to be committed
+    /// is lost for history once a later gap is filled.
+    fn settle(&self) -> Result<(), StorageError> {
+        let standing = self.log.standing();
+        let Some(last) = standing.last.filter(|last| standing.committed < Some(*last)) else { return Ok(()) };
         self.log.save_committed(last)?;
         // Nobody asks this log for entries: nothing of them is kept in memory.
         self.wait(|done| self.log.purge(last, done))

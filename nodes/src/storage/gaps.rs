@@ -1,7 +1,8 @@
 //! What this node's log lacks of history: stretches that came to it in a snapshot.
 //!
 //! Invariant: a stretch is noted, durably, before the purge that leaves it out; so a crash may note one that never came
-//! about, which costs a needless read from a peer, but none is ever forgotten.
+//! about, which costs a needless read from a peer, but none is ever forgotten. One that is filled is remembered: what
+//! fills it may turn out to be damaged.
 
 use super::disk::Disk;
 use super::error::StorageError;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 pub const BACKFILL_FOLDER: &str = "backfill";
 
 const FILE: &str = "gaps.json";
+const FILLED_FILE: &str = "filled.json";
 
 /// Entries that are missing; both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,20 +30,28 @@ pub struct Gap {
     pub term: u64,
 }
 
-/// The gaps of one log that nobody has filled, lowest first.
+/// The gaps of one log, lowest first: those that nobody has filled, and those that were.
 pub struct GapBook {
     disk: Arc<dyn Disk>,
     /// The backfill folder.
     dir: PathBuf,
-    gaps: Mutex<Vec<Gap>>,
+    gaps: Mutex<Gaps>,
     missing: watch::Sender<u64>,
+}
+
+#[derive(Clone, Default)]
+struct Gaps {
+    open: Vec<Gap>,
+    filled: Vec<Gap>,
 }
 
 impl GapBook {
     /// Blocks on the disk.
     pub fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, StorageError> {
-        let gaps: Vec<Gap> = json_file::read(&*disk, &dir.join(FILE))?.unwrap_or_default();
-        let missing = watch::Sender::new(count(&gaps));
+        let open: Vec<Gap> = json_file::read(&*disk, &dir.join(FILE))?.unwrap_or_default();
+        let filled: Vec<Gap> = json_file::read(&*disk, &dir.join(FILLED_FILE))?.unwrap_or_default();
+        let missing = watch::Sender::new(count(&open));
+        let gaps = Gaps { open, filled };
         Ok(GapBook { disk, dir, gaps: Mutex::new(gaps), missing })
     }
 
@@ -49,34 +59,53 @@ impl GapBook {
     pub fn note(&self, gap: Gap) -> Result<(), StorageError> {
         self.change(|gaps| {
             // One that was noted before may never have come about, and now is part of this one.
-            gaps.retain(|known| known.through < gap.from || gap.through < known.from);
-            gaps.push(gap);
-            gaps.sort_by_key(|gap| gap.from);
+            gaps.open.retain(|known| known.through < gap.from || gap.through < known.from);
+            gaps.open.push(gap);
         })
     }
 
     /// A gap is filled. Blocks on the disk.
     pub fn close(&self, filled: Gap) -> Result<(), StorageError> {
-        self.change(|gaps| gaps.retain(|gap| *gap != filled))
+        self.change(|gaps| {
+            gaps.open.retain(|gap| *gap != filled);
+            gaps.filled.push(filled);
+        })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Gap>)) -> Result<(), StorageError> {
+    /// What filled the gaps is damaged: all of them are looked at again. Blocks on the disk.
+    pub fn reopen(&self) -> Result<(), StorageError> {
+        self.change(|gaps| gaps.open.append(&mut gaps.filled))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Gaps)) -> Result<(), StorageError> {
         let mut gaps = self.gaps.lock();
         let mut changed = gaps.clone();
         change(&mut changed);
+        for list in [&mut changed.open, &mut changed.filled] {
+            list.sort_by_key(|gap| gap.from);
+            list.dedup();
+        }
         self.disk.create_dir(&self.dir).map_err(StorageError::io("creating", &self.dir))?;
         if let Some(parent) = self.dir.parent() {
             self.disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;
         }
-        json_file::persist(&*self.disk, &self.dir.join(FILE), &changed)?;
+        let persist = |file, list: &Vec<Gap>| json_file::persist(&*self.disk, &self.dir.join(file), list);
+        // What is added to one list is written before it goes from the other: a crash leaves it in both, never in none.
+        if changed.filled.len() < gaps.filled.len() {
+            persist(FILE, &changed.open)?;
+            persist(FILLED_FILE, &changed.filled)?;
+        } else {
+            persist(FILLED_FILE, &changed.filled)?;
+            persist(FILE, &changed.open)?;
+        }
         *gaps = changed;
-        self.missing.send_replace(count(&gaps));
+        self.missing.send_replace(count(&gaps.open));
         Ok(())
     }
 
     #[must_use]
     pub fn first(&self) -> Option<Gap> {
-        self.gaps.lock().first().copied()
+        self.gaps.lock().open.first().copied()
     }
 
     /// How many entries are missing, as it changes.

@@ -5,6 +5,7 @@
 mod activation;
 mod fuzz;
 mod heartbeat;
+mod lacking;
 mod lag;
 mod membership;
 mod nats;

@@ -6,6 +6,7 @@ use events::batch::{Batch, BatchId, access, split_stamp};
 use events::envelope::Refusal;
 use events::identity::lot::{LotSecret, TamperKey};
 use events::ids::{ClusterId, CodeBatchId, LotId, NodeId, StationId};
+use events::keyring::rotation::KeyList;
 use events::keyring::{ClusterPublic, Keyring, Purpose};
 use events::license::code::ActivationCode;
 use events::time::Timestamp;
@@ -113,6 +114,18 @@ impl World {
     pub(crate) async fn add_twin(&mut self) {
         let fold = self.nodes[0].fold.clone();
         self.add_node(fold, limits()).await;
+    }
+
+    /// As above, under a keyring whose present key of `list` came after all that is wrapped here.
+    pub(crate) async fn add_twin_lacking(&mut self, list: KeyList) {
+        let mut other = Keyring::from_json(&self.keyring.to_json()).unwrap();
+        let (keys, _) = other.key_numbers(list);
+        other.stage(list, &mut rng()).unwrap();
+        other.promote(list).unwrap();
+        keys.into_iter().for_each(|key| other.retire(list, key).unwrap());
+        let own = std::mem::replace(&mut self.keyring, Arc::new(other));
+        self.add_twin().await;
+        self.keyring = own;
     }
 
     /// A node that applies only when `log.catch_up()` is called.

@@ -10,10 +10,10 @@ use events::log::record::{EntryBody, LogPosition};
 use events::time::Timestamp;
 use events::vocabulary::{CheckpointSigned, Event};
 use nodes::entropy::{EntropyRng, OsEntropy};
-use nodes::storage::backfill::Backfill;
+use nodes::storage::backfill::BackfillPlace;
 use nodes::storage::birth::Beginning;
 use nodes::storage::disk::OsDisk;
-use nodes::storage::gaps::Gap;
+use nodes::storage::gaps::{Gap, GapBook};
 use nodes::storage::log::{DurableLog, LogOptions};
 use nodes::storage::log_reader::{History, LogReader};
 use nodes::storage::view::LogEntry;
@@ -152,9 +152,9 @@ impl Author {
         let keys = || self.keyring.segment_keys().unwrap();
         let begin = Beginning::DangerUnasked;
         let own = LogOptions::new(self.data().join("log"), self.keyring.cluster, self.node, keys(), begin);
-        let backfill =
-            Backfill::open(Arc::new(OsDisk), Arc::new(OsEntropy), &own, self.data().join("backfill"))
-                .unwrap();
+        let (disk, dir) = (Arc::new(OsDisk), self.data().join("backfill"));
+        let gaps = GapBook::open(disk.clone(), dir.clone()).unwrap();
+        let backfill = BackfillPlace::new(disk, Arc::new(OsEntropy), &own, dir).open(&gaps).unwrap();
         let reader = LogReader::open(Arc::new(OsDisk), other.data().join("log"), keys()).unwrap();
         let entries = reader.filter_map(|item| match item.unwrap() {
             History::Entry(held) if held.entry.at.index >= gap.from => Some(held.entry),

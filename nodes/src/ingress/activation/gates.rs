@@ -7,7 +7,7 @@
 use crate::bus::Outgoing;
 use crate::ingress::answered::Said;
 use crate::ingress::buckets::{Buckets, PairBuckets, Rate};
-use crate::ingress::desk::Desk;
+use crate::ingress::desk::{Desk, NoKey};
 use crate::ingress::parked::Until;
 use crate::ingress::received::Received;
 use crate::ingress::under_way::{First, Joined};
@@ -70,6 +70,8 @@ enum Failure {
     NotAuthentic {
         heard_after: LogIndex,
     },
+    /// This node's keyring lacks the key of the device's secret: another node may have it.
+    NoKey,
 }
 
 impl Gates {
@@ -88,6 +90,11 @@ impl Gates {
             Err(Failure::Refused(reason)) => return self.refuse(received, reason, admitted),
             Err(Failure::NotAuthentic { heard_after }) => {
                 self.fail(received, heard_after, view.applied, expired, admitted);
+                return None;
+            }
+            Err(Failure::NoKey) => {
+                let refused = received.refused(RejectionReason::Unavailable);
+                admitted.answers.extend(self.desk.refuse_unjudged(refused));
                 return None;
             }
         };
@@ -155,17 +162,16 @@ impl Gates {
         let heard_after = parsed.ticket().applied;
         let ticket_key = &self.desk.keyring.ticket_key;
         let ticketed = parsed.check_ticket(ticket_key, view.generation, view.stamp).map_err(refused)?;
-        let pre_shared: Option<PreSharedKey> = match &view.known {
+        let pre_shared: Result<PreSharedKey, NoKey> = match &view.known {
             Some(known) => {
                 self.desk.unwrap_secret(Purpose::PreSharedKey, device.as_bytes(), 0, &known.pre_shared)
             }
             None => self.desk.unwrap_decoy(PreSharedKey::BYTES),
         };
-        let failure = Failure::NotAuthentic { heard_after };
-        let Some(pre_shared) = pre_shared else { return Err(failure) };
+        let pre_shared = pre_shared.or(Err(Failure::NoKey))?;
         match ticketed.check_mac(&pre_shared) {
             Ok(_) if view.known.is_some() => Ok(pre_shared),
-            _ => Err(failure),
+            _ => Err(Failure::NotAuthentic { heard_after }),
         }
     }
 

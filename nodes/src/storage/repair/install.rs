@@ -51,7 +51,7 @@ fn put_into_place(disk: &dyn Disk, dir: &Path, from: u64, through: u64) -> Resul
         let (new, path) = (segment_path(&workshop, segment), segment_path(dir, segment));
         let is_waiting = is_in(&waiting, &new);
         if is_in(&names, &path) && (is_waiting || segment > through) {
-            rename(disk, &path, &damaged(&path))?;
+            rename_damaged(disk, &path)?;
         }
     }
     // The old ones have their new names before new ones take theirs.
@@ -70,6 +70,10 @@ fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
     disk.rename(from, to).map_err(StorageError::io("renaming to", to))
 }
 
-fn damaged(path: &Path) -> PathBuf {
+pub(super) fn rename_damaged(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    rename(disk, path, &damaged(path))
+}
+
+pub(super) fn damaged(path: &Path) -> PathBuf {
     path.with_extension("log.damaged")
 }

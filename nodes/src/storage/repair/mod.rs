@@ -17,12 +17,14 @@
 mod install;
 mod need;
 mod rebuild;
+mod set_aside;
 mod survey;
 
 pub use need::{NEED_FILE, Need};
 pub use rebuild::Rebuild;
 
 pub(super) use need::refuse_if_needed;
+pub(super) use set_aside::{salvage_set_aside, set_all_aside};
 
 use super::disk::Disk;
 use super::error::{Corruption, StorageError};

@@ -14,6 +14,7 @@ use crate::storage::segment_writer::{Next, SegmentWriter, Stationery};
 use crate::storage::view::LogEntry;
 use events::ids::LogIndex;
 use events::log::record::{EntryBody, LogPosition, Record, VoteRecord};
+use events::log::standing::Standing;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,32 @@ impl Rebuild {
         options: LogOptions,
         need: Need,
         vote: Option<VoteRecord>,
+    ) -> Result<Rebuild, StorageError> {
+        Rebuild::begin_after(disk, entropy, options, need, vote, |standing| standing.committed)
+    }
+
+    /// As above, of a log that holds nothing but what others had committed: begins after the last entry before the damaged
+    /// segment.
+    pub(in crate::storage) fn begin_of_committed(
+        disk: Arc<dyn Disk>,
+        entropy: Arc<dyn Entropy>,
+        options: LogOptions,
+        need: Need,
+    ) -> Result<Rebuild, StorageError> {
+        let mut rebuild =
+            Rebuild::begin_after(disk, entropy, options, need, None, |standing| standing.last)?;
+        // Says so of those that no later record said it of.
+        rebuild.take(Vec::new())?;
+        Ok(rebuild)
+    }
+
+    fn begin_after(
+        disk: Arc<dyn Disk>,
+        entropy: Arc<dyn Entropy>,
+        options: LogOptions,
+        need: Need,
+        vote: Option<VoteRecord>,
+        committed: impl FnOnce(&Standing) -> Option<LogPosition>,
     ) -> Result<Rebuild, StorageError> {
         let lock = prepare(&*disk, &options.dir)?;
         let owner = owner(&options);
@@ -70,7 +97,7 @@ impl Rebuild {
             segments.push(&Record::Vote(vote))?;
         }
         // What follows here was never known committed: the peers say what was.
-        let last = standing.committed.max(standing.floor);
+        let last = committed(&standing).max(standing.floor);
         if standing.last > last {
             segments.push(&Record::Truncation { keep: last })?;
         }

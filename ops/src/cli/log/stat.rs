@@ -84,9 +84,7 @@ impl Stat {
         self.heartbeats += batch.heartbeats.len() as u64;
         for event in batch.events.iter() {
             let kind = event.kind.to_native();
-            let known =
-                Event::KINDS.iter().position(|known| *known == kind).and_then(|at| Event::NAMES.get(at));
-            let name = known.map_or_else(|| format!("unknown kind {kind}"), |name| (*name).to_owned());
+            let name = Event::name_of(kind).map_or_else(|| format!("unknown kind {kind}"), String::from);
             let weight = self.events.entry(name).or_default();
             weight.count += 1;
             weight.bytes += event.bytes.len() as u64;
