@@ -41,6 +41,7 @@ pub mod node;
 pub mod peers;
 pub mod proposer;
 pub mod raft;
+mod rare_log;
 pub mod shared_projector;
 pub mod storage;
 pub mod telemetry;

@@ -216,10 +216,9 @@ mod tests {
 
     #[test]
     fn an_event_of_an_older_version_is_read_as_what_it_is_today() {
-        let moved = |region: &str, by: Option<&str>| third::Event::Moved(third::Moved {
-            region: region.into(),
-            by: by.map(String::from),
-        });
+        let moved = |region: &str, by: Option<&str>| {
+            third::Event::Moved(third::Moved { region: region.into(), by: by.map(String::from) })
+        };
         assert_eq!(third::Event::decode(5, &third::bytes_of_first()), Ok(moved("region-4", None)));
         assert_eq!(third::Event::decode(6, &third::bytes_of_second()), Ok(moved("eu", None)));
         let today = moved("eu", Some("ops"));

@@ -7,11 +7,13 @@
 use super::relay::Relay;
 use super::{Bus, BusError, BusHealth, Message, Outgoing, Subscription};
 use crate::config::{NatsConfig, NatsLogin};
+use crate::rare_log::RareLog;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerInfo, Subscriber};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -165,10 +167,24 @@ fn client_options(
     events: mpsc::Sender<Event>,
     retry: bool,
 ) -> ConnectOptions {
+    let slow = Arc::new(RareLog::default());
     let report = move |event| {
-        let events = events.clone();
+        let (events, slow) = (events.clone(), slow.clone());
         async move {
-            let _ = events.send(event).await;
+            match event {
+                // One comes with each message that is dropped: they must not crowd out what the connection became.
+                Event::SlowConsumer(_) => {
+                    if let Some(more) = slow.may_speak() {
+                        tracing::warn!(
+                            more,
+                            "NATS delivers faster than this node admits: messages are dropped"
+                        );
+                    }
+                }
+                event => {
+                    let _ = events.send(event).await;
+                }
+            }
         }
     };
     let client = ConnectOptions::new()
@@ -226,10 +242,6 @@ async fn watch_connection(
         let health = match event {
             Event::Connected => after_connect(&client).await,
             Event::Disconnected | Event::Closed | Event::Draining => BusHealth::Disconnected,
-            Event::SlowConsumer(_) => {
-                tracing::warn!("NATS delivers faster than this node admits; messages were dropped");
-                continue;
-            }
             Event::ServerError(error) => {
                 tracing::warn!(%error, "the NATS server reports an error");
                 continue;
@@ -238,7 +250,7 @@ async fn watch_connection(
                 tracing::warn!(%error, "the NATS client reports an error");
                 continue;
             }
-            Event::LameDuckMode => continue,
+            Event::LameDuckMode | Event::SlowConsumer(_) => continue,
         };
         report.send_if_modified(|known| {
             let changed = *known != health;

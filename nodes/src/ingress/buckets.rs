@@ -5,6 +5,7 @@
 //!   evicted: nobody gets fresh tokens by pushing his own bucket out.
 //! - When all places are in use, newcomers share one bucket: they are slowed, not let through and not locked out.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -77,6 +78,14 @@ impl<K: Eq + Hash> Buckets<K> {
             return self.shared.take(self.rate, now);
         }
         self.buckets.entry(key).or_default().take(self.rate, now)
+    }
+
+    /// Whether `key` has a token left, taking none.
+    pub fn has_token<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: u64) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.buckets.get(key).is_none_or(|bucket| Bucket { ..*bucket }.take(self.rate, now))
     }
 
     fn sweep(&mut self, now: u64) {

@@ -22,6 +22,7 @@ pub struct Counters {
     pub(super) unanswered: Counter,
     pub(super) unwrapped: Counter,
     pub(super) derived: Counter,
+    pub(super) lacking: Counter,
     refused: [Counter; RejectionReason::ALL.len()],
 }
 
@@ -65,6 +66,8 @@ pub struct IngressCounters {
     pub unwrapped: u64,
     /// Session keys that were derived, decoys included.
     pub derived: u64,
+    /// Secrets that did not unwrap: this node's keyring lacks their key.
+    pub lacking: u64,
     /// By reason; reasons that never occurred are left out.
     pub refused: BTreeMap<&'static str, u64>,
     /// Batches proposed.
@@ -110,6 +113,7 @@ impl Counters {
             unanswered: self.unanswered.get(),
             unwrapped: self.unwrapped.get(),
             derived: self.derived.get(),
+            lacking: self.lacking.get(),
             refused: refused
                 .map(|(reason, count)| (reason.as_str(), count.get()))
                 .filter(|(_, count)| *count > 0)

@@ -4,6 +4,7 @@ use super::Patience;
 use super::answered::Answered;
 use super::batcher::Batcher;
 use super::counters::{Counters, IngressCounters, IngressLevels};
+use super::failures::Failures;
 use super::pool::Pool;
 use super::queue::{Favour, MessageTag};
 use super::received::{Received, Refused};
@@ -26,6 +27,7 @@ use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{Suite, Wrapped};
 use events::vocabulary::{Event, RejectionSummary};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -62,6 +64,10 @@ pub(super) struct Desk {
     pub tamper: Mutex<TamperBook>,
     /// Stands in for the secret of a device or epoch that does not exist, so that refusing costs the same.
     pub decoy: Wrapped,
+    /// What came of each source without being authentic.
+    pub failures: Failures,
+    /// Numbers of the keys that were asked for and are not in the keyring.
+    pub lacking: Mutex<BTreeSet<u32>>,
 }
 
 /// The keyring of this node lacks the key that a secret is wrapped under.
@@ -169,7 +175,11 @@ impl Desk {
         match self.keyring.unwrap(purpose, subject, epoch, wrapped) {
             Ok(secret) => S::try_from(&secret).or(Err(NoKey)),
             Err(error) => {
-                tracing::error!(%error, epoch, "a secret of the log does not unwrap");
+                self.counters.lacking.add(1);
+                // Once for each key: anybody may send what needs one that was retired, without end.
+                if self.lacking.lock().insert(wrapped.key) {
+                    tracing::error!(%error, key = wrapped.key, "a secret of the log does not unwrap");
+                }
                 Err(NoKey)
             }
         }

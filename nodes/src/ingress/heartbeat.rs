@@ -85,7 +85,10 @@ struct Unopened {
 enum Decision {
     Propose(Place),
     Answer(VerdictBody),
-    Replay,
+    Replay {
+        /// It came through the source that the device speaks through.
+        own: bool,
+    },
     /// Its sender knows more of the log than this node.
     Wait,
     /// As above, and it waited long enough.
@@ -120,7 +123,7 @@ impl Heartbeats {
 
     /// Admits all of `burst`, which is empty then. `expired` says that its messages have waited long enough.
     pub fn admit(&mut self, burst: &mut Vec<Received>, expired: bool, admitted: &mut Admitted) {
-        let mut headed: Vec<Headed> = Vec::with_capacity(burst.len());
+        let (mut headed, now) = (Vec::<Headed>::with_capacity(burst.len()), self.desk.now_millis());
         for received in burst.drain(..) {
             let header = Header::parse(&received.payload, MessageKind::Heartbeat).ok();
             // The subject's device equals the header's (protocol.md rule 13).
@@ -131,6 +134,10 @@ impl Heartbeats {
                         Some(Found::Unproven(session)) => (Some(session), false),
                         None => (None, false),
                     };
+                    if !proven && self.desk.failures.are_too_many(&received, now) {
+                        self.refuse(received, RejectionReason::RateExceeded, admitted);
+                        continue;
+                    }
                     headed.push(Headed { received, header, session, proven });
                 }
                 None => self.refuse(received, RejectionReason::Malformed, admitted),
@@ -213,14 +220,17 @@ impl Heartbeats {
             return admitted.answers.extend(self.desk.refuse_unjudged(received.refused(reason)));
         }
         let applied = self.desk.applied();
-        if reason != RejectionReason::NotAuthentic || seen <= applied {
-            return self.refuse(received, reason, admitted);
-        }
-        match self.desk.patience(received.arrived_millis, applied, expired) {
-            Patience::Waits => admitted.waiting.push((received, Until::Applied(seen))),
-            Patience::CaughtUp => self.refuse(received, reason, admitted),
-            Patience::Over => self.refuse(received, RejectionReason::Unavailable, admitted),
-        }
+        let patience = match reason == RejectionReason::NotAuthentic && seen > applied {
+            true => self.desk.patience(received.arrived_millis, applied, expired),
+            false => Patience::CaughtUp,
+        };
+        let reason = match patience {
+            Patience::Waits => return admitted.waiting.push((received, Until::Applied(seen))),
+            Patience::CaughtUp => reason,
+            Patience::Over => RejectionReason::Unavailable,
+        };
+        self.desk.failures.note(&received, self.desk.now_millis());
+        self.refuse(received, reason, admitted);
     }
 
     fn refuse(&self, received: Received, reason: RejectionReason, admitted: &mut Admitted) {
@@ -241,7 +251,7 @@ impl Heartbeats {
             match decision {
                 Decision::Propose(place) => placed.push((heartbeat, place)),
                 Decision::Answer(verdict) => self.answer_again(heartbeat, &verdict, now, admitted),
-                Decision::Replay => self.refuse(heartbeat.received, RejectionReason::Replayed, admitted),
+                Decision::Replay { own } => self.refuse_replay(heartbeat, own, now, admitted),
                 Decision::Wait => {
                     let until = Until::Applied(heartbeat.heard.seen);
                     admitted.waiting.push((heartbeat.received, until));
@@ -338,6 +348,16 @@ impl Heartbeats {
         admitted.answers.extend(self.desk.refuse_device(refused, device));
     }
 
+    /// What was answered before is a replay. Through the device's own source a few of them are what lay in a node or in a
+    /// network while the device asked another node: nobody is charged for those.
+    fn refuse_replay(&mut self, heartbeat: Opened, own: bool, now: u64, admitted: &mut Admitted) {
+        let (slot, received) = (heartbeat.session.slot, heartbeat.received);
+        let is_late = own && self.retries.take(slot, received.source(), now);
+        let refused = received.refused(RejectionReason::Replayed);
+        let answer = if is_late { self.desk.refuse_unjudged(refused) } else { self.desk.refuse(refused) };
+        admitted.answers.extend(answer);
+    }
+
     fn answer_again(&mut self, heartbeat: Opened, verdict: &VerdictBody, now: u64, admitted: &mut Admitted) {
         if !self.retries.take(heartbeat.session.slot, heartbeat.received.source(), now) {
             // Anybody may repeat these bytes: the source is charged, not the device.
@@ -391,7 +411,7 @@ fn decide(fold: &Projector, heartbeat: &Opened, patience: impl Fn(u64) -> Patien
         Judgement::CloneEvidence => propose(false, true),
         Judgement::Retry => Decision::Answer(from_state(fold, &device, HeartbeatStatus::Retried)),
         Judgement::Stale => Decision::Answer(from_state(fold, &device, HeartbeatStatus::EpochStale)),
-        Judgement::Replay => Decision::Replay,
+        Judgement::Replay => Decision::Replay { own: is_own_source(&device, heartbeat) },
         Judgement::BehindSeen | Judgement::UnknownEpoch => Decision::Gone,
     }
 }
@@ -402,7 +422,11 @@ fn says_nothing_new(device: &DeviceView<'_>, heartbeat: &Opened) -> bool {
     heartbeat.spooled.is_empty()
         && device.firmware() == heartbeat.body.firmware
         && !obeyed
-        && device.source().is_some_and(|source| source.as_str() == heartbeat.received.source())
+        && is_own_source(device, heartbeat)
+}
+
+fn is_own_source(device: &DeviceView<'_>, heartbeat: &Opened) -> bool {
+    device.source().is_some_and(|source| source.as_str() == heartbeat.received.source())
 }
 
 /// A verdict on what needs no log: from applied state, at its index.

@@ -179,7 +179,10 @@ impl Intake {
         for (received, until) in waiting {
             match self.parked.park(received, until) {
                 None => self.desk.counters.parked.add(1),
-                Some(received) => answers.extend(self.desk.refuse(received.refused(without_place(until)))),
+                Some(received) => {
+                    self.desk.failures.note(&received, self.desk.now_millis());
+                    answers.extend(self.desk.refuse(received.refused(without_place(until))));
+                }
             }
         }
         self.desk.outbox.send(answers).await;

@@ -31,6 +31,7 @@ pub mod buckets;
 mod counters;
 mod desk;
 mod dispatcher;
+mod failures;
 mod grant;
 mod heartbeat;
 mod hello;
@@ -57,6 +58,8 @@ mod window;
 pub use batcher::Propose;
 pub use counters::{IngressCounters, IngressLevels};
 
+use self::buckets::Rate;
+use self::failures::FAILURES;
 use crate::bus::{Bus, Outgoing};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -120,6 +123,8 @@ pub struct IngressLimits {
     pub activations_waiting: usize,
     /// Sessions whose keys are kept ready, about 2 KiB each; as many again may be half forgotten.
     pub sessions_kept: usize,
+    /// What may come of one source without being authentic before it is tried no more.
+    pub failures: Rate,
     /// Refusals are summed up over so long.
     pub window: Duration,
 }
@@ -132,6 +137,7 @@ impl From<&Limits> for IngressLimits {
             activations_parallel: limits.activations_parallel,
             activations_waiting: 256 * limits.activations_parallel,
             sessions_kept: 131_072,
+            failures: FAILURES,
             window: Duration::from_millis(REJECTION_WINDOW_MILLIS),
         }
     }
@@ -179,6 +185,8 @@ impl Ingress {
             applied: deps.projector.applied(),
             projector: deps.projector.clone(),
             decoy: desk::make_decoy(&deps.keyring, &*deps.entropy),
+            failures: failures::Failures::new(deps.limits.failures),
+            lacking: Mutex::default(),
             keyring: deps.keyring,
             rejections: Mutex::new(RejectionCounts::new(deps.clock.now())),
             answered: Mutex::new(Answered::new()),

@@ -39,7 +39,7 @@ use projector::outcome::{Grant, Outcome};
 use std::sync::Arc;
 
 /// Authentic resumes of one device: reboots, and answers that were lost.
-const RATE: Rate = Rate { burst: 12, every_millis: 5_000 };
+const RATE: Rate = Rate { burst: 12, every_millis: 30_000 };
 /// The same resume again: anybody may repeat it while its ticket counts.
 const REPEATED_RATE: Rate = Rate { burst: 8, every_millis: 5_000 };
 const DEVICES_MAX: usize = 262_144;
@@ -95,6 +95,9 @@ impl Resumes {
         let Some((device, from_epoch)) = named(&received) else {
             return self.refuse(received, RejectionReason::Malformed, admitted);
         };
+        if self.desk.failures.are_too_many(&received, self.desk.now_millis()) {
+            return self.refuse(received, RejectionReason::RateExceeded, admitted);
+        }
         let view = self.desk.projector.read(|fold| View::of(fold, device, from_epoch));
         match self.open(&received, device, from_epoch, &view) {
             Ok((verified, secret, slot)) => self.pass(received, verified, secret, slot, admitted),
@@ -197,16 +200,16 @@ impl Resumes {
 
     /// Not authentic for all that this node knows; it may not know the epoch yet (protocol.md rule 9).
     fn fail(&self, received: Received, applied: LogIndex, expired: bool, admitted: &mut Admitted) {
-        match self.desk.patience(received.arrived_millis, applied, expired) {
-            Patience::Waits => admitted.waiting.push((received, Until::CaughtUp)),
+        let reason = match self.desk.patience(received.arrived_millis, applied, expired) {
+            Patience::Waits => return admitted.waiting.push((received, Until::CaughtUp)),
             // The sender heard of a log that this node has not applied: not for this node to judge.
             Patience::Over if ticket_applied(&received).is_some_and(|ticket| ticket > applied) => {
-                self.refuse(received, RejectionReason::Unavailable, admitted);
+                RejectionReason::Unavailable
             }
-            Patience::CaughtUp | Patience::Over => {
-                self.refuse(received, RejectionReason::NotAuthentic, admitted);
-            }
-        }
+            Patience::CaughtUp | Patience::Over => RejectionReason::NotAuthentic,
+        };
+        self.desk.failures.note(&received, self.desk.now_millis());
+        self.refuse(received, reason, admitted);
     }
 
     fn refuse(&self, received: Received, reason: RejectionReason, admitted: &mut Admitted) {

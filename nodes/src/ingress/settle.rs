@@ -157,7 +157,11 @@ impl<'a> Sealing<'a> {
             return self.burst.push(heartbeat.answer(self.nonces.draw(), &verdict));
         }
         match outcome.status {
-            HeartbeatStatus::Replayed => self.refuse(heartbeat.received, RejectionReason::Replayed),
+            // New when this node judged it, and answered through another one since: a race that nobody is charged for.
+            HeartbeatStatus::Replayed => {
+                let refused = heartbeat.received.refused(RejectionReason::Replayed);
+                self.burst.extend(self.desk.refuse_unjudged(refused));
+            }
             HeartbeatStatus::Again
             | HeartbeatStatus::Committed
             | HeartbeatStatus::Retried

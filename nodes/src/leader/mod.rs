@@ -13,6 +13,7 @@
 pub mod automation;
 pub mod clock_guard;
 pub mod duties;
+mod lag;
 pub mod levels;
 pub mod notary;
 pub mod rewrap;

@@ -2,16 +2,19 @@
 //! region is not a black hole.
 
 use super::clock_guard::{ClockGuard, ClockVerdict};
+use super::lag::Lag;
 use crate::node::room::Room;
 use crate::peers::watch::PeerReports;
 use crate::raft::MusterRaft;
 use crate::raft::leadership::{Leadership, LeadershipWatch};
 use crate::raft::types::TypeConfig;
+use events::ids::LogIndex;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant as _, RaftMetrics};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A node that does not serve looks this often whether it may.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -22,6 +25,8 @@ pub struct Serving {
     pub clock_guard: Arc<ClockGuard>,
     pub reports: watch::Receiver<Arc<PeerReports>>,
     pub room: watch::Receiver<Room>,
+    /// How far this node's fold is.
+    pub applied: watch::Receiver<LogIndex>,
     /// A leader that no majority answered for so long is no leader any more.
     pub quorum_within: Duration,
 }
@@ -29,9 +34,9 @@ pub struct Serving {
 impl Serving {
     /// Says it whenever it changes, until raft or the reports end.
     pub async fn run(mut self, publish: watch::Sender<bool>) {
-        let metrics = self.raft.metrics();
+        let (metrics, mut lag) = (self.raft.metrics(), Lag::default());
         loop {
-            let serving = self.judge(&metrics.borrow_watched());
+            let serving = self.judge(&metrics.borrow_watched(), &mut lag);
             publish.send_if_modified(|before| std::mem::replace(before, serving) != serving);
             let goes_on = tokio::select! {
                 goes_on = self.leadership.changed() => goes_on,
@@ -47,7 +52,7 @@ impl Serving {
         }
     }
 
-    fn judge(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
+    fn judge(&self, metrics: &RaftMetrics<TypeConfig>, lag: &mut Lag) -> bool {
         if metrics.running_state.is_err() || !self.room.borrow().is_enough() {
             return false;
         }
@@ -57,7 +62,12 @@ impl Serving {
             }
             Leadership::HereSoon | Leadership::Nobody => false,
             Leadership::Elsewhere(leader) => {
-                self.reports.borrow().get(&leader.node).is_some_and(|report| report.reachable)
+                let reports = self.reports.borrow();
+                let report = reports.get(&leader.node).filter(|report| report.reachable);
+                let status = report.and_then(|report| report.status.as_ref());
+                status.is_some_and(|status| {
+                    lag.is_fresh(*self.applied.borrow(), status.applied, Instant::now())
+                })
             }
         }
     }

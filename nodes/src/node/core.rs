@@ -33,10 +33,10 @@ use crate::raft::settings::settings;
 use crate::raft::snapshot::{FileShelf, SnapshotShelf};
 use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
+use crate::storage::backfill::BackfillPlace;
 use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
-use crate::storage::backfill::BackfillPlace;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::scrub::Scrub;
@@ -253,6 +253,7 @@ impl Core {
             clock_guard: self.clock_guard.clone(),
             reports: self.reports(),
             room: self.room(),
+            applied: self.projector.applied(),
             quorum_within: Duration::from_millis(2 * self.config.raft.election_ms_max),
         };
         tasks.spawn(self.must_not_end("serving", serving.run(self.serving.clone())));

@@ -209,6 +209,7 @@ fn named(counters: &IngressCounters) -> BTreeMap<String, u64> {
         unanswered,
         unwrapped,
         derived,
+        lacking,
         refused,
         batches,
         p384,
@@ -228,6 +229,7 @@ fn named(counters: &IngressCounters) -> BTreeMap<String, u64> {
         ("unanswered", unanswered),
         ("unwrapped", unwrapped),
         ("derived", derived),
+        ("lacking", lacking),
         ("batches", batches),
         ("p384", p384),
     ];

@@ -70,8 +70,12 @@ impl Scrubbing {
             self.measures.damaged_segments.set(1);
             match self.note_fetched(damage.clone()).await {
                 Ok(true) => tracing::error!(%damage, "fetched history is damaged: it is fetched again"),
-                Ok(false) => return tracing::error!(%damage, "fetched history cannot be read; see OPERATING.md"),
-                Err(why) => return tracing::error!(%damage, why, "fetched history is damaged, and that cannot be noted"),
+                Ok(false) => {
+                    return tracing::error!(%damage, "fetched history cannot be read; see OPERATING.md");
+                }
+                Err(why) => {
+                    return tracing::error!(%damage, why, "fetched history is damaged, and that cannot be noted");
+                }
             }
             // Its sender lives in `self`. While no peer has it, the node's own log is checked all the same.
             let whole = missing.wait_for(|missing| *missing == 0);

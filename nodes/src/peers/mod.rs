@@ -18,7 +18,6 @@ pub mod counters;
 pub mod identity;
 mod lobby;
 pub mod message;
-mod rare_log;
 mod server;
 pub mod tls;
 pub mod watch;

@@ -90,7 +90,6 @@ impl BackfillPlace {
 }
 
 impl Backfill {
-
     /// The first entry of `gap` that is still missing; `None` once all are here.
     #[must_use]
     pub fn missing_from(&self, gap: Gap) -> Option<LogIndex> {

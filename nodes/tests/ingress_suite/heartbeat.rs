@@ -4,11 +4,14 @@ use crate::terminal::Terminal;
 use crate::world::{HEARTBEAT_MILLIS, World, answered, reason};
 use events::envelope::HeartbeatStatus;
 use events::envelope::heartbeat::RequestDigest;
+use events::ids::DeviceId;
 use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{FlagKind, Legitimacy};
 use events::vocabulary::{Event, HeartbeatObserved};
 use nodes::bus::subject::UpKind;
+use projector::Projector;
+use std::collections::BTreeMap;
 
 fn observed(world: &World) -> usize {
     world.events().iter().filter(|event| matches!(event, Event::HeartbeatObserved(_))).count()
@@ -136,6 +139,64 @@ async fn rule_3_a_replay_is_charged_to_the_source_and_never_to_the_device() {
     });
     let verdict = terminal.beat(&world, &mut live).await;
     assert_eq!(verdict.status, HeartbeatStatus::Committed, "the honest terminal goes on");
+}
+
+#[tokio::test]
+async fn late_copies_through_the_devices_own_source_are_charged_to_nobody() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let late = terminal.seal_heartbeat(&mut live);
+    let answer = terminal.send_heartbeat(&world, 0, &late).await;
+    terminal.accept(&mut live, &late, &answer);
+    terminal.beat(&world, &mut live).await;
+    // A node that was frozen goes through what its socket held.
+    for _ in 0..3 {
+        let answer = terminal.send_heartbeat(&world, 0, &late).await;
+        assert_eq!(reason(&answer), RejectionReason::Replayed);
+    }
+    // Without end it is somebody's doing, whoever's source it is.
+    for _ in 0..100 {
+        terminal.send_heartbeat(&world, 0, &late).await;
+    }
+    let source = terminal.source.parse().unwrap();
+    let replays = |fold: &Projector| {
+        fold.source(&source).and_then(|source| source.refused.get("REPLAYED").copied()).unwrap_or(0)
+    };
+    world.until(0, |fold| replays(fold) > 0).await;
+    assert!(world.nodes[0].fold.read(replays) <= 103 - 16, "{:?}", world.summaries());
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_authentic_without_end_is_not_listened_to_and_its_proven_sessions_are() {
+    let mut world = World::new().await;
+    let (terminal, other) = (world.burn(), world.burn());
+    let mut live = terminal.activate(&mut world).await;
+    terminal.beat(&world, &mut live).await;
+    let mut others = other.activate(&mut world).await;
+    let forge = |number: u32| {
+        let mut message = terminal.seal_heartbeat(&mut live.clone());
+        message[4..8].copy_from_slice(&number.to_le_bytes());
+        let subject_of = message[4..20].try_into().map(DeviceId::from_bytes).unwrap();
+        (subject_of.to_string(), message)
+    };
+    let mut inboxes = Vec::new();
+    for number in 0..6_000 {
+        let (name, message) = forge(number);
+        inboxes.push(world.send(0, UpKind::Heartbeat, &terminal.source, &name, message));
+    }
+    let derived = world.nodes[0].ingress.counters().derived;
+    let mut refused = BTreeMap::<RejectionReason, u32>::new();
+    for inbox in &mut inboxes {
+        *refused.entry(reason(&answered(inbox).await)).or_default() += 1;
+    }
+    assert!(refused[&RejectionReason::RateExceeded] > 0, "{refused:?}");
+    let counters = world.nodes[0].ingress.counters();
+    let tried = u64::from(refused[&RejectionReason::NotAuthentic]);
+    assert!(counters.derived - derived <= tried, "what is not tried costs no key");
+    terminal.beat(&world, &mut live).await;
+    other.beat(&world, &mut others).await;
 }
 
 #[tokio::test]

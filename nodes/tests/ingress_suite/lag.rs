@@ -1,7 +1,8 @@
 //! A node that lags (protocol.md rule 9): it waits before it counts.
 
 use crate::world::{World, answered, reason};
-use events::envelope::HeartbeatStatus;
+use events::envelope::{Answer, HeartbeatStatus, open_activation_answer};
+use events::vocabulary::RejectionSummary;
 use events::vocabulary::rejection::RejectionReason;
 use nodes::bus::subject::UpKind;
 
@@ -71,6 +72,39 @@ async fn rule_9_a_device_that_a_node_has_not_imported_yet_waits() {
     world.log.catch_up();
     let answer = answered(&mut inbox).await;
     assert_ne!(answer.len(), events::envelope::Refusal::BYTES, "refused inside the seal: it was opened");
+}
+
+#[tokio::test]
+async fn rule_9_a_code_that_a_node_has_not_heard_of_yet_is_not_refused_by_it() {
+    let mut world = World::new().await;
+    world.add_follower().await;
+    let terminal = world.burn();
+    world.log.catch_up();
+    let code = world.sell_code();
+    let ticket = terminal.hello(&world).await;
+    let prepared = terminal.seal_activation(&world, &ticket, &terminal.activation_body(Some(code)));
+    let send = |world: &World| {
+        let message = prepared.message.clone();
+        world.send(FOLLOWER, UpKind::Activation, &terminal.source, &terminal.name(), message)
+    };
+    let mut inbox = send(&world);
+    until_parked(&world, 1).await;
+    world.clock.advance(1_000);
+    let answer = answered(&mut inbox).await;
+    assert_eq!(
+        reason(&answer),
+        RejectionReason::Unavailable,
+        "unsealed: the agent keeps its code and asks again"
+    );
+
+    let mut inbox = send(&world);
+    until_parked(&world, 2).await;
+    world.log.catch_up();
+    let answer = answered(&mut inbox).await;
+    let opened = open_activation_answer(&prepared.exporter, &prepared.message, &answer);
+    assert!(matches!(opened, Ok((_, Answer::Granted(_)))), "{opened:?}");
+    let charged = |summary: &RejectionSummary| summary.entries.iter().any(|entry| entry.device.is_some());
+    assert!(!world.summaries().iter().any(charged), "nobody guessed");
 }
 
 #[tokio::test]

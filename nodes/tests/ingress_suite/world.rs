@@ -20,6 +20,7 @@ use nodes::bus::subject::UpKind;
 use nodes::bus::{Bus, MemBus, Message, QUEUE_GROUP};
 use nodes::clock::{Clock, SystemClock};
 use nodes::entropy::{EntropyRng, OsEntropy};
+use nodes::ingress::buckets::Rate;
 use nodes::ingress::testing::LocalLog;
 use nodes::ingress::{Ingress, IngressCounters, IngressDeps, IngressHandle, IngressLimits};
 use nodes::shared_projector::SharedProjector;
@@ -346,6 +347,7 @@ pub(crate) fn limits() -> IngressLimits {
         activations_parallel: 1,
         activations_waiting: 16,
         sessions_kept: 1_024,
+        failures: Rate { burst: 100, every_millis: 60_000 },
         window: Duration::from_millis(50),
     }
 }

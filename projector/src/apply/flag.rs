@@ -5,7 +5,6 @@ use crate::changes::Change;
 use crate::effects::Notice;
 use crate::outcome::{Decline, Outcome};
 use crate::state::story::Happening;
-use crate::state::timers::Timer;
 use crate::view::{Cleared, FlagSubject, FlagView};
 use events::ids::{FlagId, LogIndex, Slot};
 use events::vocabulary::FlagCleared;
@@ -93,10 +92,7 @@ impl Step<'_> {
             return;
         }
         let until = self.now.plus_millis(self.state.settings.suspicion_ms);
-        if let Some(record) = self.state.records.get_mut(slot) {
-            record.incidents.suspect_until = until;
-        }
-        self.state.timers.set(until, Timer::SuspicionEnds, slot);
+        self.suspect_until(slot, until);
     }
 
     fn slot_of_subject(&self, subject: &FlagSubject) -> Option<Slot> {

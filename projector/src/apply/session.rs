@@ -6,7 +6,6 @@ use crate::state::device::Held;
 use crate::state::row::marks;
 use crate::state::session::{Fork, Link, Origin, Standing};
 use crate::state::story::Happening;
-use crate::state::timers::Timer;
 use crate::state::window::Window;
 use events::ids::{Epoch, LogIndex, Slot};
 use events::vocabulary::SessionResumed;
@@ -189,10 +188,9 @@ impl Step<'_> {
         let until = self.now.plus_millis(self.state.settings.suspicion_ms);
         if let (Some(row), Some(record)) = (self.state.rows.get_mut(slot), self.state.records.get_mut(slot)) {
             record.session.remember_fork(fork);
-            record.incidents.suspect_until = until;
             row.set(marks::FORKED, true);
         }
-        self.state.timers.set(until, Timer::SuspicionEnds, slot);
+        self.suspect_until(slot, until);
         self.tell(slot, Happening::Forked { from, current: epoch });
         match first {
             Some(first) => self.convict(slot, &[first.root, first.index, fork.root, fork.index]),

@@ -35,10 +35,24 @@ impl Step<'_> {
         self.state.buckets.forget_drained(self.now);
     }
 
+    /// Lets suspicion end then. A device has one timer for that, however often the end moves: who forks himself without end
+    /// must not fill memory with timers.
+    pub(crate) fn suspect_until(&mut self, slot: Slot, until: Timestamp) {
+        let Some(record) = self.state.records.get_mut(slot) else { return };
+        let before = std::mem::replace(&mut record.incidents.suspect_until, until);
+        if before == Timestamp::ZERO {
+            self.state.timers.set(until, Timer::SuspicionEnds, slot);
+        }
+    }
+
     /// A fork without a second voice heals; a proven clone does not.
     fn end_suspicion(&mut self, slot: Slot) {
         let Some(record) = self.state.records.get_mut(slot) else { return };
-        if record.incidents.suspect_until == Timestamp::ZERO || record.incidents.suspect_until > self.now {
+        let until = record.incidents.suspect_until;
+        if until > self.now {
+            return self.state.timers.set(until, Timer::SuspicionEnds, slot);
+        }
+        if until == Timestamp::ZERO {
             return;
         }
         let subject = FlagSubject::Device(record.birth.device);

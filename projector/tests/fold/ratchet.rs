@@ -204,6 +204,28 @@ fn rule_4_a_fork_alone_makes_suspect_and_a_day_of_silence_heals_it() {
 }
 
 #[test]
+fn rule_4_suspicion_ends_a_day_after_the_last_fork_however_many_there_were() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let mut lengths = Vec::new();
+    for fork in 0..60 {
+        let before_the_write = terminal.clone();
+        assert!(terminal.resume(&mut world));
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        terminal = Terminal { entropy: terminal.entropy + 50, ..before_the_write };
+        assert!(terminal.resume(&mut world), "fork {fork}");
+        assert_eq!(terminal.beat(&mut world), COMMITTED);
+        world.wait(HOUR / 2);
+        lengths.push(world.fold.to_snapshot().len());
+    }
+    assert!(lengths[59] < lengths[19] + 200, "who forks himself fills no memory: {lengths:?}");
+    world.wait(DAY - HOUR);
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Suspect, "the first fork is two days old");
+    world.wait(HOUR);
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Legitimate);
+}
+
+#[test]
 fn rule_4_flash_that_lies_again_and_again_is_suspect_but_never_convicted() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);

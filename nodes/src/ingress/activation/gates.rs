@@ -85,8 +85,8 @@ impl Gates {
             return self.refuse(received, RejectionReason::Malformed, admitted);
         };
         let view = self.desk.projector.read(|fold| View::of(fold, &device));
-        let (pre_shared, known) = match self.check(&received, device, &view) {
-            Ok(pre_shared) => (pre_shared, view.known?),
+        let ((pre_shared, heard_after), known) = match self.check(&received, device, &view) {
+            Ok(checked) => (checked, view.known?),
             Err(Failure::Refused(reason)) => return self.refuse(received, reason, admitted),
             Err(Failure::NotAuthentic { heard_after }) => {
                 self.fail(received, heard_after, view.applied, expired, admitted);
@@ -98,7 +98,13 @@ impl Gates {
                 return None;
             }
         };
-        let View { generation, stamp, .. } = view;
+        let View { generation, stamp, applied, .. } = view;
+        // What its sender was told of, a code or a license, may lie in an entry that this node has not applied.
+        let patience = self.desk.patience(received.arrived_millis, applied, expired);
+        if heard_after > applied && matches!(patience, Patience::Waits) {
+            admitted.waiting.push((received, Until::Applied(heard_after)));
+            return None;
+        }
         let Known { slot, public_key, .. } = known;
         let (received, first) = self.once(received, slot, device, admitted)?;
         Some(Gated { received, slot, pre_shared, public_key, generation, stamp, first })
@@ -156,7 +162,13 @@ impl Gates {
         }
     }
 
-    fn check(&self, received: &Received, device: DeviceId, view: &View) -> Result<PreSharedKey, Failure> {
+    /// The key, and the index after which its holder heard the cluster.
+    fn check(
+        &self,
+        received: &Received,
+        device: DeviceId,
+        view: &View,
+    ) -> Result<(PreSharedKey, LogIndex), Failure> {
         let refused = |error: events::envelope::EnvelopeError| Failure::Refused(error.reason());
         let parsed = ReceivedActivation::parse(&received.payload).map_err(refused)?;
         let heard_after = parsed.ticket().applied;
@@ -170,7 +182,7 @@ impl Gates {
         };
         let pre_shared = pre_shared.or(Err(Failure::NoKey))?;
         match ticketed.check_mac(&pre_shared) {
-            Ok(_) if view.known.is_some() => Ok(pre_shared),
+            Ok(_) if view.known.is_some() => Ok((pre_shared, heard_after)),
             _ => Err(Failure::NotAuthentic { heard_after }),
         }
     }

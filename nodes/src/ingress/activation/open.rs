@@ -50,9 +50,9 @@ fn judge(
     slot: Slot,
 ) -> Vec<Outgoing> {
     let code = verified.body.code.as_ref().map(|code| desk.keyring.code_digest(code));
-    let (allowed, comparison) = desk.projector.read(|fold| {
+    let (applied, allowed, comparison) = desk.projector.read(|fold| {
         let allowed = fold.judge_activation(slot, code.as_ref(), &verified.transcript);
-        (allowed, compare_hardware(fold, slot, &verified))
+        (fold.applied(), allowed, compare_hardware(fold, slot, &verified))
     });
     let suite = verified.offered.choose(SUITES_ALLOWED);
     let hardware_holds = comparison.passes;
@@ -75,6 +75,9 @@ fn judge(
         return waiter.refuse(desk, RejectionReason::NotAuthentic);
     }
     match (allowed, suite) {
+        // The code may have been issued, or the device licensed, by an entry that this node has not applied: a refusal
+        // that counts is judged at or past what the sender has heard (protocol.md rule 9), and this one is final.
+        (Err(_), _) if waiter.verified.ticket.applied > applied => waiter.unavailable(desk),
         (Err(reason), _) => waiter.refuse(desk, reason),
         (Ok(()), Err(error)) => waiter.refuse(desk, error.reason()),
         (Ok(()), Ok(_)) => waiter.propose(desk, None),

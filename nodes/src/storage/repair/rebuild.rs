@@ -52,8 +52,7 @@ impl Rebuild {
         options: LogOptions,
         need: Need,
     ) -> Result<Rebuild, StorageError> {
-        let mut rebuild =
-            Rebuild::begin_after(disk, entropy, options, need, None, |standing| standing.last)?;
+        let mut rebuild = Rebuild::begin_after(disk, entropy, options, need, None, |standing| standing.last)?;
         // Says so of those that no later record said it of.
         rebuild.take(Vec::new())?;
         Ok(rebuild)

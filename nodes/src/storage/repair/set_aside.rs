@@ -6,9 +6,7 @@ use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::log::{LogOptions, prepare};
 use crate::storage::salvage::{Salvage, Salvaged};
-use crate::storage::segment_file::{
-    SegmentFile, numbers_of_segments, segment_number_of, segment_path,
-};
+use crate::storage::segment_file::{SegmentFile, numbers_of_segments, segment_number_of, segment_path};
 use crate::storage::suspect::Suspect;
 use crate::storage::view::LogEntry;
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub(super) struct RareLog(Mutex<State>);
+pub(crate) struct RareLog(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -17,7 +17,7 @@ struct State {
 
 impl RareLog {
     /// Whether to speak now; if so, how many times it was kept silent since it last spoke.
-    pub(super) fn may_speak(&self) -> Option<u64> {
+    pub(crate) fn may_speak(&self) -> Option<u64> {
         self.may_speak_at(Instant::now())
     }
 
