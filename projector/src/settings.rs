@@ -50,9 +50,9 @@ impl Default for Settings {
             breaker: BreakerSettings::default(),
             // Networks duplicate a packet now and then; ten at once, or ten a minute for long, are no accident.
             replay: BucketSettings { capacity: 10, leak_every_ms: 6_000 },
-            // A person mistypes a code a few times; that is up to five for each of up to five nodes, which count apart what
-            // a retry or somebody on the wire brings to each of them. More at once, or one a minute for long, is guessing.
-            code_bruteforce: BucketSettings { capacity: 24, leak_every_ms: 60_000 },
+            // A person mistypes a code a few times, and each node counts what a retry or somebody on the wire brings to it;
+            // twelve at once, or one a minute for long, is guessing.
+            code_bruteforce: BucketSettings { capacity: 11, leak_every_ms: 60_000 },
         }
     }
 }

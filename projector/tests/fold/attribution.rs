@@ -59,7 +59,7 @@ fn one_who_replays_on_and_on_keeps_one_flag_that_counts() {
 fn guessed_codes_flag_the_source_and_the_device_that_signed_them() {
     let mut world = World::new();
     let guesser = Terminal::burned(&mut world, 1);
-    for _ in 0..9 {
+    for _ in 0..12 {
         world.refuse("garage-9", RejectionReason::CodeRefused, Some(guesser.id), 1);
     }
     let subjects = [FlagSubject::Device(guesser.id), of_source("garage-9")];
