@@ -8,6 +8,7 @@ use events::ids::ClusterId;
 use nodes::entropy::OsEntropy;
 use nodes::storage::error::StorageError;
 use nodes::storage::snapshot_file::{SnapshotFiles, SnapshotOptions, StoredSnapshot};
+use nodes::storage::snapshot_spill::TransferName;
 use std::path::PathBuf;
 use std::sync::Arc;
 use storage_support::mem_disk::{Faults, Left, MemDisk};
@@ -16,7 +17,7 @@ use storage_support::{CLUSTER, NODE, keys};
 const DIR: &str = "/data/snapshots";
 
 fn options() -> SnapshotOptions {
-    SnapshotOptions { dir: PathBuf::from(DIR), cluster: CLUSTER, node: NODE, keys: keys() }
+    SnapshotOptions { dir: PathBuf::from(DIR), cluster: CLUSTER, node: NODE, keys: keys(), reserve_bytes: 0 }
 }
 
 fn files(disk: &MemDisk) -> SnapshotFiles {
@@ -145,4 +146,62 @@ fn no_plain_text_of_a_state_reaches_the_disk() {
     let disk = MemDisk::default();
     files(&disk).save(1, b"meta", b"secret state").unwrap();
     assert!(!disk.bytes(&path(1)).windows(6).any(|window| window == b"secret"));
+}
+
+/// A disk on which so much is left besides what lies on it, and a log that is to keep 1,000 bytes of it.
+fn with_room(disk: &MemDisk, room: usize) -> (MemDisk, SnapshotFiles) {
+    let used: usize = disk.files().iter().map(|path| disk.bytes(path).len()).sum();
+    let disk = disk.copy_with(Faults { capacity: Some(used + room), ..Faults::default() });
+    let files = SnapshotFiles::open(disk.as_disk(), Arc::new(OsEntropy), keeping_room());
+    (disk, files.unwrap())
+}
+
+fn keeping_room() -> SnapshotOptions {
+    SnapshotOptions { reserve_bytes: 1_000, ..options() }
+}
+
+#[test]
+fn a_snapshot_neither_comes_in_nor_is_made_where_the_log_would_lose_its_room() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", &state(1, 4_000)).unwrap();
+    let name = TransferName { id: 1, index: 2, total: 5_000 };
+    let (_, files) = with_room(&disk, 10_999);
+    let refused = files.spill(name).err().unwrap().to_string();
+    assert!(refused.contains("10999 bytes left") && refused.contains("11000 are needed"), "{refused}");
+    let (_, files) = with_room(&disk, 11_000);
+    assert!(files.spill(name).is_ok(), "it comes in, and is written once more where it is kept");
+
+    let (_, files) = with_room(&disk, 5_000);
+    assert!(matches!(files.check_room_for_another(), Err(StorageError::NoRoom { .. })));
+    let (_, files) = with_room(&disk, 7_000);
+    files.check_room_for_another().unwrap();
+}
+
+#[test]
+fn what_came_in_gives_its_room_back_before_a_log_opens_on_a_full_disk() {
+    let disk = MemDisk::default();
+    let mut spill = files(&disk).spill(TransferName { id: 1, index: 2, total: 50 }).unwrap();
+    spill.add(&[7; 50]).unwrap();
+    let lying = disk.files();
+    let (disk, _) = with_room(&disk, 1_000);
+    SnapshotFiles::make_room(&*disk.as_disk(), &keeping_room()).unwrap();
+    assert_eq!(disk.files(), lying, "there is room enough");
+    let (disk, _) = with_room(&disk, 999);
+    SnapshotFiles::make_room(&*disk.as_disk(), &keeping_room()).unwrap();
+    assert!(disk.files().is_empty());
+}
+
+#[test]
+fn nobody_is_offered_a_damaged_snapshot_and_it_goes_once_there_is_a_newer_one() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", &state(1, 100)).unwrap();
+    files(&disk).save(2, b"meta", &state(2, 100)).unwrap();
+    disk.tamper(&path(2), |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let files = files(&disk);
+    assert_eq!(files.load_newest().unwrap().snapshot.unwrap().index, 1);
+    assert_eq!(files.open_newest().unwrap().unwrap().index(), 1);
+    let aside = path(2).with_extension("snap.damaged");
+    assert_eq!(disk.files(), [path(1), aside]);
+    files.save(3, b"meta", &state(3, 100)).unwrap();
+    assert_eq!(disk.files(), [path(1), path(3)]);
 }

@@ -3,6 +3,7 @@
 //! It is nobody's hurry: a range at a time, with a rest after each, and a peer that has none is asked again later.
 
 use super::ranges::fetch;
+use super::room::Room;
 use crate::peers::{PeerAddress, PeerTransport};
 use crate::storage::backfill::BackfillPlace;
 use crate::storage::error::StorageError;
@@ -11,6 +12,7 @@ use crate::storage::view::LogEntry;
 use events::ids::LogIndex;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// After each range, so that ingest does not notice.
 const REST: Duration = Duration::from_millis(20);
@@ -23,6 +25,8 @@ pub(super) struct Backfilling {
     /// What is fetched.
     pub place: BackfillPlace,
     pub gaps: Arc<GapBook>,
+    /// History waits for what the log needs.
+    pub room: watch::Receiver<Room>,
 }
 
 impl Backfilling {
@@ -49,6 +53,8 @@ impl Backfilling {
         // Only now: it may have been found damaged, and gaps may be open again.
         let Some(gap) = self.gaps.first() else { return Ok(()) };
         while let Some(from) = backfill.missing_from(gap) {
+            // Its sender lives in the core, which ends this task.
+            let _ = self.room.clone().wait_for(Room::is_enough).await;
             let Some((whence, entries)) = self.find(from).await else {
                 return Err(format!(
                     "entries {from} to {}: no peer in reach gives entry {from} as committed",

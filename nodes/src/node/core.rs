@@ -122,6 +122,7 @@ impl Core {
         )
         .await?;
         let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures);
+        let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         let own_log = log_options(&config, segment_keys(&config, &keyring)?);
         let backfill_dir = config.data_directory.join(BACKFILL_FOLDER);
         let backfilling = Backfilling {
@@ -129,6 +130,7 @@ impl Core {
             peers: peers_of(&config),
             place: BackfillPlace::new(disk.clone(), entropy.clone(), &own_log, backfill_dir),
             gaps: gaps.clone(),
+            room: room.subscribe(),
         };
         let webhook_disk = disk.clone();
         let scrub = |folder, keys| {
@@ -201,7 +203,6 @@ impl Core {
             archive: Arc::new(archive),
             webhook_cursors,
         };
-        let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         Ok(Core {
             room,
             disk,
@@ -428,20 +429,25 @@ async fn open_disk(
     let config = config.clone();
     let open = move || {
         let data = &config.data_directory;
-        let log = DurableLog::open(disk.clone(), entropy.clone(), log_options(&config, keys.clone()))?;
-        let gaps = Arc::new(GapBook::open(disk.clone(), data.join(BACKFILL_FOLDER))?);
         let options = SnapshotOptions {
             dir: data.join(SNAPSHOT_FOLDER),
             cluster: config.cluster,
             node: config.node,
-            keys,
+            keys: keys.clone(),
+            reserve_bytes: config.limits.disk_reserve_bytes,
         };
+        SnapshotFiles::make_room(&*disk, &options)?;
+        let log = Arc::new(DurableLog::open(disk.clone(), entropy.clone(), log_options(&config, keys))?);
+        let gaps = Arc::new(GapBook::open(disk.clone(), data.join(BACKFILL_FOLDER))?);
         let shelf: Arc<dyn SnapshotShelf> = Arc::new(FileShelf(SnapshotFiles::open(disk, entropy, options)?));
-        let machine =
-            Machine::open(projector, shelf.clone()).map_err(|e| NodeError::Recovery(e.to_string()))?;
+        let purged = log.clone();
+        let floor = Arc::new(move || purged.standing().floor.map_or(0, |floor| floor.index));
+        let recovery = |error: std::io::Error| NodeError::Recovery(error.to_string());
+        let mut machine = Machine::open(projector, shelf.clone(), floor).map_err(recovery)?;
+        machine.reach_floor(&history).map_err(recovery)?;
         refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
         machine.know_tree(&history)?;
-        Ok((LogStore::new(Arc::new(log)).noting(gaps.clone()), machine, shelf, gaps))
+        Ok((LogStore::new(log).noting(gaps.clone()), machine, shelf, gaps))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
 }

@@ -230,7 +230,7 @@ fn entry_to_log(entry: Entry) -> io::Result<LogEntry> {
     Ok(LogEntry { at: id_to_log(&entry.log_id), body })
 }
 
-fn entry_from_log(entry: LogEntry) -> io::Result<Entry> {
+pub(super) fn entry_from_log(entry: LogEntry) -> io::Result<Entry> {
     let payload = match entry.body {
         EntryBody::Blank => EntryPayload::Blank,
         EntryBody::Batch(bytes) => EntryPayload::Normal(Payload(bytes)),

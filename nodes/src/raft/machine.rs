@@ -5,7 +5,7 @@
 //!   worker) and lie together in one snapshot.
 //! - A snapshot is built from a frozen copy that shares the fold's pages, so that apply goes on meanwhile.
 
-use super::log_store::encode_membership;
+use super::log_store::{encode_membership, entry_from_log};
 use super::snapshot::{self, Snapshot, SnapshotShelf};
 use super::snapshot_bytes::SnapshotBytes;
 use super::tree::with_frontier;
@@ -14,6 +14,7 @@ use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::error::StorageError;
 use bytes::Bytes;
+use events::ids::LogIndex;
 use events::log::merkle::Frontier;
 use events::log::record::EntryBody;
 use futures::{Stream, StreamExt};
@@ -28,15 +29,27 @@ use std::sync::Arc;
 pub struct Machine {
     projector: SharedProjector,
     shelf: Arc<dyn SnapshotShelf>,
+    /// How far raft's log is purged: a snapshot below that helps nobody.
+    floor: Floor,
     applied: Option<LogId>,
     membership: StoredMembership,
 }
 
+/// Tells how far raft's log is purged; 0 for not at all.
+pub type Floor = Arc<dyn Fn() -> LogIndex + Send + Sync>;
+
+/// So much of history is read at once, in bytes.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
 impl Machine {
     /// A machine that stands at the shelf's last snapshot; openraft applies the log after it.
-    pub fn open(projector: SharedProjector, shelf: Arc<dyn SnapshotShelf>) -> Result<Self, io::Error> {
-        let mut machine =
-            Machine { projector, shelf, applied: None, membership: StoredMembership::default() };
+    pub fn open(
+        projector: SharedProjector,
+        shelf: Arc<dyn SnapshotShelf>,
+        floor: Floor,
+    ) -> Result<Self, io::Error> {
+        let (applied, membership) = (None, StoredMembership::default());
+        let mut machine = Machine { projector, shelf, floor, applied, membership };
         if let Some(kept) = machine.shelf.last()? {
             let (fold, frontier) = snapshot::read(&kept)?;
             machine.stand_at(&kept.meta, fold, frontier);
@@ -48,6 +61,26 @@ impl Machine {
     #[must_use]
     pub fn applied_index(&self) -> u64 {
         self.applied.map_or(0, |log_id| log_id.index)
+    }
+
+    /// Reaches the purge floor from a snapshot below it, should the newest have been damaged: raft sees none of the entries
+    /// between, but they are still history. Where that is not whole, the machine stays below.
+    pub fn reach_floor(&mut self, history: &Archive) -> Result<(), io::Error> {
+        let floor = (self.floor)();
+        while self.applied_index() < floor {
+            let next = self.applied.map_or(0, |log_id| log_id.index + 1);
+            let entries = history.range(next, READ_BYTES)?;
+            if entries.is_empty() {
+                break;
+            }
+            tracing::info!(from = next, floor, "the state is read again from history");
+            for entry in entries.into_iter().take_while(|entry| entry.at.index <= floor) {
+                let entry = entry_from_log(entry)?;
+                self.apply_one(entry.log_id, entry.payload, false)?;
+            }
+        }
+        self.projector.publish_applied();
+        Ok(())
     }
 
     /// A snapshot of an older version says nothing of the tree of its log: it is found in the files, once.
@@ -137,6 +170,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
+    /// Not now, if the log would lose the room that is kept for it: raft asks again later, and purges nothing meanwhile.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let shelf = self.shelf.clone();
+        if let Err(error) = off_the_runtime(move || shelf.check_room()).await
+            && !force
+        {
+            tracing::error!(%error, "no snapshot is made");
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> Builder {
         let fold = self.projector.read(Projector::freeze);
         let frontier = self.projector.tree().frontier();
@@ -159,8 +204,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
-        let shelf = self.shelf.clone();
+        let (shelf, floor) = (self.shelf.clone(), (self.floor)());
         let kept = off_the_runtime(move || shelf.newest()).await?;
+        let index = kept.as_ref().map_or(0, |kept| kept.meta.last_log_id.map_or(0, |log_id| log_id.index));
+        if index < floor && self.applied_index() >= floor {
+            // The one that stood there was damaged. Who gets an older one would ask for entries that are purged.
+            return self.get_snapshot_builder().await.build_snapshot().await.map(Some);
+        }
         Ok(kept.map(|kept| SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data }))
     }
 }

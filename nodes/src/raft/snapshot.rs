@@ -30,6 +30,8 @@ pub trait SnapshotShelf: Send + Sync + 'static {
     fn last(&self) -> Result<Option<Snapshot>, io::Error>;
     /// The last one that was kept, to be read a piece at a time.
     fn newest(&self) -> Result<Option<Snapshot>, io::Error>;
+    /// Whether there is room for one more; why not.
+    fn check_room(&self) -> Result<(), io::Error>;
     /// A place for one that comes in piece by piece, with what is here of it already; one at a time.
     fn spill(&self, name: TransferName) -> Result<Spill, io::Error>;
 }
@@ -72,6 +74,10 @@ impl SnapshotShelf for FileShelf {
         let Some(file) = self.0.open_newest()? else { return Ok(None) };
         let meta = read_meta(file.index(), &file.meta()?)?;
         Ok(Some(Snapshot { meta, data: SnapshotBytes::OnDisk(Arc::new(file)) }))
+    }
+
+    fn check_room(&self) -> Result<(), io::Error> {
+        Ok(self.0.check_room_for_another()?)
     }
 
     fn spill(&self, name: TransferName) -> Result<Spill, io::Error> {

@@ -45,6 +45,11 @@ pub enum StorageError {
         #[source]
         source: HeaderKeyError,
     },
+    #[error(
+        "{dir} has {free} bytes left, and {needed} are needed, what is kept free for the log included; \
+         make room, or move the data directory to a larger disk: it is tried again by itself"
+    )]
+    NoRoom { dir: PathBuf, free: u64, needed: u64 },
     #[error("{0}")]
     Corrupt(#[from] Corruption),
     #[error("the log refuses a record: {0}")]
@@ -184,6 +189,7 @@ impl From<StorageError> for io::Error {
                 io::ErrorKind::InvalidInput
             }
             StorageError::InUse { .. } => io::ErrorKind::ResourceBusy,
+            StorageError::NoRoom { .. } => io::ErrorKind::StorageFull,
             StorageError::OtherCluster { .. }
             | StorageError::OtherNode { .. }
             | StorageError::Key { .. }

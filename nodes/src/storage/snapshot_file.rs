@@ -1,7 +1,10 @@
 //! Snapshots as files: whole or not there at all.
 //!
 //! A snapshot is written to a temporary file, synced, renamed, and its name synced; so a file that has a snapshot's
-//! name is complete, and damage in it came later. The last two are kept.
+//! name is complete, and damage in it came later. The last two are kept. A damaged one is set aside, so that nobody takes
+//! it for the newest, and removed once there is a newer one.
+//!
+//! The log comes first on a disk that fills up: what else would eat into the room that is kept for it is refused.
 
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
@@ -23,6 +26,8 @@ use std::sync::Arc;
 
 /// How many snapshots are kept: the newest, and one to fall back to should the newest be damaged.
 const KEPT: usize = 2;
+/// What a damaged one's name ends with.
+const DAMAGED: &str = "snap.damaged";
 
 /// Whose snapshots, where, and with which keys.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct SnapshotOptions {
     pub cluster: ClusterId,
     pub node: NodeId,
     pub keys: SegmentKeys,
+    /// What must stay free on the disk, in bytes: the log's.
+    pub reserve_bytes: u64,
 }
 
 /// The snapshots of one node.
@@ -119,7 +126,7 @@ impl SnapshotFiles {
                     break;
                 }
                 Err(error @ StorageError::Corrupt(_)) => {
-                    tracing::error!(%error, "a damaged snapshot is passed over");
+                    self.set_aside(index, &error);
                     loaded.damaged.push(error);
                 }
                 Err(error) => return Err(error),
@@ -128,14 +135,58 @@ impl SnapshotFiles {
         Ok(loaded)
     }
 
+    /// Takes its name from a damaged snapshot: raft would install it, or send it to others.
+    fn set_aside(&self, index: LogIndex, error: &StorageError) {
+        let (path, aside) = (self.path(index, "snap"), self.path(index, DAMAGED));
+        tracing::error!(%error, aside = %aside.display(), "a damaged snapshot is set aside");
+        if let Err(error) = self.disk.rename(&path, &aside) {
+            tracing::error!(%error, file = %path.display(), "cannot rename a damaged snapshot");
+        }
+    }
+
+    /// Whether there is room for `bytes` more besides what is kept free for the log.
+    pub(super) fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
+        let SnapshotOptions { dir, reserve_bytes, .. } = &self.options;
+        let free = self.disk.free_bytes(dir).map_err(StorageError::io("asking for the room of", dir))?;
+        let needed = bytes.saturating_add(*reserve_bytes);
+        if free < needed { Err(StorageError::NoRoom { dir: dir.clone(), free, needed }) } else { Ok(()) }
+    }
+
+    /// Whether there is room for one more snapshot, as large as the newest and a quarter.
+    pub fn check_room_for_another(&self) -> Result<(), StorageError> {
+        let newest = match self.indices()?.last() {
+            Some(index) => {
+                let path = self.path(*index, "snap");
+                let file = self.disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
+                file.length().map_err(StorageError::io("reading the length of", &path))?
+            }
+            None => 0,
+        };
+        self.check_room(newest + newest / 4)
+    }
+
+    /// Removes what is on its way in, if the disk is so full that the log may find no room: that comes again.
+    pub fn make_room(disk: &dyn Disk, options: &SnapshotOptions) -> Result<(), StorageError> {
+        let dir = &options.dir;
+        let (Ok(names), Ok(free)) = (disk.list(dir), disk.free_bytes(dir)) else { return Ok(()) };
+        if free >= options.reserve_bytes {
+            return Ok(());
+        }
+        for name in
+            names.iter().filter(|name| name.ends_with(".tmp") || snapshot_spill::index_of(name).is_some())
+        {
+            tracing::warn!(name, free, "the disk is full: what came in of a snapshot is removed");
+            remove_if_there(disk, &dir.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Opens the newest snapshot whose header and length are right, to be read a piece at a time.
     pub fn open_newest(&self) -> Result<Option<SnapshotOnDisk>, StorageError> {
         for index in self.indices()?.into_iter().rev() {
             match self.open_file(index) {
                 Ok(snapshot) => return Ok(Some(snapshot)),
-                Err(error @ StorageError::Corrupt(_)) => {
-                    tracing::error!(%error, "a damaged snapshot is passed over");
-                }
+                Err(error @ StorageError::Corrupt(_)) => self.set_aside(index, &error),
                 Err(error) => return Err(error),
             }
         }
@@ -227,8 +278,7 @@ impl SnapshotFiles {
     fn indices(&self) -> Result<Vec<LogIndex>, StorageError> {
         let dir = &self.options.dir;
         let names = self.disk.list(dir).map_err(StorageError::io("listing", dir))?;
-        let index = |name: &String| name.strip_prefix("snapshot-")?.strip_suffix(".snap")?.parse().ok();
-        let mut indices: Vec<LogIndex> = names.iter().filter_map(index).collect();
+        let mut indices: Vec<LogIndex> = names.iter().filter_map(|name| index_of(name, "snap")).collect();
         indices.sort_unstable();
         Ok(indices)
     }
@@ -243,11 +293,12 @@ impl SnapshotFiles {
         if old.is_empty() { Ok(()) } else { self.sync_dir() }
     }
 
-    /// What is on its way in and stands no higher than a snapshot that is here was not needed.
+    /// What is on its way in, or damaged, and stands no higher than a snapshot that is here is not needed.
     fn remove_outdated(&self, index: LogIndex) -> Result<(), StorageError> {
         let dir = &self.options.dir;
         let names = self.disk.list(dir).map_err(StorageError::io("listing", dir))?;
-        for name in names.iter().filter(|name| snapshot_spill::index_of(name).is_some_and(|at| at <= index)) {
+        let stands_at = |name: &str| snapshot_spill::index_of(name).or_else(|| index_of(name, DAMAGED));
+        for name in names.iter().filter(|name| stands_at(name).is_some_and(|at| at <= index)) {
             remove_if_there(&*self.disk, &dir.join(name))?;
         }
         Ok(())
@@ -272,7 +323,8 @@ pub fn examine(
 ) -> Result<Vec<Examined>, StorageError> {
     // The header names the node; a file that was moved here from another one is that one's, and sound.
     let of_node = |node| {
-        let options = SnapshotOptions { dir: dir.to_owned(), cluster, node, keys: keys.clone() };
+        let (dir, keys) = (dir.to_owned(), keys.clone());
+        let options = SnapshotOptions { dir, cluster, node, keys, reserve_bytes: 0 };
         SnapshotFiles { disk: disk.clone(), entropy: Arc::new(OsEntropy), options, saving: Mutex::new(()) }
     };
     let files = of_node(0);
@@ -285,6 +337,10 @@ pub fn examine(
 
 /// A snapshot's file, and what it holds or what is wrong with it.
 pub type Examined = (PathBuf, Result<StoredSnapshot, StorageError>);
+
+fn index_of(name: &str, extension: &str) -> Option<LogIndex> {
+    name.strip_prefix("snapshot-")?.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
+}
 
 /// Up to one part of meta ‖ state, from `start` on.
 fn cut_out(meta: &[u8], state: &[u8], start: usize) -> Vec<u8> {

@@ -59,13 +59,16 @@ impl SnapshotFiles {
                 remove_if_there(&**disk, &other)?;
             }
         }
-        match self.adopt(name, &path) {
-            Ok(Some(adopted)) => Ok(adopted),
-            Ok(None) => self.fresh(name, path),
-            Err(error) => {
-                tracing::warn!(%error, "what came in of a snapshot before cannot be used; it is fetched anew");
-                self.fresh(name, path)
-            }
+        let adopted = self.adopt(name, &path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what came in of a snapshot before cannot be used; it is fetched anew");
+            None
+        });
+        // What is missing comes in here, and all of it once more where it is kept.
+        let missing = name.total - adopted.as_ref().map_or(0, |adopted| adopted.kept);
+        self.check_room(name.total.saturating_add(missing))?;
+        match adopted {
+            Some(adopted) => Ok(adopted),
+            None => self.fresh(name, path),
         }
     }
 

@@ -165,6 +165,7 @@ async fn a_snapshot_without_a_frontier_is_made_up_for_from_the_files() {
         cluster: members.keyring().cluster,
         node: follower,
         keys: members.keyring().segment_keys().unwrap(),
+        reserve_bytes: 0,
     };
     let files = SnapshotFiles::open(Arc::new(OsDisk), Arc::new(OsEntropy), options).unwrap();
     let stored = files.load_newest().unwrap().snapshot.unwrap();

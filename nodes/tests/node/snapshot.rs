@@ -3,6 +3,7 @@
 use crate::support::members::{Members, lot, lot_created, timers};
 use crate::support::{PATIENCE, in_time};
 use events::ids::NodeId;
+use events::log::segment::HEADER_BYTES;
 use events::log::snapshot::SNAPSHOT_HEADER_BYTES;
 use events::vocabulary::shared::Wrapped;
 use events::vocabulary::{Event, LotCreated};
@@ -123,8 +124,9 @@ async fn a_node_stands_at_its_snapshot_again_after_a_restart() {
     assert!(members.core(1).projector().read(|fold| fold.lot(&lot(7)).is_some()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_below_the_purge_floor_is_refused_by_name_at_the_start() {
+/// A member whose newest snapshot is damaged; its floor is there, and the older one below. Its log goes on in a second
+/// segment.
+async fn with_a_damaged_snapshot() -> (Members, u64, u64) {
     let mut members = Members::start(1).await;
     members.leader().await;
     propose_lots(&members, 1, 0..5).await;
@@ -132,10 +134,37 @@ async fn a_snapshot_below_the_purge_floor_is_refused_by_name_at_the_start() {
     propose_lots(&members, 1, 5..8).await;
     let floor = snapshot_and_purge_after(&members, 1, older).await;
     members.kill(1).await;
+    members.open(1).await;
+    in_time("its own leadership", members.leader()).await;
+    members.kill(1).await;
     let newest = members.data(1).join(format!("snapshots/snapshot-{floor:020}.snap"));
     let mut bytes = std::fs::read(&newest).unwrap();
     bytes[200] ^= 1;
     std::fs::write(&newest, bytes).unwrap();
+    (members, older, floor)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_newest_snapshot_is_damaged_reads_the_state_again_from_its_history() {
+    let (mut members, _, floor) = with_a_damaged_snapshot().await;
+    members.open(1).await;
+    in_time("its own leadership", members.leader()).await;
+    let (lots, applied) = members.core(1).projector().read(|fold| (fold.lots().count(), fold.applied()));
+    assert_eq!(lots, 8, "none of those that only the damaged one held is missing");
+    let file = |end: &str| members.data(1).join(format!("snapshots/snapshot-{floor:020}.{end}"));
+    assert!(applied >= floor && file("snap").exists(), "there is a whole one again, for those who lag");
+    propose_lots(&members, 1, 8..9).await;
+    snapshot_and_purge_after(&members, 1, floor).await;
+    assert!(!file("snap.damaged").exists(), "nobody needs it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_below_the_purge_floor_is_refused_by_name_at_the_start_if_history_is_damaged_too() {
+    let (mut members, older, floor) = with_a_damaged_snapshot().await;
+    let segment = members.data(1).join("log/segment-0000000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[HEADER_BYTES..].fill(0);
+    std::fs::write(&segment, bytes).unwrap();
     let refused = members.try_open(1).await.unwrap_err().to_string();
     for expected in
         ["snapshots", &format!("stands at {older}"), &format!("purged through {floor}"), "new node id"]

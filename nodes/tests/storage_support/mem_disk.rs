@@ -254,6 +254,12 @@ impl Disk for MemDisk {
         Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.0.lock();
+        let room = |capacity: usize| capacity.saturating_sub(state.used()) as u64;
+        Ok(state.faults.capacity.map_or(u64::MAX, room))
+    }
+
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.file(path)
     }

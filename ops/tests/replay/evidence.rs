@@ -48,6 +48,7 @@ fn save_snapshot(author: &Author) {
         cluster: author.keyring.cluster,
         node: 1,
         keys: author.keyring.segment_keys().unwrap(),
+        reserve_bytes: 0,
     };
     let files = SnapshotFiles::open(Arc::new(OsDisk), Arc::new(OsEntropy), options).unwrap();
     let frontier = author.tree.frontier();

@@ -145,6 +145,7 @@ fn keep_snapshot(data: &Path, keyring: &Keyring, at: u64) -> Result<(u64, u64)> 
         cluster: keyring.cluster,
         node: NODE,
         keys: keys()?,
+        reserve_bytes: 0,
     };
     let shelf = FileShelf(SnapshotFiles::open(Arc::new(OsDisk), Arc::new(OsEntropy), options)?);
     shelf.keep(&Snapshot {
