@@ -221,6 +221,7 @@ fn samples() -> Vec<Event> {
         }
         .into(),
         OperationSettled { device: device(), ordered: 55, settlement: Settlement::Obeyed }.into(),
+        BreakerReset { by: "kim".into(), reason: "one bad batch".into() }.into(),
         UpdateCreated {
             offer: vec![31; 300],
             rules: RolloutRules {

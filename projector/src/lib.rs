@@ -27,6 +27,7 @@ pub mod judgement;
 pub mod outcome;
 mod projector;
 mod read;
+pub mod reasons;
 pub mod settings;
 mod snapshot;
 mod state;

@@ -6,13 +6,14 @@ use crate::projector::Projector;
 use crate::state::State;
 use crate::state::device::Record;
 use crate::state::factory::{Lot, Station};
+use crate::state::license::CodeBatch;
 use crate::state::license::Fate;
 use crate::state::row::Heard;
 use crate::state::source::Source;
 use crate::state::update::Rollout;
 use crate::view::{
-    CheckpointView, CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseMoveView, LicenseView,
-    LotView, OperationView, RolloutView, SourceView, StationView, StoryLine,
+    BreakerView, CheckpointView, CodeBatchView, CodeState, Counts, FlagSubject, FlagView, LicenseMoveView,
+    LicenseView, LotView, OperationView, RolloutView, SourceView, StationView, StoryLine,
 };
 use events::ids::{
     CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceName,
@@ -129,14 +130,13 @@ impl Projector {
     }
 
     pub fn code_batches(&self) -> impl Iterator<Item = CodeBatchView> + '_ {
-        self.state.code_batches.iter().map(|batch| CodeBatchView {
-            batch: batch.batch,
-            plan: batch.plan.clone(),
-            reseller: batch.reseller.clone(),
-            issued: batch.issued,
-            used: batch.used,
-            void: batch.void,
-        })
+        self.state.code_batches.iter().map(code_batch_view)
+    }
+
+    /// An issue of codes by its place in the order of issues.
+    #[must_use]
+    pub fn code_batch_numbered(&self, at: u32) -> Option<CodeBatchView> {
+        self.state.code_batches.get(at).map(code_batch_view)
     }
 
     /// A lot as the state keeps it, with the wrapped key for tamper reports.
@@ -175,6 +175,12 @@ impl Projector {
 
     pub fn sources(&self) -> impl Iterator<Item = SourceView> + '_ {
         self.state.sources.iter().map(source_view)
+    }
+
+    /// A source by its place in the order in which they were first heard.
+    #[must_use]
+    pub fn source_numbered(&self, at: u32) -> Option<SourceView> {
+        self.state.sources.get(at).map(source_view)
     }
 
     #[must_use]
@@ -217,6 +223,14 @@ impl Projector {
     /// The last signed heads of the log, by size.
     pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &CheckpointView> + '_ {
         self.state.checkpoints.iter()
+    }
+
+    /// How far automation is from being stopped, or that it is.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerView {
+        let (breaker, limit) = (&self.state.breaker, crate::decide::limit(&self.state));
+        let window_millis = self.state.settings.breaker.window_ms;
+        BreakerView { open: breaker.is_open(), restricted: breaker.count(), limit, window_millis }
     }
 
     #[must_use]
@@ -330,5 +344,16 @@ impl State {
     pub(crate) fn flags_of(&self, subject: &FlagSubject) -> impl Iterator<Item = &FlagView> + use<'_> {
         let at = self.index.flags_of.get(subject).map(Vec::as_slice).unwrap_or_default();
         at.iter().filter_map(|&at| self.flags.get(at))
+    }
+}
+
+fn code_batch_view(batch: &CodeBatch) -> CodeBatchView {
+    CodeBatchView {
+        batch: batch.batch,
+        plan: batch.plan.clone(),
+        reseller: batch.reseller.clone(),
+        issued: batch.issued,
+        used: batch.used,
+        void: batch.void,
     }
 }

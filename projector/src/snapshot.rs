@@ -13,8 +13,11 @@ use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
 /// The encoding of the state; another one needs a migration.
-pub const VERSION: u16 = 5;
-/// The version before it, which is read too. It lacks the checkpoints, which stand last.
+pub const VERSION: u16 = 6;
+/// The version before it, whose encoding is the same: it knew no [`events::vocabulary::BreakerReset`], and set a timer for
+/// each fork of a device.
+const VERSION_WITHOUT_RESETS: u16 = 5;
+/// The one before that. It lacks the checkpoints, which stand last.
 const VERSION_WITHOUT_CHECKPOINTS: u16 = 4;
 const HEADER: usize = 8 + 2 + 32;
 
@@ -24,8 +27,8 @@ pub enum SnapshotError {
     #[error("not a snapshot of a projector")]
     NotASnapshot,
     #[error(
-        "snapshot version {0} is not known to this version, which writes {VERSION} and reads \
-         {VERSION_WITHOUT_CHECKPOINTS} too"
+        "snapshot version {0} is not known to this version, which writes {VERSION} and reads those from \
+         {VERSION_WITHOUT_CHECKPOINTS} on"
     )]
     UnknownVersion(u16),
     #[error("the snapshot's body does not match its checksum")]
@@ -53,7 +56,7 @@ impl Projector {
             return Err(SnapshotError::Damaged);
         }
         let mut state = match version {
-            VERSION => decode(body)?,
+            VERSION | VERSION_WITHOUT_RESETS => decode(body)?,
             VERSION_WITHOUT_CHECKPOINTS => decode(&with_checkpoints(body)?)?,
             unknown => return Err(SnapshotError::UnknownVersion(unknown)),
         };

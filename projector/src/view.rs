@@ -341,6 +341,17 @@ impl CheckpointView {
     }
 }
 
+/// The blast-radius breaker: how many devices automation restricted within a window, and how many it may. Open, it orders
+/// nothing until the window has passed or a person resets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct BreakerView {
+    pub open: bool,
+    pub restricted: u32,
+    pub limit: u32,
+    pub window_millis: u64,
+}
+
 /// The fleet in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

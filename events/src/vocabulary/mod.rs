@@ -28,7 +28,7 @@ pub use license::{
     CodeVoided, CodesIssued, LicenseReissued, LicenseRenewed, LicenseResumed, LicenseSuspended,
     LicenseTransferred,
 };
-pub use operation::{OperationOrdered, OperationSettled};
+pub use operation::{BreakerReset, OperationOrdered, OperationSettled};
 pub use provisioning::{DeviceProvisioned, LotCreated, SecretsRewrapped, StationCertified, StationRevoked};
 pub use rejection::{RejectionSummary, TamperReported};
 pub use request::RequestKeyed;
@@ -146,6 +146,7 @@ vocabulary! {
     70 => FlagCleared,
     80 => OperationOrdered,
     81 => OperationSettled,
+    82 => BreakerReset,
     90 => UpdateCreated,
     91 => UpdatePaused,
     92 => UpdateResumed,

@@ -25,6 +25,15 @@ pub enum Cause {
     Operator { name: String, reason: String },
 }
 
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cause::Flag(flag) => write!(f, "because of flag {flag}"),
+            Cause::Operator { name, reason } => write!(f, "by {name}: {reason}"),
+        }
+    }
+}
+
 /// A committed order; its log index fences it against older ones.
 #[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
 pub struct OperationOrdered {
@@ -42,6 +51,14 @@ plain_enum! {
         Refused = 2 => "refused",
         Expired = 3 => "expired",
     }
+}
+
+/// A person looked at what automation restricted, and lets it go on: what the blast-radius breaker counted is forgotten,
+/// and if it was open it is closed.
+#[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
+pub struct BreakerReset {
+    pub by: String,
+    pub reason: String,
 }
 
 /// The order at `ordered` is closed.

@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const LARGE_TIMES: u32 = 10;
 /// Large requests under way at one time.
 pub(super) const LARGE_AT_ONCE: usize = 2;
+/// Proofs that are made at one time.
+const PROOFS_AT_ONCE: usize = 1;
 
 /// A large request's place. Whoever works for it on a thread of its own keeps it until that is done, whether somebody waits
 /// for the answer or not.
@@ -49,6 +51,8 @@ impl LargePlace {
 pub(super) struct Places {
     pub(super) requests: Arc<Semaphore>,
     pub(super) large: Arc<Semaphore>,
+    /// Proofs read the whole log: whoever may read could else keep the factory waiting.
+    proofs: Arc<Semaphore>,
     watchers: Arc<Watchers>,
 }
 
@@ -70,6 +74,7 @@ impl Places {
         Places {
             requests: Arc::new(Semaphore::new(limits.requests)),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE)),
             watchers: Arc::new(Watchers { max: limits.watchers, of: Mutex::default() }),
         }
     }
@@ -112,9 +117,20 @@ pub(super) async fn bound(State(state): State<ApiState>, request: Request, next:
 }
 
 /// As [`bound`], for the few large ones.
-pub(super) async fn bound_large(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+pub(super) async fn bound_large(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let places = state.places.large.clone();
+    bound_by(places, state, request, next).await
+}
+
+/// As [`bound_large`], for proofs.
+pub(super) async fn bound_proofs(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let places = state.places.proofs.clone();
+    bound_by(places, state, request, next).await
+}
+
+async fn bound_by(places: Arc<Semaphore>, state: ApiState, mut request: Request, next: Next) -> Response {
     let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max) * LARGE_TIMES;
-    let Ok(place) = state.places.large.clone().try_acquire_owned() else { return full(&state) };
+    let Ok(place) = places.try_acquire_owned() else { return full(&state) };
     let place = LargePlace(Arc::new(place));
     request.extensions_mut().insert(place.clone());
     let response = timed(&state, within, next.run(request)).await;

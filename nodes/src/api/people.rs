@@ -3,15 +3,18 @@
 use super::ApiState;
 use super::extract::{Id, Write};
 use super::refusal::Refused;
-use super::shapes::{ClearFlag, Done, OrderOperation, Ordered, Refusal};
+use super::shapes::{ClearFlag, Done, OrderOperation, Ordered, Refusal, RefusalCode, ResetBreaker};
 use super::write::{commit, done, propose_one, signed};
 use axum::Json;
 use axum::extract::State;
 use events::ids::{DeviceId, FlagId};
 use events::time::Timestamp;
 use events::vocabulary::operation::Cause;
-use events::vocabulary::{FlagCleared, OperationOrdered};
+use events::vocabulary::{BreakerReset, FlagCleared, OperationOrdered};
 use projector::Outcome;
+
+/// The level of state with which members know [`BreakerReset`].
+const LEVEL_THAT_KNOWS_RESETS: u16 = 6;
 
 /// Orders an operation for a device; it obeys with its next verdict.
 #[utoipa::path(post, path = "/v1/devices/{id}/operations", tag = "operations", request_body = OrderOperation,
@@ -54,4 +57,26 @@ pub(super) async fn clear_flag(
 ) -> Result<Json<Done>, Refused> {
     let (by, reason) = signed(&caller, Some(clear.by), clear.reason)?;
     commit(&state, key, FlagCleared { flag, by, reason }.into()).await
+}
+
+/// Lets automation go on after the blast-radius breaker stopped it: somebody looked at what it restricted.
+#[utoipa::path(post, path = "/v1/breaker/reset", tag = "operations", request_body = ResetBreaker,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Done), (status = "default", body = Refusal)))]
+pub(super) async fn reset_breaker(
+    State(state): State<ApiState>,
+    Write { body: reset, caller, key, .. }: Write<ResetBreaker>,
+) -> Result<Json<Done>, Refused> {
+    if let Some(member) = state.deps.notary.levels.below(LEVEL_THAT_KNOWS_RESETS) {
+        let why = format!(
+            "node {member} is not known to run a version that knows this event, and would halt at it"
+        );
+        return Err(Refused::new(
+            RefusalCode::Unavailable,
+            why,
+            "upgrade every member first, then post it again",
+        ));
+    }
+    let (by, reason) = signed(&caller, Some(reset.by), reset.reason)?;
+    commit(&state, key, BreakerReset { by, reason }.into()).await
 }

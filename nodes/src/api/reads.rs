@@ -77,7 +77,9 @@ pub(super) async fn device(State(state): State<ApiState>, Id(id): Id<DeviceId>) 
 pub(super) async fn story(State(state): State<ApiState>, Id(id): Id<DeviceId>) -> Answer<Story> {
     let story = state.deps.projector.read(|fold| {
         let summary = fold.device(fold.slot_of(&id)?)?.summary();
-        Some(Story { summary, lines: fold.story(&id) })
+        let mut lines = fold.story(&id);
+        fold.give_reasons(&id, &mut lines);
+        Some(Story { summary, lines })
     });
     story.map(Json).ok_or_else(|| Refused::not_found(id))
 }
@@ -164,8 +166,8 @@ pub(super) async fn sources(
 ) -> Answer<SourcePage> {
     let ask = PageAsk::new("sources".to_owned(), query.after.as_ref(), query.limit)?;
     let (sources, next) = state.deps.projector.read(|fold| {
-        let from = usize::try_from(ask.from).unwrap_or(usize::MAX);
-        page(&ask, fold.sources().skip(from).map(Some))
+        let from = u32::try_from(ask.from).unwrap_or(u32::MAX);
+        page(&ask, (from..).map_while(|at| fold.source_numbered(at)).map(Some))
     });
     Ok(Json(SourcePage { sources, next }))
 }
@@ -176,8 +178,8 @@ pub(super) async fn sources(
 pub(super) async fn codes(State(state): State<ApiState>, Asked(query): Asked<PageQuery>) -> Answer<CodePage> {
     let ask = PageAsk::new("codes".to_owned(), query.after.as_ref(), query.limit)?;
     let (batches, next) = state.deps.projector.read(|fold| {
-        let from = usize::try_from(ask.from).unwrap_or(usize::MAX);
-        page(&ask, fold.code_batches().skip(from).map(Some))
+        let from = u32::try_from(ask.from).unwrap_or(u32::MAX);
+        page(&ask, (from..).map_while(|at| fold.code_batch_numbered(at)).map(Some))
     });
     Ok(Json(CodePage { batches, next }))
 }

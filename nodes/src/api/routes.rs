@@ -1,6 +1,6 @@
 //! The table of routes: what each needs, and its place in the OpenAPI document.
 
-use super::limits::{bound, bound_large};
+use super::limits::{bound, bound_large, bound_proofs};
 use super::refusal::Refused;
 use super::shapes::RefusalCode;
 use super::{
@@ -71,7 +71,7 @@ fn table(state: &ApiState) -> OpenApiRouter<ApiState> {
         .layer(from_fn_with_state(state.clone(), bound_large));
     let proving = proving()
         .route_layer(from_fn_with_state((state.clone(), Right::Read), access::allow))
-        .layer(from_fn_with_state(state.clone(), bound_large));
+        .layer(from_fn_with_state(state.clone(), bound_proofs));
     // A watcher has a place of its own kind, and no end.
     let watching = watching().route_layer(from_fn_with_state((state.clone(), Right::Read), access::allow));
     small
@@ -123,6 +123,7 @@ fn operating() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(people::order))
         .routes(routes!(people::clear_flag))
+        .routes(routes!(people::reset_breaker))
         .routes(routes!(licenses::transfer))
         .routes(routes!(licenses::renew))
         .routes(routes!(licenses::suspend))

@@ -25,7 +25,7 @@ use events::ids::{ClusterId, CodeBatchId, DeviceId, LogIndex, LotId, NodeId, Sta
 use events::time::Timestamp;
 use events::vocabulary::license::Plan;
 use events::vocabulary::shared::OperationKind;
-use projector::view::{Counts, DeviceSummary, FlagView, LicenseView, OperationView, StoryLine};
+use projector::view::{BreakerView, Counts, DeviceSummary, FlagView, LicenseView, OperationView, StoryLine};
 use projector::{DirectiveView, StateDigest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -128,6 +128,7 @@ pub struct Status {
     /// Digests at the last fixed indices, ascending.
     pub digests: Vec<DigestAt>,
     pub automation: AutomationView,
+    pub breaker: BreakerView,
     pub clock: ClockView,
     pub members: Vec<MemberView>,
     pub counts: Counts,
@@ -348,6 +349,15 @@ pub struct Ordered {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClearFlag {
+    #[schema(min_length = 1, max_length = 200)]
+    pub by: String,
+    #[schema(min_length = 1, max_length = 200)]
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResetBreaker {
     #[schema(min_length = 1, max_length = 200)]
     pub by: String,
     #[schema(min_length = 1, max_length = 200)]

@@ -21,7 +21,8 @@ pub(super) async fn status(State(state): State<ApiState>) -> Json<Status> {
     let deps = &state.deps;
     let metrics = deps.raft.metrics();
     let metrics = metrics.borrow_watched().clone();
-    let (applied, stamp, counts) = deps.projector.read(|fold| (fold.applied(), fold.stamp(), fold.counts()));
+    let (applied, stamp, counts, breaker) =
+        deps.projector.read(|fold| (fold.applied(), fold.stamp(), fold.counts(), fold.breaker()));
     let digests: Vec<DigestAt> = deps.projector.digests().into_iter().map(DigestAt::from).collect();
     let reports = deps.reports.borrow().clone();
     let own = deps.config.own_member();
@@ -42,6 +43,7 @@ pub(super) async fn status(State(state): State<ApiState>) -> Json<Status> {
         digest: digests.last().copied(),
         digests,
         automation: automation(&deps.automation.now()),
+        breaker,
         clock: clock(deps.clock_guard.verdict()),
         members: deps.config.members.iter().map(|member| view(&state, member, &reports, applied)).collect(),
         counts,

@@ -5,11 +5,12 @@
 
 use super::measures::Measures;
 use crate::ingress::IngressLevels;
+use crate::leader::automation::Automation;
 use crate::node::core::{LOG_FOLDER, SNAPSHOT_FOLDER};
 use crate::raft::types::TypeConfig;
 use crate::webhooks::WebhookReading;
 use openraft::RaftMetrics;
-use projector::view::Counts;
+use projector::view::{BreakerView, Counts};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -28,7 +29,8 @@ pub struct Readings {
     pub applied: u64,
     pub counts: Counts,
     pub ready: bool,
-    pub automation_runs: bool,
+    pub automation: Automation,
+    pub breaker: BreakerView,
     pub data_directory: PathBuf,
     pub requests_under_way: usize,
     pub watchers: usize,
@@ -166,7 +168,24 @@ impl Readings {
         page.gauge(
             "fold_digest_mismatch",
             "1 if this node's state differs from another's: automation stopped",
-            (!self.automation_runs).into(),
+            matches!(self.automation, Automation::Stopped { .. }).into(),
+        )?;
+        let runs = matches!(self.automation, Automation::Running) && !self.breaker.open;
+        page.gauge("automation_runs", "1 if what policy wants is ordered", runs.into())?;
+        page.gauge(
+            "breaker_open",
+            "1 if the blast-radius breaker stopped automation",
+            self.breaker.open.into(),
+        )?;
+        page.gauge(
+            "breaker_restricted_devices",
+            "Devices that automation restricted within the breaker's window",
+            self.breaker.restricted.into(),
+        )?;
+        page.gauge(
+            "breaker_limit_devices",
+            "Devices that automation may restrict within the breaker's window",
+            self.breaker.limit.into(),
         )
     }
 

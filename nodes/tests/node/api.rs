@@ -11,6 +11,7 @@ use nodes::api::shapes::{
     Role, Status, Story,
 };
 use nodes::entropy::{EntropyRng, OsEntropy};
+use projector::view::BreakerView;
 use reqwest::StatusCode;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -117,6 +118,19 @@ async fn a_person_restricts_a_device_and_the_answer_names_the_order() {
     assert!(ordered.index > 0);
     let page: DevicePage = served.get("/v1/devices?legitimacy=restricted").await;
     assert_eq!(page.devices.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_of_the_breaker_and_a_person_resets_it_once_per_key() {
+    let served = served().await;
+    let status: Status = served.get("/v1/status").await;
+    let BreakerView { open, restricted, limit, .. } = status.breaker;
+    assert_eq!((open, restricted, limit), (false, 0, 10));
+    let reset = json!({ "by": "ada", "reason": "looked at" });
+    let done: Done = served.done("/v1/breaker/reset", &reset).await;
+    assert!(!done.duplicate && done.index > status.applied);
+    let (code, refusal) = served.refused("/v1/breaker/reset", &json!({ "by": "ada", "reason": "" })).await;
+    assert_eq!((code, refusal.code), (StatusCode::UNPROCESSABLE_ENTITY, RefusalCode::Malformed));
 }
 
 #[tokio::test(flavor = "multi_thread")]

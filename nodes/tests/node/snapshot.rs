@@ -1,5 +1,6 @@
 //! Stories of snapshots.
 
+use crate::support::faulty::FaultyDisk;
 use crate::support::members::{Members, lot, lot_created, timers};
 use crate::support::{PATIENCE, in_time};
 use events::ids::NodeId;
@@ -122,6 +123,28 @@ async fn a_node_stands_at_its_snapshot_again_after_a_restart() {
     assert_eq!(lots, 8);
     assert!(before < after && applied >= whole.1);
     assert!(members.core(1).projector().read(|fold| fold.lot(&lot(7)).is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_snapshot_is_written_entries_are_applied_and_it_holds_none_of_them() {
+    let disk = FaultyDisk::default();
+    let mut members = Members::on_disk(1, disk.clone()).await;
+    members.leader().await;
+    let before = propose_lots(&members, 1, 0..5).await;
+    disk.shut_gate(true);
+    let raft = members.core(1).raft().clone();
+    raft.trigger().snapshot().await.unwrap();
+    let after = in_time("entries beside a snapshot", propose_lots(&members, 1, 5..9)).await;
+    assert!(raft.metrics().borrow_watched().snapshot.is_none(), "it is still being written");
+    disk.shut_gate(false);
+    let wait = raft.wait(Some(PATIENCE));
+    let made =
+        wait.metrics(|metrics| metrics.snapshot.is_some(), "a snapshot").await.unwrap().snapshot.unwrap();
+    assert!((before..after).contains(&made.index), "{before} {} {after}", made.index);
+    members.kill(1).await;
+    members.open(1).await;
+    in_time("its own leadership", members.leader()).await;
+    assert_eq!(members.core(1).projector().read(|fold| fold.lots().count()), 9);
 }
 
 /// A member whose newest snapshot is damaged; its floor is there, and the older one below. Its log goes on in a second

@@ -10,6 +10,7 @@ use events::ids::RegionName;
 use nodes::api::shapes::{ClockView, DigestAt, Status};
 use nodes::clock::{Clock, SystemClock};
 use nodes::entropy::OsEntropy;
+use projector::view::BreakerView;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -247,7 +248,8 @@ fn human_status(said: &ClusterStatus) -> String {
             ClockView::Agrees => "agrees".to_owned(),
             ClockView::Off { by_millis } => format!("off by {by_millis} ms"),
         };
-        let automation = if status.automation.running { "running" } else { "stopped" };
+        let runs = status.automation.running && !status.breaker.open;
+        let automation = if runs { "running" } else { "stopped" };
         table.row([
             format!("{} ({})", status.name, status.region),
             format!("{:?}", status.role).to_lowercase(),
@@ -261,6 +263,15 @@ fn human_status(said: &ClusterStatus) -> String {
         ]);
         if let Some(why) = &status.automation.why {
             trouble.push_str(&format!("{}: automation stopped: {why}\n", status.name));
+        }
+        if status.breaker.open {
+            let BreakerView { restricted, limit, window_millis, .. } = status.breaker;
+            trouble.push_str(&format!(
+                "{}: automation stopped at the breaker: it restricted {restricted} devices within {} minutes, and may \
+                 {limit}; look at `muster flag list`, then `muster operation reset-breaker --reason …`\n",
+                status.name,
+                window_millis / 60_000
+            ));
         }
     }
     let head = match said.nodes.iter().find_map(|node| node.status.as_ref()) {

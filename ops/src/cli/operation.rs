@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::OperationKind;
-use nodes::api::shapes::{Cursor, OperationPage};
+use nodes::api::shapes::{Cursor, Done, OperationPage, ResetBreaker};
 use projector::view::OperationView;
 
 /// Operations asked for at once.
@@ -16,6 +16,19 @@ const PAGE: usize = 500;
 pub(crate) enum OperationCommand {
     /// List operations, the latest first: on which device, why, and whether the device obeyed
     List(ListArguments),
+    /// Let automation go on: somebody looked at what it restricted
+    ///
+    /// When policy restricts more devices within an hour than it may, the blast-radius breaker stops it (`muster cluster
+    /// status` says so). Look at the flags first: is it an attack, one bad lot, or a mistake of ours? What the breaker
+    /// counted is forgotten, and what policy still wants is ordered, as many as it may once more.
+    ResetBreaker {
+        /// Why; the log keeps it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Who says so; the log keeps it
+        #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+        by: String,
+    },
 }
 
 #[derive(Args)]
@@ -32,7 +45,16 @@ pub(crate) struct ListArguments {
 }
 
 pub(crate) async fn run(global: &Global, command: OperationCommand) -> Result<()> {
-    let OperationCommand::List(arguments) = command;
+    match command {
+        OperationCommand::List(arguments) => list(global, &arguments).await,
+        OperationCommand::ResetBreaker { reason, by } => {
+            let done: Done = global.api()?.post("/v1/breaker/reset", &ResetBreaker { by, reason }).await?;
+            global.format().print(&done, |done| format!("automation goes on, at log index {}", done.index))
+        }
+    }
+}
+
+async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
     let api = global.api()?;
     let kind = arguments.kind.map_or_else(String::new, |kind| format!("&kind={kind}"));
     let mut operations: Vec<OperationView> = Vec::new();

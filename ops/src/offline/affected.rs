@@ -5,7 +5,6 @@ use events::batch::{access, split_stamp};
 use events::ids::{DeviceId, LicenseId};
 use events::log::record::EntryBody;
 use events::vocabulary::Event;
-use events::vocabulary::operation::Cause;
 use nodes::storage::log_reader::HistoryEntry;
 use projector::Projector;
 use projector::view::FlagSubject;
@@ -48,6 +47,7 @@ pub(super) fn devices_of(event: &Event, projector: &Projector) -> Vec<DeviceId> 
         | Event::UpdatePaused(_)
         | Event::UpdateResumed(_)
         | Event::UpdateAborted(_)
+        | Event::BreakerReset(_)
         | Event::RequestKeyed(_) => Vec::new(),
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn in_words(event: &Event) -> String {
     let name = event.name();
     let person = |by: &str, reason: &str| format!("{name} by {by}: {reason}");
     match event {
-        Event::OperationOrdered(event) => format!("{name} {}, {}", event.kind, cause_in_words(&event.cause)),
+        Event::OperationOrdered(event) => format!("{name} {}, {}", event.kind, event.cause),
         Event::OperationSettled(event) => {
             format!("{name}: the order of log index {} {}", event.ordered, event.settlement)
         }
@@ -99,6 +99,7 @@ pub(super) fn in_words(event: &Event) -> String {
         Event::UpdatePaused(event) => person(&event.by, &event.reason),
         Event::UpdateResumed(event) => person(&event.by, &event.reason),
         Event::UpdateAborted(event) => person(&event.by, &event.reason),
+        Event::BreakerReset(event) => person(&event.by, &event.reason),
         Event::SecretsRewrapped(event) => {
             format!("{name} of {} devices and {} lots", event.devices.len(), event.lots.len())
         }
@@ -112,13 +113,5 @@ pub(super) fn in_words(event: &Event) -> String {
         | Event::CodeVoided(_)
         | Event::RejectionSummary(_)
         | Event::RequestKeyed(_) => name.to_owned(),
-    }
-}
-
-/// Why an operation was ordered.
-pub(super) fn cause_in_words(cause: &Cause) -> String {
-    match cause {
-        Cause::Flag(flag) => format!("because of flag {flag}"),
-        Cause::Operator { name, reason } => format!("by {name}: {reason}"),
     }
 }

@@ -5,13 +5,13 @@
 use super::affected::{devices_of, in_words};
 use super::fold::{Fold, Folded};
 use super::moment::Moment;
-use super::story::evidence;
 use anyhow::{Context as _, Result};
 use events::batch::access;
 use events::ids::{DeviceId, LogIndex, Slot};
 use events::log::record::EntryBody;
 use events::time::Timestamp;
 use nodes::storage::log_reader::HistoryEntry;
+use projector::reasons::evidence;
 use projector::view::{FlagSubject, FlagView};
 use projector::{Change, Projector, WantOperation};
 use serde::Serialize;
@@ -355,7 +355,7 @@ fn about(state: &Projector, entry: &HistoryEntry) -> Result<BTreeMap<DeviceId, S
 fn told(change: &Change, state: &Projector) -> Option<(DeviceId, String)> {
     match change {
         Change::FlagRaised { flag, kind, subject: FlagSubject::Device(device), .. } => {
-            let shown = state.flag(flag).map(evidence).unwrap_or_default();
+            let shown = state.flag(flag).map(|flag| format!(", {}", evidence(flag))).unwrap_or_default();
             Some((*device, format!("flag {kind} raised{shown}")))
         }
         Change::Legitimacy { device, .. }

@@ -1,13 +1,11 @@
 //! A device's whole story: the state keeps the beginning and the end, the log has every line.
 
-use super::affected::cause_in_words;
 use super::fold::Fold;
 use super::moment::Moment;
 use crate::exit::{REFUSED, coded};
 use anyhow::Result;
 use events::ids::{DeviceId, LogIndex};
-use projector::Projector;
-use projector::view::{DeviceSummary, FlagView, OperationView, StoryLine};
+use projector::view::{DeviceSummary, StoryLine};
 use serde::Serialize;
 
 /// The story of one device up to a moment.
@@ -43,7 +41,7 @@ pub fn tell(
     let state = fold.state();
     let view = state.slot_of(&device).and_then(|slot| state.device(slot));
     let summary = view.map(|view| view.summary()).ok_or_else(|| unknown(device, state.applied()))?;
-    lines.iter_mut().for_each(|line| give_reasons(line, device, state));
+    state.give_reasons(&device, &mut lines);
     Ok(WholeStory { applied: state.applied(), summary, lines })
 }
 
@@ -55,30 +53,4 @@ pub fn unknown(device: DeviceId, applied: LogIndex) -> anyhow::Error {
 /// Told by this entry. A line in brackets only says what the state left out.
 fn is_of(line: &StoryLine, index: LogIndex) -> bool {
     line.index == index && !line.what.starts_with('(')
-}
-
-/// Adds to a flag its evidence, and to an order its cause.
-fn give_reasons(line: &mut StoryLine, device: DeviceId, state: &Projector) {
-    let raised = |flag: &FlagView| line.what.contains(&flag.id.to_string()) && line.what.contains("raised");
-    if line.what.starts_with("flag ") {
-        if let Some(flag) = state.flags().find(|flag| raised(flag)) {
-            line.what.push_str(&evidence(flag));
-        }
-        return;
-    }
-    let ordered = |operation: &&OperationView| {
-        operation.device == device
-            && operation.directive.id.index == line.index
-            && line.what.starts_with(&format!("{} ordered", operation.directive.kind))
-    };
-    let order = state.operations().find(ordered).map(|operation| cause_in_words(&operation.cause));
-    if let Some(cause) = order {
-        line.what.push_str(&format!(", {cause}"));
-    }
-}
-
-/// `, evidence at log index 12, 14`
-pub(super) fn evidence(flag: &FlagView) -> String {
-    let shown: Vec<_> = flag.evidence.iter().map(ToString::to_string).collect();
-    format!(", evidence at log index {}", shown.join(", "))
 }

@@ -16,9 +16,9 @@ use events::vocabulary::rejection::{RejectionCount, RejectionReason, TamperReaso
 use events::vocabulary::shared::{OperationKind, Wrapped};
 use events::vocabulary::update::{RolloutPhase, RolloutRules};
 use events::vocabulary::{
-    CodeVoided, Event, FlagCleared, LicenseReissued, LicenseRenewed, LicenseResumed, LicenseSuspended,
-    LicenseTransferred, RejectionSummary, RequestKeyed, SecretsRewrapped, StationRevoked, TamperReported,
-    Tick, UpdateAborted, UpdateCreated, UpdatePaused, UpdateResumed,
+    BreakerReset, CodeVoided, Event, FlagCleared, LicenseReissued, LicenseRenewed, LicenseResumed,
+    LicenseSuspended, LicenseTransferred, RejectionSummary, RequestKeyed, SecretsRewrapped, StationRevoked,
+    TamperReported, Tick, UpdateAborted, UpdateCreated, UpdatePaused, UpdateResumed,
 };
 use projector::Outcome;
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ fn write_log(dir: &Path) -> Value {
     let flag = author.fold.flags().next().unwrap().id;
     author.accept(FlagCleared { flag, by: "ada".into(), reason: "a spare board".into() });
     let _ = author.commit(&[by_hand(OperationKind::Reinstate, cloned.device, "a spare board")], &[]);
+    author.accept(BreakerReset { by: "ada".into(), reason: "looked at".into() });
     honest.resume(&mut author);
     honest.observed(&mut author);
     honest.drain(&mut author, 5);
@@ -133,6 +134,7 @@ fn rewrap(author: &mut Author, device: DeviceId) {
 
 /// Kinds that came with level 5.
 const OF_LEVEL_5: [&str; 2] = ["CheckpointSigned", "SecretsRewrapped"];
+const OF_LEVEL_6: [&str; 1] = ["BreakerReset"];
 
 #[test]
 fn golden_log_of_version_0_1_replays_to_its_pinned_digest() {
@@ -142,6 +144,11 @@ fn golden_log_of_version_0_1_replays_to_its_pinned_digest() {
 #[test]
 fn golden_log_of_level_5_replays_to_its_pinned_digest() {
     replays_to_its_pinned_digest("0.1-level-5");
+}
+
+#[test]
+fn golden_log_of_level_6_replays_to_its_pinned_digest() {
+    replays_to_its_pinned_digest("0.1-level-6");
 }
 
 #[test]
@@ -173,12 +180,17 @@ fn replays_to_its_pinned_digest(version: &str) {
 
 #[test]
 fn golden_log_of_version_0_1_holds_every_kind_that_the_version_knew() {
-    holds_every_kind_but("0.1", &OF_LEVEL_5);
+    holds_every_kind_but("0.1", &[&OF_LEVEL_5[..], &OF_LEVEL_6].concat());
 }
 
 #[test]
 fn golden_log_of_level_5_holds_every_kind_that_the_version_knew() {
-    holds_every_kind_but("0.1-level-5", &[]);
+    holds_every_kind_but("0.1-level-5", &OF_LEVEL_6);
+}
+
+#[test]
+fn golden_log_of_level_6_holds_every_kind_that_the_version_knew() {
+    holds_every_kind_but("0.1-level-6", &[]);
 }
 
 /// Kinds that come with a later version belong into that version's golden log.

@@ -48,7 +48,8 @@ impl Step<'_> {
             | Event::TamperReported(_)
             | Event::FlagCleared(_)
             | Event::OperationOrdered(_)
-            | Event::OperationSettled(_) => Outcome::Duplicate,
+            | Event::OperationSettled(_)
+            | Event::BreakerReset(_) => Outcome::Duplicate,
         }
     }
 

@@ -116,6 +116,7 @@ impl Step<'_> {
             Event::FlagCleared(event) => self.flag_cleared(&event),
             Event::OperationOrdered(event) => self.operation_ordered(ordinal, event),
             Event::OperationSettled(event) => self.operation_settled(&event),
+            Event::BreakerReset(_) => self.breaker_reset(),
             Event::UpdateCreated(event) => self.update_created(ordinal, event),
             Event::UpdatePaused(event) => self.update_paused(&event),
             Event::UpdateResumed(event) => self.update_resumed(&event),

@@ -4,6 +4,7 @@ use super::step::Step;
 use crate::changes::Change;
 use crate::decide;
 use crate::effects::{Effect, Notice};
+use crate::outcome::Outcome;
 use crate::state::row::marks;
 use crate::state::timers::Timer;
 use crate::view::{FlagSubject, LicenseState};
@@ -25,14 +26,31 @@ impl Step<'_> {
         }
         self.pass_rollouts();
         if self.state.breaker.pass_time(self.now, self.state.settings.breaker.window_ms) {
-            self.notice(Notice::BreakerClosed);
-            self.changed(Change::AutomationResumed);
+            self.breaker_closed();
             reconsider = true;
         }
         if reconsider {
-            self.effects.extend(decide::wanted(self.state).into_iter().map(Effect::Want));
+            self.reconsider();
         }
         self.state.buckets.forget_drained(self.now);
+    }
+
+    /// A person lets automation go on.
+    pub(crate) fn breaker_reset(&mut self) -> Outcome {
+        if self.state.breaker.reset() {
+            self.breaker_closed();
+            self.reconsider();
+        }
+        Outcome::Accepted
+    }
+
+    fn breaker_closed(&mut self) {
+        self.notice(Notice::BreakerClosed);
+        self.changed(Change::AutomationResumed);
+    }
+
+    fn reconsider(&mut self) {
+        self.effects.extend(decide::wanted(self.state).into_iter().map(Effect::Want));
     }
 
     /// Lets suspicion end then. A device has one timer for that, however often the end moves: who forks himself without end

@@ -4,7 +4,8 @@ use events::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Open means stopped, as in a fuse box. It closes once the last restriction that it counted left the window.
+/// Open means stopped, as in a fuse box. It closes once the last restriction that it counted left the window, or a person
+/// says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Breaker {
     /// When automation restricted a device, within the window; never more than the limit.
@@ -30,6 +31,12 @@ impl Breaker {
     /// True if it was closed.
     pub(crate) fn open(&mut self) -> bool {
         !std::mem::replace(&mut self.open, true)
+    }
+
+    /// Forgets everything; true if that closes the breaker.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.restricted.clear();
+        std::mem::take(&mut self.open)
     }
 
     /// Forgets what left the window; true if that closes the breaker.

@@ -85,10 +85,15 @@ pub(crate) fn admit(
     pass_breaker(step)
 }
 
+/// What automation may restrict within a window.
+pub(crate) fn limit(state: &State) -> u32 {
+    let fleet = u32::try_from(state.rows.len()).unwrap_or(u32::MAX);
+    state.settings.breaker.limit(fleet)
+}
+
 /// One order too many opens the breaker: automation stops and people are asked.
 fn pass_breaker(step: &mut Step<'_>) -> Result<(), Decline> {
-    let fleet = u32::try_from(step.state.rows.len()).unwrap_or(u32::MAX);
-    let limit = step.state.settings.breaker.limit(fleet);
+    let limit = limit(step.state);
     let breaker = &mut step.state.breaker;
     if !breaker.is_open() && breaker.count() < limit {
         breaker.restricted(step.now);

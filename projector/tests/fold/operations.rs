@@ -2,6 +2,7 @@
 
 use crate::terminal::{COMMITTED, Heartbeat, Terminal};
 use crate::world::{DAY, HOUR, World, code, order_of, source};
+use events::vocabulary::BreakerReset;
 use events::vocabulary::operation::{Cause, OperationOrdered, OperationSettled, Settlement};
 use events::vocabulary::shared::{DirectiveId, FlagKind, Legitimacy, OperationKind};
 use projector::view::{FlagSubject, LicenseState, OperationView};
@@ -121,6 +122,32 @@ fn the_breaker_stops_automation_that_restricts_too_many_and_closes_after_a_quiet
     assert_eq!(world.effects.len(), 5, "and the four that are left are wanted again");
     assert_eq!(world.obey_wants().iter().filter(ordered).count(), 4);
     assert_eq!(world.fold.counts().legitimacy[&Legitimacy::Restricted], 15);
+}
+
+#[test]
+fn a_person_who_looked_lets_automation_go_on_at_once() {
+    let mut world = World::new();
+    let mut fleet: Vec<_> = (0..25).map(|unit| Terminal::alive(&mut world, unit)).collect();
+    for terminal in &mut fleet {
+        convict(&mut world, terminal);
+    }
+    let ordered = |outcome: &&Outcome| matches!(outcome, Outcome::Ordered { .. });
+    assert_eq!(world.obey_wants().iter().filter(ordered).count(), 10);
+    let breaker = |world: &World| (world.fold.breaker().open, world.fold.breaker().restricted);
+    assert_eq!(breaker(&world), (true, 10));
+    world.effects.clear();
+    let reset = || BreakerReset { by: "ada".into(), reason: "one bad lot".into() };
+    assert_eq!(world.tell(reset()), Outcome::Accepted);
+    assert_eq!(breaker(&world), (false, 0));
+    assert_eq!(world.effects[0], Effect::Notice(Notice::BreakerClosed));
+    assert_eq!(world.obey_wants().iter().filter(ordered).count(), 10, "as many as it may, and not one more");
+    assert_eq!(breaker(&world), (true, 10));
+
+    assert_eq!(world.tell(reset()), Outcome::Accepted);
+    assert_eq!(world.obey_wants().iter().filter(ordered).count(), 5);
+    assert_eq!(breaker(&world), (false, 5));
+    assert_eq!(world.tell(reset()), Outcome::Accepted, "who looks in time has the count begin anew");
+    assert_eq!(breaker(&world), (false, 0));
 }
 
 #[test]

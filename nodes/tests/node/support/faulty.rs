@@ -1,6 +1,7 @@
 //! The operating system's disk, whose fsync is counted, and fails when a test says so.
 
 use nodes::storage::disk::{Disk, DiskFile, DiskLock, OsDisk};
+use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +12,23 @@ pub struct FaultyDisk {
     syncs_fail: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
     used_up: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+}
+
+/// Before a half-written file is begun.
+#[derive(Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    opened: Condvar,
 }
 
 impl FaultyDisk {
+    /// While it is shut, whoever begins to write a snapshot waits.
+    pub fn shut_gate(&self, shut: bool) {
+        *self.gate.shut.lock() = shut;
+        self.gate.opened.notify_all();
+    }
+
     /// From now on a single byte is left.
     pub fn use_up(&self, used_up: bool) {
         self.used_up.store(used_up, Ordering::SeqCst);
@@ -57,6 +72,10 @@ impl Disk for FaultyDisk {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if path.extension().is_some_and(|end| end == "tmp") && path.to_string_lossy().contains("snapshot-") {
+            let mut shut = self.gate.shut.lock();
+            self.gate.opened.wait_while(&mut shut, |shut| *shut);
+        }
         OsDisk.create_new(path).map(|file| self.file(file))
     }
 
