@@ -258,7 +258,7 @@ impl Step<'_> {
             if settlement == Settlement::Obeyed && record.directives.iter().any(rekey) {
                 record.incidents.rekey_demanded_until = self.now.plus_millis(REKEY_GRACE_MILLIS);
             }
-            record.directives.change(|directives| directives.retain(|directed| directed.view.id != id));
+            record.directives.retain(|directed| directed.view.id != id);
             if let Some(lowest) = record.directives.first_mut().filter(|lowest| lowest.named == 0) {
                 lowest.named = self.index;
             }

@@ -38,7 +38,9 @@ struct Said {
 impl Numbers {
     /// Another boot speaks. Counts that are not above what is known were begun anew: its flash forgot.
     pub(crate) fn begin_boot(&mut self, boot: u32) {
-        self.boots.change(|boots| boots.retain(|kept| kept.count < boot));
+        if self.boots.iter().any(|kept| kept.count >= boot) {
+            self.boots.change(|boots| boots.retain(|kept| kept.count < boot));
+        }
     }
 
     /// The epoch of `boot` is over, whose highest sequence was `highest`.
@@ -82,11 +84,15 @@ impl Numbers {
         let at = match self.boots.binary_search_by_key(&count, |boot| boot.count) {
             Ok(at) => at,
             Err(0) if self.boots.len() == BOOTS_KEPT => return None,
+            Err(at) if self.boots.len() == BOOTS_KEPT => {
+                // The oldest makes room, in place: this happens at every boot of every device.
+                self.boots[..at].rotate_left(1);
+                self.boots[at - 1] = Boot { count, ranges: Usual::default() };
+                at - 1
+            }
             Err(at) => self.boots.change(|boots| {
-                let gone = usize::from(boots.len() == BOOTS_KEPT);
-                boots.drain(..gone);
-                boots.insert(at - gone, Boot { count, ranges: Usual::default() });
-                at - gone
+                boots.insert(at, Boot { count, ranges: Usual::default() });
+                at
             }),
         };
         self.boots.get_mut(at)
@@ -105,6 +111,12 @@ impl Boot {
         let (before, after) = (first, last);
         let touches =
             |&(from, to): &(u32, u32)| from <= after.saturating_add(1) && before <= to.saturating_add(1);
+        if let [only] = &mut self.ranges[..]
+            && touches(only)
+        {
+            *only = (first.min(only.0), last.max(only.1));
+            return;
+        }
         self.ranges.change(|ranges| {
             ranges.retain(|range| {
                 let meets = touches(range);

@@ -18,8 +18,23 @@ impl<T> Seldom<T> {
         });
     }
 
-    /// Changes the list as a whole.
-    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
+    /// Takes out the item at `at`, which must be there.
+    pub(crate) fn remove(&mut self, at: usize) -> T {
+        self.change(|items| items.remove(at))
+    }
+
+    /// Drops those that are not to be kept, and the room that they had.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        if self.is_empty() {
+            return;
+        }
+        self.change(|items| {
+            items.retain(keep);
+            items.shrink_to_fit();
+        });
+    }
+
+    fn change<R>(&mut self, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
         let mut items = self.0.take().unwrap_or_default();
         let result = change(&mut items);
         if !items.is_empty() {
@@ -87,7 +102,14 @@ mod tests {
                         seldom.clear();
                         list.clear();
                     },
-                    1 | 2 => prop_assert_eq!(seldom.change(Vec::pop), list.pop()),
+                    1 if !list.is_empty() => {
+                        let at = item as usize % list.len();
+                        prop_assert_eq!(seldom.remove(at), list.remove(at));
+                    }
+                    2 => {
+                        seldom.retain(|kept| kept % 2 == item % 2);
+                        list.retain(|kept| kept % 2 == item % 2);
+                    }
                     _ => {
                         seldom.push(item);
                         list.push(item);

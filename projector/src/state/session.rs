@@ -172,7 +172,7 @@ impl Session {
         if self.pending.len() == PENDING_SUCCESSORS_MAX {
             let pending = self.pending.iter().enumerate();
             let oldest = pending.min_by_key(|(_, link)| (link.ticket, link.epoch)).map_or(0, |(at, _)| at);
-            let gone = self.pending.change(|pending| pending.remove(oldest));
+            let gone = self.pending.remove(oldest);
             match self.evicted.iter_mut().find(|evicted| evicted.parent == gone.parent) {
                 Some(evicted) => evicted.ticket = evicted.ticket.max(gone.ticket),
                 None => self.evicted.push(Evicted { parent: gone.parent, ticket: gone.ticket }),
@@ -191,20 +191,24 @@ impl Session {
         generation: Generation,
     ) -> bool {
         let Some(position) = self.pending.iter().position(|link| link.epoch == epoch) else { return false };
-        let confirmed = self.pending.change(|pending| pending.remove(position));
+        let confirmed = self.pending.remove(position);
         let parent = confirmed.parent;
         if let Some(link) = self.current.replace(confirmed) {
+            let superseded = Superseded { link, window, at, generation };
             if self.superseded.len() == SUPERSEDED_KEPT {
-                self.superseded.change(|superseded| superseded.remove(0));
+                // The oldest makes room, in place: this happens at every boot of every device.
+                self.superseded.rotate_left(1);
+                self.superseded[SUPERSEDED_KEPT - 1] = superseded;
+            } else {
+                self.superseded.push(superseded);
             }
-            self.superseded.push(Superseded { link, window, at, generation });
+        }
+        if self.pending.is_empty() && self.evicted.is_empty() {
+            return true;
         }
         let kept: Vec<Epoch> = self.all().map(|standing| standing.link().epoch).collect();
-        self.pending.change(|pending| {
-            pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
-            pending.shrink_to_fit();
-        });
-        self.evicted.change(|evicted| evicted.retain(|evicted| kept.contains(&evicted.parent)));
+        self.pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
+        self.evicted.retain(|evicted| kept.contains(&evicted.parent));
         true
     }
 
@@ -213,7 +217,7 @@ impl Session {
         if let Some(old) = self.superseded.iter_mut().find(|old| old.link.epoch == fork.from) {
             old.at = fork.index;
         }
-        self.forks.change(|forks| forks.retain(|kept| kept.generation == fork.generation));
+        self.forks.retain(|kept| kept.generation == fork.generation);
         let known = self.forks.iter().any(|kept| kept.other == fork.other && kept.from <= fork.from);
         if !known && self.forks.len() < FORKS_KEPT {
             self.forks.push(fork);
