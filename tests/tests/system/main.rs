@@ -9,6 +9,7 @@ mod evidence;
 mod factory_line;
 mod garbage;
 mod guides;
+mod listing;
 mod nats_confinement;
 mod other_cluster;
 mod restarts;
