@@ -7,6 +7,7 @@ use super::{
     AccessRole, ApiClient, ApiConfig, ApiLimits, ApiToken, ConfigError, Limits, MemberConfig, NatsConfig,
     NatsLogin, NodeConfig, PeersConfig, RaftTimers, RetentionConfig, Secret, TelemetryConfig, TokenDigest,
 };
+use crate::peers::tls::roots;
 use events::limits::SEGMENT_BYTES_TARGET;
 use std::path::{Component, Path, PathBuf};
 
@@ -81,6 +82,17 @@ impl Checker<'_> {
         Ok(Secret::new(text.trim().to_owned()))
     }
 
+    /// The path of a file with authorities in it.
+    pub(super) fn authorities(
+        &self,
+        field: &str,
+        path: Option<&Path>,
+    ) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(path) = path.map(|path| self.resolve(path)) else { return Ok(None) };
+        roots(&path).map_err(|unfit| self.refuse(field, unfit.to_string()))?;
+        Ok(Some(path))
+    }
+
     fn members(&self, files: Vec<MemberFile>) -> Result<Vec<MemberConfig>, ConfigError> {
         let mut members: Vec<_> = files
             .into_iter()
@@ -130,7 +142,8 @@ impl Checker<'_> {
                 return Err(self.refuse("nats.user", why));
             }
         };
-        Ok(NatsConfig { urls: file.urls, login })
+        let ca_file = self.authorities("nats.ca_file", file.ca_file.as_deref())?;
+        Ok(NatsConfig { urls: file.urls, login, ca_file })
     }
 
     fn api(&self, file: ApiFile) -> Result<ApiConfig, ConfigError> {

@@ -58,6 +58,7 @@ pub(super) struct NatsFile {
     pub(super) user: Option<String>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) nkey_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]

@@ -75,6 +75,9 @@ pub struct NatsConfig {
     /// May hold a user and a password.
     pub urls: Vec<String>,
     pub login: NatsLogin,
+    /// Whose certificates are believed; with it nothing is said in the clear. None means those of the system, where a
+    /// server or a URL wants TLS.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl NatsConfig {

@@ -59,6 +59,9 @@ pub(crate) struct InitArguments {
     /// File that holds the password of the nodes' NATS user
     #[arg(long, value_name = "FILE", requires = "nats_user")]
     nats_password_file: Option<PathBuf>,
+    /// Who signs the NATS servers' certificates (PEM); nodes then speak to them encrypted only
+    #[arg(long, value_name = "FILE")]
+    nats_ca: Option<PathBuf>,
     /// The interval at which devices beat, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     heartbeat_ms: u32,
@@ -135,9 +138,10 @@ impl InitArguments {
             }
             _ => None,
         };
+        let authority = self.nats_ca.as_deref().map(crate::files::read_text).transpose()?;
         Ok(ClusterPlan {
             nodes,
-            nats: NatsAccess { urls: self.nats.clone(), login },
+            nats: NatsAccess { urls: self.nats.clone(), login, authority },
             terminal_nats: self.nats.clone(),
             heartbeat_millis: self.heartbeat_ms,
         })

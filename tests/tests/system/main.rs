@@ -11,6 +11,7 @@ mod garbage;
 mod guides;
 mod listing;
 mod nats_confinement;
+mod nats_tls;
 mod other_cluster;
 mod restarts;
 mod support;

@@ -302,7 +302,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
             key: nowhere.clone(),
         },
         members: (1..=count).map(member).collect(),
-        nats: NatsConfig { urls: vec![], login: NatsLogin::Anonymous },
+        nats: NatsConfig { urls: vec![], login: NatsLogin::Anonymous, ca_file: None },
         api: ApiConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             certificate: nowhere.clone(),
