@@ -289,13 +289,25 @@ impl Checker<'_> {
             let why = format!("expected a URL such as http://127.0.0.1:4317, got `{endpoint}`");
             return Err(self.refuse("telemetry.otlp_endpoint", why));
         }
+        let encrypted = file.otlp_endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if file.ca_file.is_some() && !encrypted {
+            let why = "expected an `otlp_endpoint` of https:// too: no other shows a certificate";
+            return Err(self.refuse("telemetry.ca_file", why));
+        }
+        let ca_file = self.authorities("telemetry.ca_file", file.ca_file.as_deref())?;
         let trace_ratio = file.trace_ratio.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&trace_ratio) {
             let why = format!("expected 0 to 1, got {trace_ratio}");
             return Err(self.refuse("telemetry.trace_ratio", why));
         }
         let filter = file.filter.unwrap_or_else(|| "info".to_owned());
-        Ok(TelemetryConfig { otlp_endpoint: file.otlp_endpoint, trace_ratio, format: file.format, filter })
+        Ok(TelemetryConfig {
+            otlp_endpoint: file.otlp_endpoint,
+            ca_file,
+            trace_ratio,
+            format: file.format,
+            filter,
+        })
     }
 
     pub(super) fn within(&self, field: &str, got: u64, min: u64, max: u64) -> Result<(), ConfigError> {

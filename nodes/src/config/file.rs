@@ -173,6 +173,7 @@ fn retention_check_seconds() -> u64 {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TelemetryFile {
     pub(super) otlp_endpoint: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) trace_ratio: Option<f64>,
     pub(super) format: LogFormat,
     pub(super) filter: Option<String>,

@@ -216,6 +216,8 @@ pub struct Limits {
 pub struct TelemetryConfig {
     /// Where traces go by OTLP over gRPC; none means nowhere.
     pub otlp_endpoint: Option<String>,
+    /// Whose certificates are believed at an `https://` endpoint; none means those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The share of traces that is exported, 0 to 1; a trace that comes with a message keeps its sender's choice.
     pub trace_ratio: f64,
     pub format: LogFormat,

@@ -9,6 +9,7 @@
 //! A node whose storage or raft failed stops at once and says why: it neither answers nor retries.
 
 mod backfill;
+mod check;
 pub mod core;
 mod desk;
 mod error;
@@ -21,6 +22,7 @@ pub mod room;
 mod running;
 mod scrubbing;
 
+pub use check::check;
 pub use error::NodeError;
 pub use running::{Node, NodeDeps};
 

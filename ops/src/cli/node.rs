@@ -69,7 +69,11 @@ pub(crate) async fn run(global: &Global, arguments: NodeArguments) -> Result<()>
             crate::tls::install_provider();
             let config = load(&path)?;
             if check {
-                return crate::output::line(&format!("{} is a good configuration", path.display()));
+                nodes::node::check(&config).map_err(|error| coded(USAGE, error.to_string()))?;
+                return crate::output::line(&format!(
+                    "{} is a good configuration, and so are the files it names",
+                    path.display()
+                ));
             }
             nodes::node::run(config).await.map_err(with_code)
         }

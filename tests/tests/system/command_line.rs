@@ -86,6 +86,35 @@ fn a_configuration_with_an_unknown_field_is_refused_with_file_line_and_what_was_
 }
 
 #[test]
+fn a_check_reads_every_file_that_the_configuration_names_and_says_which_one_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let config = dir.path().join("c/nodes/1/node.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    let check = || muster(dir.path(), &["node", "--check", "--config", "c/nodes/1/node.toml"]);
+    assert_eq!(check().code, 0);
+    for file in ["keyring.json", "ca.pem", "nodes/1/node.pem", "nodes/1/node.key"] {
+        let (there, away) = (dir.path().join("c").join(file), dir.path().join("away"));
+        std::fs::rename(&there, &away).unwrap();
+        let ran = check();
+        assert_eq!(ran.code, 2, "{file}: {}", ran.stderr);
+        assert!(ran.stderr.contains(file.rsplit('/').next().unwrap()), "{file}: {}", ran.stderr);
+        std::fs::rename(&away, &there).unwrap();
+    }
+    let collector = "\n[telemetry]\notlp_endpoint = \"https://localhost:4317\"\n";
+    for (text, field) in [
+        (good.replacen("[nats]\n", "[nats]\nca_file = \"none.pem\"\n", 1), "nats.ca_file"),
+        (good.clone() + collector + "ca_file = \"none.pem\"\n", "telemetry.ca_file"),
+        (good.replacen("[api]\n", "[api]\nclient_authority = \"none.pem\"\n", 1), "API"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let ran = check();
+        assert_eq!(ran.code, 2, "{field}: {}", ran.stderr);
+        assert!(ran.stderr.contains(field) && ran.stderr.contains("none.pem"), "{field}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_configuration_out_of_range_or_with_its_keyring_among_the_data_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     laid_out(dir.path());

@@ -17,3 +17,4 @@ mod restarts;
 mod support;
 mod trace;
 mod update;
+mod webhook_tls;

@@ -329,6 +329,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
         retention: None,
         telemetry: TelemetryConfig {
             otlp_endpoint: None,
+            ca_file: None,
             trace_ratio: 1.0,
             format: LogFormat::Human,
             filter: "info".to_owned(),
