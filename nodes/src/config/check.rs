@@ -50,6 +50,7 @@ impl Checker<'_> {
             data_directory,
             keyring,
             factory_keys: file.factory_keys,
+            update_keys: file.update_keys,
             peers: self.peers(file.peers),
             members,
             nats: self.nats(file.nats)?,

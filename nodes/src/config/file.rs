@@ -18,6 +18,8 @@ pub(super) struct NodeFile {
     pub(super) keyring: PathBuf,
     #[serde(default)]
     pub(super) factory_keys: Vec<PublicKey>,
+    #[serde(default)]
+    pub(super) update_keys: Vec<PublicKey>,
     pub(super) peers: PeersFile,
     pub(super) members: Vec<MemberFile>,
     pub(super) nats: NatsFile,

@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub peers: PeersConfig,
     /// Factory keys whose lots and stations are believed; none means that the operator who imports vouches for one.
     pub factory_keys: Vec<PublicKey>,
+    /// Update keys that the terminals pin; none means that the operator who starts a rollout vouches for one.
+    pub update_keys: Vec<PublicKey>,
     /// All voters, this node among them, by ascending id.
     pub members: Vec<MemberConfig>,
     pub nats: NatsConfig,

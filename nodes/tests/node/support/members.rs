@@ -295,6 +295,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
         data_directory: dir.join(format!("data-{node}")),
         keyring: nowhere.clone(),
         factory_keys: vec![],
+        update_keys: vec![],
         peers: PeersConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             authority: nowhere.clone(),

@@ -7,7 +7,7 @@ use events::ids::NodeId;
 use nodes::api::shapes::Refusal;
 use nodes::api::{ApiDeps, ApiServer};
 use nodes::bus::BusHealth;
-use nodes::config::{AccessRole, ApiClient, ApiConfig, ApiToken, TokenDigest};
+use nodes::config::{AccessRole, ApiClient, ApiConfig, ApiToken, NodeConfig, TokenDigest};
 use nodes::entropy::OsEntropy;
 use nodes::peers::PeerCounters;
 use reqwest::StatusCode;
@@ -45,6 +45,11 @@ pub async fn served_with(change: impl FnOnce(&mut ApiConfig)) -> Served {
 
 /// Member 1 of `count`, with the API in front of it.
 pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) -> Served {
+    served_under(count, |config| change(&mut config.api)).await
+}
+
+/// As [`served_among`]; `change` has the last word on the whole configuration.
+pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -> Served {
     let members = Members::start(count).await;
     let core = members.core(1);
     let authority = Authority::new();
@@ -60,7 +65,7 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
     std::fs::write(&clients, authority.certificate()).unwrap();
     config.api.client_authority = Some(clients);
     config.api.clients = vec![ApiClient { name: "backoffice".to_owned(), role: AccessRole::Viewer }];
-    change(&mut config.api);
+    change(&mut config);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
