@@ -11,6 +11,7 @@
 mod backfill;
 mod check;
 pub mod core;
+pub mod counters;
 mod desk;
 mod error;
 mod form;

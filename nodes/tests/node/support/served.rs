@@ -4,16 +4,18 @@ use super::PATIENCE;
 use super::authority::Authority;
 use super::members::{Members, config, timers};
 use events::ids::NodeId;
+use events::vocabulary::rejection::RejectionReason;
 use nodes::api::shapes::Refusal;
 use nodes::api::{ApiDeps, ApiServer};
 use nodes::bus::BusHealth;
 use nodes::config::{AccessRole, ApiClient, ApiConfig, ApiToken, NodeConfig, TokenDigest};
 use nodes::entropy::OsEntropy;
+use nodes::ingress::IngressCounters;
+use nodes::node::counters::ingress_by_name;
 use nodes::peers::PeerCounters;
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -86,7 +88,7 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
         room: core.room(),
         bus: bus_health,
         measures: Arc::default(),
-        more_counters: Arc::new(BTreeMap::new),
+        more_counters: Arc::new(|| ingress_by_name(&one_of_each())),
         missing_history: core.gaps().missing(),
         webhooks: core.webhook_readings().clone(),
         notary: core.notary().clone(),
@@ -99,6 +101,12 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
     let http = client(&authority, None);
     members.leader().await;
     Served { members, server, http, url, bus, authority }
+}
+
+/// Ingress that refused one message of each kind: what never occurred is not told.
+fn one_of_each() -> IngressCounters {
+    let refused = RejectionReason::ALL.iter().map(|reason| (reason.as_str(), 1)).collect();
+    IngressCounters { refused, ..IngressCounters::default() }
 }
 
 /// Gives the API a certificate for `localhost`.
