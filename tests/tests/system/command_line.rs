@@ -3,6 +3,28 @@
 use crate::support::{muster, muster_json};
 use std::path::Path;
 
+const NOUNS: [&str; 19] = [
+    "node",
+    "cluster",
+    "keys",
+    "lot",
+    "station",
+    "manifest",
+    "code",
+    "license",
+    "device",
+    "flag",
+    "operation",
+    "source",
+    "update",
+    "webhook",
+    "fleet",
+    "log",
+    "replay",
+    "dev",
+    "manual",
+];
+
 fn here() -> &'static Path {
     Path::new("/")
 }
@@ -14,11 +36,7 @@ fn laid_out(dir: &Path) -> serde_json::Value {
 
 #[test]
 fn every_noun_and_verb_has_a_help_that_says_more_than_its_name() {
-    let nouns = [
-        "node", "cluster", "keys", "lot", "station", "manifest", "code", "device", "flag", "fleet", "log",
-        "replay", "dev",
-    ];
-    for noun in nouns {
+    for noun in NOUNS {
         let help = muster(here(), &[noun, "--help"]);
         assert_eq!(help.code, 0, "{noun}: {}", help.stderr);
         let listed = help.stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -31,6 +49,26 @@ fn every_noun_and_verb_has_a_help_that_says_more_than_its_name() {
             assert_eq!(muster(here(), &[noun, name, "--help"]).code, 0, "{noun} {name}");
         }
     }
+}
+
+#[test]
+fn the_help_names_every_noun_that_this_test_looks_at_and_every_exit_code() {
+    let help = muster(here(), &["--help"]).stdout;
+    for code in ["0  it held", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "130  "] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "`{code}` is missing:\n{help}");
+    }
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let is_noun = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let listed: Vec<&str> = listed
+        .take_while(|line| !line.is_empty())
+        .filter(is_noun)
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|noun| *noun != "help")
+        .collect();
+    for noun in &listed {
+        assert!(NOUNS.contains(noun), "no test looks at the help of `{noun}`");
+    }
+    assert_eq!(listed.len(), NOUNS.len(), "{listed:?}");
 }
 
 #[test]

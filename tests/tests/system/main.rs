@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
 
 mod command_line;
+mod deploy;
 mod development_cluster;
 mod disk_full;
 mod evidence;
