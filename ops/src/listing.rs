@@ -10,7 +10,8 @@ pub struct Column<T> {
     pub cell: fn(&T) -> String,
 }
 
-/// A list under way. With JSON it is one array on one line, for people a table.
+/// A list under way. With JSON it is one array on one line, for people a table. One that breaks off is no document; its line
+/// ends, so that what says why has a line of its own.
 pub struct Listing<T: 'static> {
     format: Format,
     columns: &'static [Column<T>],
@@ -19,12 +20,14 @@ pub struct Listing<T: 'static> {
     said: usize,
     /// The head stands already.
     begun: bool,
+    /// A line of JSON waits for its end.
+    open: bool,
 }
 
 impl<T: Serialize> Listing<T> {
     #[must_use]
     pub fn new(format: Format, columns: &'static [Column<T>]) -> Self {
-        Listing { format, columns, widths: Vec::new(), said: 0, begun: false }
+        Listing { format, columns, widths: Vec::new(), said: 0, begun: false, open: false }
     }
 
     /// How many items were said.
@@ -40,11 +43,13 @@ impl<T: Serialize> Listing<T> {
             Format::Human => self.table(items),
         };
         self.said += items.len();
+        self.open = self.format == Format::Json && self.said > 0;
         part(&text)
     }
 
     /// The end of the list; `noun` is what its items are.
     pub fn end(mut self, noun: &str) -> Result<()> {
+        self.open = false;
         match self.format {
             Format::Json => line(if self.said == 0 { "[]" } else { "]" }),
             Format::Human => {
@@ -76,6 +81,15 @@ impl<T: Serialize> Listing<T> {
         }
         self.widths = table.widths(&self.widths);
         table.text(&self.widths)
+    }
+}
+
+impl<T: 'static> Drop for Listing<T> {
+    fn drop(&mut self) {
+        if self.open {
+            // What broke it off is told by whoever drops it.
+            let _ = line("");
+        }
     }
 }
 

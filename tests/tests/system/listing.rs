@@ -1,6 +1,7 @@
 //! Long lists: what they ask for comes to the node as it was typed, and what the node answers is said as it comes.
 
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
@@ -45,16 +46,20 @@ fn license(number: u8) -> Value {
 async fn licenses(
     State((asked, goes_on)): State<(mpsc::UnboundedSender<Asked>, watch::Receiver<bool>)>,
     Query(query): Query<Asked>,
-) -> Json<Value> {
+) -> Result<Json<Value>, StatusCode> {
     let is_second = query.contains_key("after");
+    let breaks_off = query.get("reseller").is_some_and(|name| name == "breaks off");
     asked.send(query).unwrap();
     if is_second {
         goes_on.clone().wait_for(|goes_on| *goes_on).await.unwrap();
     }
-    Json(match is_second {
+    if is_second && breaks_off {
+        return Err(StatusCode::CONFLICT);
+    }
+    Ok(Json(match is_second {
         false => json!({ "licenses": [license(1)], "next": "a+b=&c" }),
         true => json!({ "licenses": [license(2)], "next": null }),
-    })
+    }))
 }
 
 impl Node {
@@ -134,4 +139,17 @@ async fn for_programs_all_pages_are_one_document() {
     let listed: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(listed, json!([license(1), license(2)]));
     assert_eq!(said.lines().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_breaks_off_is_no_document_and_the_last_line_says_why() {
+    let node = Node::start().await;
+    node.goes_on.send_replace(true);
+    let ran = node.list(&["--json", "--reseller", "breaks off"]).output().await.unwrap();
+    assert_eq!(ran.status.code(), Some(4));
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 2 && serde_json::from_str::<Value>(&said).is_err(), "{said}");
+    let why: Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!((&why["ok"], &why["exit_code"]), (&false.into(), &4.into()));
 }
