@@ -17,6 +17,8 @@ COPY --from=build --chown=65532:65532 /out/empty /var/lib/muster-agent
 USER 65532:65532
 WORKDIR /var/lib/muster-agent
 ENV PATH=/usr/bin MUSTER_AGENT_CONFIG=/etc/muster/agent.toml
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster-agent", "status"]
 ENTRYPOINT ["/usr/bin/muster-agent"]
 CMD ["run"]
 
@@ -29,6 +31,9 @@ USER 65532:65532
 WORKDIR /var/lib/muster
 ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
 EXPOSE 7400 7500
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health"]
+STOPSIGNAL SIGTERM
+# Whether it lives, not whether it is ready: a node that repairs its log, or has no quorum, must not be ended for it. Who
+# balances asks /health/ready.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health", "--live"]
 ENTRYPOINT ["/usr/bin/muster"]
 CMD ["node"]

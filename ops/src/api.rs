@@ -51,37 +51,38 @@ impl Api {
 
     /// Asks the nodes one after the other until one answers.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.ask_any(Method::GET, path, None::<&()>).await
+        self.get_where(path, &[]).await
+    }
+
+    /// As [`Api::get`], with a query; what its values hold is encoded here.
+    pub async fn get_where<T: DeserializeOwned>(&self, path: &str, query: Query<'_>) -> Result<T> {
+        self.ask_any(Question { method: Method::GET, path, query, body: None::<&()>, key: None }).await
     }
 
     /// Tells any node; it finds the leader by itself.
     pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
-        self.ask_any(Method::POST, path, Some(body)).await
+        // One key for all nodes: what the first one may have done is not done again by the next.
+        let key = Some(idempotency_key());
+        self.ask_any(Question { method: Method::POST, path, query: &[], body: Some(body), key }).await
     }
 
     /// Asks every node the same, at once; answers stand in the order of the context's URLs.
     pub async fn get_from_each<T: DeserializeOwned>(&self, path: &str) -> Vec<(String, Result<T>)> {
+        let question = Question { method: Method::GET, path, query: &[], body: None::<&()>, key: None };
+        let question = &question;
         let asks = self.urls.iter().map(|url| async move {
-            (
-                url.clone(),
-                self.ask(url, Method::GET, path, None::<&()>, None).await.and_then(Answer::into_result),
-            )
+            (url.clone(), self.ask(url, question).await.and_then(Answer::into_result))
         });
         futures::future::join_all(asks).await
     }
 
     async fn ask_any<B: Serialize + ?Sized, T: DeserializeOwned>(
         &self,
-        method: Method,
-        path: &str,
-        body: Option<&B>,
+        question: Question<'_, B>,
     ) -> Result<T> {
         let mut failures = Vec::new();
-        // One key for all nodes: what the first one may have done is not done again by the next.
-        let key = (method == Method::POST).then(idempotency_key);
-        let key = key.as_deref();
         for url in &self.urls {
-            match self.ask(url, method.clone(), path, body, key).await {
+            match self.ask(url, &question).await {
                 Ok(Answer::Unavailable(why)) => failures.push(format!("{url}: {why}")),
                 Ok(answer) => return answer.into_result(),
                 Err(error) => failures.push(format!("{url}: {error:#}")),
@@ -97,12 +98,10 @@ impl Api {
     async fn ask<B: Serialize + ?Sized, T: DeserializeOwned>(
         &self,
         url: &str,
-        method: Method,
-        path: &str,
-        body: Option<&B>,
-        key: Option<&str>,
+        Question { method, path, query, body, key }: &Question<'_, B>,
     ) -> Result<Answer<T>> {
-        let mut request = self.http.request(method, format!("{url}{path}")).bearer_auth(self.token.as_str());
+        let request = self.http.request(method.clone(), format!("{url}{path}"));
+        let mut request = request.query(query).bearer_auth(self.token.as_str());
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -129,6 +128,17 @@ impl Api {
             _ => Answer::Refused(why),
         })
     }
+}
+
+/// Names and values of a query.
+pub type Query<'a> = &'a [(&'a str, String)];
+
+struct Question<'a, B: ?Sized> {
+    method: Method,
+    path: &'a str,
+    query: Query<'a>,
+    body: Option<&'a B>,
+    key: Option<String>,
 }
 
 enum Answer<T> {

@@ -20,6 +20,7 @@ pub mod dev;
 pub mod exit;
 pub mod files;
 pub mod fleet;
+pub mod listing;
 pub mod made;
 pub mod nats;
 pub mod offline;

@@ -24,8 +24,13 @@ impl Format {
 
 /// One line on stdout; a closed pipe ends the command quietly, as `| head` expects.
 pub fn line(text: &str) -> Result<()> {
+    part(&format!("{text}\n"))
+}
+
+/// As [`line`], without an end of line.
+pub fn part(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("writing to stdout"),
     }
@@ -48,24 +53,34 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The width of each column, and no less than what stood before.
+    #[must_use]
+    pub fn widths(&self, before: &[usize]) -> Vec<usize> {
+        let mut widths = before.to_vec();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        widths
+    }
+
+    /// Lines whose columns have these widths.
+    #[must_use]
+    pub fn text(&self, widths: &[usize]) -> String {
+        let line = |row: &Vec<String>| {
+            let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+            format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+        };
+        self.rows.iter().map(line).collect()
+    }
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.rows {
-            let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            let line = padded.collect::<Vec<_>>().join("  ");
-            writeln!(f, "{}", line.trim_end())?;
-        }
-        Ok(())
+        f.write_str(&self.text(&self.widths(&[])))
     }
 }
 

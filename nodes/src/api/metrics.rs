@@ -4,6 +4,7 @@ use super::ApiState;
 use super::refusal::Refused;
 use super::shapes::{Refusal, RefusalCode};
 use crate::telemetry::metrics::{Readings, text};
+use crate::webhooks::receivers_digest;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -33,6 +34,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         watchers: state.places.watching(),
         missing_history: *deps.missing_history.borrow(),
         webhooks: (deps.webhooks)(),
+        webhook_receivers: receivers_digest(&deps.config.webhooks),
         checkpoint_entries: deps
             .projector
             .read(|fold| fold.checkpoints().next_back().map_or(0, |last| last.size)),

@@ -40,7 +40,7 @@ mod write;
 pub use early::EarlyHealth;
 
 use crate::bus::BusHealth;
-use crate::config::NodeConfig;
+use crate::config::{ApiConfig, NodeConfig};
 use crate::entropy::Entropy;
 use crate::ingress::IngressLevels;
 use crate::leader::automation::AutomationSwitch;
@@ -159,6 +159,11 @@ impl ApiCounters {
             ("api_timed_out", self.timed_out.load(Ordering::Relaxed)),
         ]
     }
+}
+
+/// Whether the files of the API's TLS are what they should be.
+pub fn check_tls(config: &ApiConfig) -> Result<(), ApiError> {
+    serve::tls(config).map(drop)
 }
 
 /// The API of one node, serving until [`ApiServer::stop`].

@@ -5,14 +5,14 @@ use super::ApiError;
 use super::access::Shown;
 use super::hall::{Guarded, Hall, Place};
 use crate::config::ApiConfig;
-use crate::peers::tls::{TlsError, certificates, private_key, provider};
+use crate::peers::tls::{TlsError, certificates, private_key, provider, roots};
 use axum::Extension;
 use axum::middleware::AddExtension;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures::future::BoxFuture;
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,15 +33,8 @@ pub(super) fn tls(config: &ApiConfig) -> Result<Arc<ServerConfig>, ApiError> {
     let builder = match &config.client_authority {
         None => builder.with_no_client_auth(),
         Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(authority)? {
-                roots.add(certificate).map_err(|e| TlsError::File {
-                    file: authority.clone(),
-                    expected: "an authority",
-                    why: e.to_string(),
-                })?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            let roots = Arc::new(roots(authority)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
                 .allow_unauthenticated()
                 .build()
                 .map_err(|e| unfit(&e))?;

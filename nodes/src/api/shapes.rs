@@ -131,6 +131,9 @@ pub struct Status {
     pub breaker: BreakerView,
     pub clock: ClockView,
     pub members: Vec<MemberView>,
+    /// Whom this node would tell what changed, as one number: the same on every node. 0 is nobody; none is of an older node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_receivers: Option<u32>,
     pub counts: Counts,
     /// Counts since this start of the process, by name.
     pub counters: BTreeMap<String, u64>,

@@ -7,6 +7,7 @@ use crate::leader::automation::Automation;
 use crate::leader::clock_guard::ClockVerdict;
 use crate::peers::watch::PeerReports;
 use crate::raft::types::TypeConfig;
+use crate::webhooks::receivers_digest;
 use axum::Json;
 use axum::extract::State;
 use data_encoding::BASE64;
@@ -46,6 +47,7 @@ pub(super) async fn status(State(state): State<ApiState>) -> Json<Status> {
         breaker,
         clock: clock(deps.clock_guard.verdict()),
         members: deps.config.members.iter().map(|member| view(&state, member, &reports, applied)).collect(),
+        webhook_receivers: Some(receivers_digest(&deps.config.webhooks)),
         counts,
         counters: counters(&state),
     })

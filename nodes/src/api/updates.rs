@@ -5,7 +5,7 @@ use super::ApiState;
 
 use super::extract::{Id, Write};
 use super::refusal::Refused;
-use super::shapes::{CreateUpdate, Refusal, SwitchUpdate, UpdateDone, UpdateList};
+use super::shapes::{Base64, CreateUpdate, Refusal, RefusalCode, SwitchUpdate, UpdateDone, UpdateList};
 use super::write::{done, propose_one, signed};
 use axum::Json;
 use axum::extract::State;
@@ -17,6 +17,9 @@ use projector::view::RolloutView;
 
 /// Rollouts of one answer.
 const LIST_MAX: usize = 100;
+
+const UNCHECKED: &str = "this node is not told which update keys the terminals pin (`update_keys`): under another key the rollout \
+                         stays pending for ever";
 
 type Answer = Result<Json<UpdateDone>, Refused>;
 
@@ -51,12 +54,29 @@ pub(super) async fn create(
     Write { body, caller, key, .. }: Write<CreateUpdate>,
 ) -> Answer {
     let malformed = |field: &str, e: &dyn std::fmt::Display| Refused::malformed(format!("`{field}`: {e}"));
-    let update_key = PublicKey::from_bytes(&body.update_key.0).map_err(|e| malformed("update_key", &e))?;
+    let update_key = update_key(&state, &body.update_key)?;
     let offer = SignedOffer::parse(&body.offer.0).map_err(|e| malformed("offer", &e))?;
     let offer = offer.verify(&[update_key]).map_err(|e| malformed("offer", &e))?;
     let (by, reason) = signed(&caller, body.by, body.reason)?;
     let event = UpdateCreated { offer: body.offer.0.clone(), rules: body.rules, by, reason };
-    commit(&state, key, offer.rollout, event.into()).await
+    let Json(done) = commit(&state, key, offer.rollout, event.into()).await?;
+    let warning = state.deps.config.update_keys.is_empty().then(|| UNCHECKED.to_owned());
+    Ok(Json(UpdateDone { warning, ..done }))
+}
+
+/// The update key that a request names, if the terminals pin it as far as this node was told.
+fn update_key(state: &ApiState, given: &Base64) -> Result<PublicKey, Refused> {
+    let key =
+        PublicKey::from_bytes(&given.0).map_err(|e| Refused::malformed(format!("`update_key`: {e}")))?;
+    let pinned = &state.deps.config.update_keys;
+    if pinned.is_empty() || pinned.contains(&key) {
+        return Ok(key);
+    }
+    Err(Refused::new(
+        RefusalCode::Declined,
+        "the update key is none of those that this node's configuration names: no terminal would take the offer",
+        "sign it under a key that the terminals pin; once they pin this one, add it to `update_keys` of every node",
+    ))
 }
 
 /// Nobody is told anew until it is resumed.
@@ -103,5 +123,5 @@ async fn commit(state: &ApiState, key: Option<RequestKeyed>, rollout: RolloutId,
     let done = done(outcomes.index, &outcome)?;
     state.caught_up(outcomes.index).await;
     let update = state.deps.projector.read(|fold| fold.rollout(&rollout));
-    Ok(Json(UpdateDone { index: done.index, duplicate: done.duplicate, rollout, update }))
+    Ok(Json(UpdateDone { index: done.index, duplicate: done.duplicate, rollout, update, warning: None }))
 }

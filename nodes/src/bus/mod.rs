@@ -12,10 +12,12 @@ pub mod nats;
 mod relay;
 mod sanitize;
 pub mod subject;
+mod trust;
 
 pub use async_nats::Subject;
 pub use memory::MemBus;
 pub use nats::{NatsBus, NatsOptions};
+pub use trust::Trust;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;

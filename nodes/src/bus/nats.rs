@@ -5,6 +5,7 @@
 //! bypasses; this is checked at the first connection and at every one after it.
 
 use super::relay::Relay;
+use super::trust::Trust;
 use super::{Bus, BusError, BusHealth, Message, Outgoing, Subscription};
 use crate::config::{NatsConfig, NatsLogin};
 use crate::rare_log::RareLog;
@@ -58,7 +59,8 @@ impl NatsBus {
             options.config.urls.iter().map(|url| url.parse::<ServerAddr>()).collect::<Result<Vec<_>, _>>();
         let servers = servers.map_err(|error| unusable(options, &error))?;
         let login = servers.iter().find(|server| server.has_user_pass()).cloned();
-        let relay = Relay::listen(servers).await.map_err(|error| unusable(options, &error))?;
+        let trust = Trust::of(&options.config).map_err(|error| unusable(options, &error))?;
+        let relay = Relay::listen(servers, trust).await.map_err(|error| unusable(options, &error))?;
         let client_options = |retry| client_options(options, login.as_ref(), events.clone(), retry);
         let connect = |retry: bool| client_options(retry).connect(relay.url());
         let client = match connect(false).await {

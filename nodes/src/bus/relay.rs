@@ -9,6 +9,7 @@
 //! Whoever reaches the listener reaches what the server shows to everybody: the login is the client's own business.
 
 use super::sanitize::Sanitizer;
+use super::trust::Trust;
 use async_nats::ServerAddr;
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -22,7 +23,6 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
 /// What the server still has to say once the client has left.
@@ -44,6 +44,7 @@ pub struct Relay {
 struct Servers {
     known: Mutex<Vec<ServerAddr>>,
     configured: usize,
+    trust: Trust,
 }
 
 /// What a connection to a server is, encrypted or not.
@@ -51,11 +52,11 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Relay {
-    pub async fn listen(servers: Vec<ServerAddr>) -> io::Result<Relay> {
+    pub async fn listen(servers: Vec<ServerAddr>, trust: Trust) -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let configured = servers.len();
-        let servers = Arc::new(Servers { known: Mutex::new(servers), configured });
+        let servers = Arc::new(Servers { known: Mutex::new(servers), configured, trust });
         let accepting = tokio::spawn(accept(listener, servers)).abort_handle();
         Ok(Relay { address, accepting })
     }
@@ -88,7 +89,7 @@ async fn accept(listener: TcpListener, servers: Arc<Servers>) {
 async fn relay(client: TcpStream, servers: Arc<Servers>) {
     for _ in 0..servers.count() {
         let Some(server) = servers.next() else { return };
-        match timeout(DIAL_WITHIN, dial(&server)).await {
+        match timeout(DIAL_WITHIN, dial(&server, &servers.trust)).await {
             Ok(Ok((stream, greeting))) => {
                 if let Err(error) = carry(client, stream, greeting, &servers).await {
                     tracing::debug!(%error, server = server.host(), "a connection to NATS ended");
@@ -103,7 +104,7 @@ async fn relay(client: TcpStream, servers: Arc<Servers>) {
 }
 
 /// A connection, and what the server said first. It says in the clear whether it wants encryption.
-async fn dial(server: &ServerAddr) -> io::Result<(Box<dyn Stream>, BytesMut)> {
+async fn dial(server: &ServerAddr, trust: &Trust) -> io::Result<(Box<dyn Stream>, BytesMut)> {
     let mut stream = TcpStream::connect((server.host(), server.port())).await?;
     stream.set_nodelay(true)?;
     let mut greeting = BytesMut::with_capacity(READ_BYTES);
@@ -112,11 +113,11 @@ async fn dial(server: &ServerAddr) -> io::Result<(Box<dyn Stream>, BytesMut)> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not greet as NATS does"));
         }
     }
-    if !server.tls_required() && !wants_tls(&greeting) {
+    if !trust.demands_tls() && !server.tls_required() && !wants_tls(&greeting) {
         return Ok((Box::new(stream), greeting));
     }
     let name = ServerName::try_from(server.host().to_owned()).map_err(io::Error::other)?;
-    let stream = TlsConnector::from(tls()?).connect(name, stream).await?;
+    let stream = TlsConnector::from(trust.client()?).connect(name, stream).await.map_err(with_remedy)?;
     Ok((Box::new(stream), greeting))
 }
 
@@ -126,14 +127,12 @@ fn wants_tls(greeting: &[u8]) -> bool {
     info.is_some_and(|info| info.get("tls_required").and_then(|wanted| wanted.as_bool()).unwrap_or(false))
 }
 
-/// What this host trusts.
-fn tls() -> io::Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
-    Ok(Arc::new(config))
+/// A handshake that failed, with what to do about the likeliest reasons.
+fn with_remedy(error: io::Error) -> io::Error {
+    let why = format!(
+        "no TLS: {error}; look whether `nats.ca_file` is who signed its certificate, and its URL a name in it"
+    );
+    io::Error::new(error.kind(), why)
 }
 
 /// Until either side ends.

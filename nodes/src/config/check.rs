@@ -7,6 +7,7 @@ use super::{
     AccessRole, ApiClient, ApiConfig, ApiLimits, ApiToken, ConfigError, Limits, MemberConfig, NatsConfig,
     NatsLogin, NodeConfig, PeersConfig, RaftTimers, RetentionConfig, Secret, TelemetryConfig, TokenDigest,
 };
+use crate::peers::tls::roots;
 use events::limits::SEGMENT_BYTES_TARGET;
 use std::path::{Component, Path, PathBuf};
 
@@ -49,6 +50,7 @@ impl Checker<'_> {
             data_directory,
             keyring,
             factory_keys: file.factory_keys,
+            update_keys: file.update_keys,
             peers: self.peers(file.peers),
             members,
             nats: self.nats(file.nats)?,
@@ -79,6 +81,17 @@ impl Checker<'_> {
             return Err(self.refuse(field, format!("{} is empty; expected a secret in it", path.display())));
         }
         Ok(Secret::new(text.trim().to_owned()))
+    }
+
+    /// The path of a file with authorities in it.
+    pub(super) fn authorities(
+        &self,
+        field: &str,
+        path: Option<&Path>,
+    ) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(path) = path.map(|path| self.resolve(path)) else { return Ok(None) };
+        roots(&path).map_err(|unfit| self.refuse(field, unfit.to_string()))?;
+        Ok(Some(path))
     }
 
     fn members(&self, files: Vec<MemberFile>) -> Result<Vec<MemberConfig>, ConfigError> {
@@ -130,7 +143,8 @@ impl Checker<'_> {
                 return Err(self.refuse("nats.user", why));
             }
         };
-        Ok(NatsConfig { urls: file.urls, login })
+        let ca_file = self.authorities("nats.ca_file", file.ca_file.as_deref())?;
+        Ok(NatsConfig { urls: file.urls, login, ca_file })
     }
 
     fn api(&self, file: ApiFile) -> Result<ApiConfig, ConfigError> {
@@ -276,13 +290,25 @@ impl Checker<'_> {
             let why = format!("expected a URL such as http://127.0.0.1:4317, got `{endpoint}`");
             return Err(self.refuse("telemetry.otlp_endpoint", why));
         }
+        let encrypted = file.otlp_endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if file.ca_file.is_some() && !encrypted {
+            let why = "expected an `otlp_endpoint` of https:// too: no other shows a certificate";
+            return Err(self.refuse("telemetry.ca_file", why));
+        }
+        let ca_file = self.authorities("telemetry.ca_file", file.ca_file.as_deref())?;
         let trace_ratio = file.trace_ratio.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&trace_ratio) {
             let why = format!("expected 0 to 1, got {trace_ratio}");
             return Err(self.refuse("telemetry.trace_ratio", why));
         }
         let filter = file.filter.unwrap_or_else(|| "info".to_owned());
-        Ok(TelemetryConfig { otlp_endpoint: file.otlp_endpoint, trace_ratio, format: file.format, filter })
+        Ok(TelemetryConfig {
+            otlp_endpoint: file.otlp_endpoint,
+            ca_file,
+            trace_ratio,
+            format: file.format,
+            filter,
+        })
     }
 
     pub(super) fn within(&self, field: &str, got: u64, min: u64, max: u64) -> Result<(), ConfigError> {

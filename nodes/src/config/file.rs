@@ -18,6 +18,8 @@ pub(super) struct NodeFile {
     pub(super) keyring: PathBuf,
     #[serde(default)]
     pub(super) factory_keys: Vec<PublicKey>,
+    #[serde(default)]
+    pub(super) update_keys: Vec<PublicKey>,
     pub(super) peers: PeersFile,
     pub(super) members: Vec<MemberFile>,
     pub(super) nats: NatsFile,
@@ -58,6 +60,7 @@ pub(super) struct NatsFile {
     pub(super) user: Option<String>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) nkey_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -172,6 +175,7 @@ fn retention_check_seconds() -> u64 {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TelemetryFile {
     pub(super) otlp_endpoint: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) trace_ratio: Option<f64>,
     pub(super) format: LogFormat,
     pub(super) filter: Option<String>,

@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub peers: PeersConfig,
     /// Factory keys whose lots and stations are believed; none means that the operator who imports vouches for one.
     pub factory_keys: Vec<PublicKey>,
+    /// Update keys that the terminals pin; none means that the operator who starts a rollout vouches for one.
+    pub update_keys: Vec<PublicKey>,
     /// All voters, this node among them, by ascending id.
     pub members: Vec<MemberConfig>,
     pub nats: NatsConfig,
@@ -75,6 +77,9 @@ pub struct NatsConfig {
     /// May hold a user and a password.
     pub urls: Vec<String>,
     pub login: NatsLogin,
+    /// Whose certificates are believed; with it nothing is said in the clear. None means those of the system, where a
+    /// server or a URL wants TLS.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl NatsConfig {
@@ -213,6 +218,8 @@ pub struct Limits {
 pub struct TelemetryConfig {
     /// Where traces go by OTLP over gRPC; none means nowhere.
     pub otlp_endpoint: Option<String>,
+    /// Whose certificates are believed at an `https://` endpoint; none means those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The share of traces that is exported, 0 to 1; a trace that comes with a message keeps its sender's choice.
     pub trace_ratio: f64,
     pub format: LogFormat,

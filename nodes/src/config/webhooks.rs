@@ -83,6 +83,7 @@ impl Checker<'_> {
                 return Err(self.refuse("webhooks.events", why));
             }
         }
+        let ca_file = self.authorities("webhooks.ca_file", file.ca_file.as_deref())?;
         let timeout_ms = file.timeout_ms.unwrap_or(TIMEOUT_MS);
         self.within("webhooks.timeout_ms", timeout_ms, 100, 60_000)?;
         Ok(WebhookConfig {
@@ -90,7 +91,7 @@ impl Checker<'_> {
             url: Secret::new(file.url),
             secret,
             events: file.events,
-            ca_file: file.ca_file.as_deref().map(|path| self.resolve(path)),
+            ca_file,
             timeout_ms,
         })
     }

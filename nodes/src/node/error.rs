@@ -33,6 +33,8 @@ pub enum NodeError {
     Storage(#[from] StorageError),
     #[error("peers' TLS: {0}")]
     Tls(#[from] TlsError),
+    #[error("NATS' TLS: {0}")]
+    NatsTls(#[source] TlsError),
     #[error("cannot listen for {what} at {address}: {why}")]
     Listen { what: &'static str, address: SocketAddr, why: String },
     #[error(transparent)]

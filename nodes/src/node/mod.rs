@@ -9,7 +9,9 @@
 //! A node whose storage or raft failed stops at once and says why: it neither answers nor retries.
 
 mod backfill;
+mod check;
 pub mod core;
+pub mod counters;
 mod desk;
 mod error;
 mod form;
@@ -21,6 +23,7 @@ pub mod room;
 mod running;
 mod scrubbing;
 
+pub use check::check;
 pub use error::NodeError;
 pub use running::{Node, NodeDeps};
 

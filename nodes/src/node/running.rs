@@ -1,6 +1,7 @@
 //! A running node: its start and its end, each in the order that loses nothing.
 
 use super::core::{Core, CoreDeps};
+use super::counters::ingress_by_name;
 use super::desk::Desk;
 use super::repair::Repair;
 use super::{NodeError, keyring};
@@ -9,12 +10,11 @@ use crate::bus::{Bus, NatsBus, NatsOptions};
 use crate::clock::{Clock, SystemClock};
 use crate::config::NodeConfig;
 use crate::entropy::{Entropy, OsEntropy};
-use crate::ingress::{Ingress, IngressCounters, IngressDeps, IngressHandle, IngressLimits};
+use crate::ingress::{Ingress, IngressDeps, IngressHandle, IngressLimits};
 use crate::peers::tls::PeerTls;
 use crate::peers::{PeerCounters, PeerServer, PeerService, PeerTransport, TonicTransport};
 use crate::storage::disk::{Disk, OsDisk};
 use crate::telemetry::measures::{MeasuredDisk, Measures};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +129,7 @@ impl Node {
                 room: core.room(),
                 bus: bus_health,
                 measures,
-                more_counters: Arc::new(move || named(&counters())),
+                more_counters: Arc::new(move || ingress_by_name(&counters())),
                 missing_history: core.gaps().missing(),
                 webhooks: core.webhook_readings().clone(),
                 notary: core.notary().clone(),
@@ -190,51 +190,6 @@ async fn open_repaired(
     let core = Core::open(deps).await?;
     desk.hand_over(core.receiver());
     Ok((core, peers))
-}
-
-/// Ingress' counters by name.
-fn named(counters: &IngressCounters) -> BTreeMap<String, u64> {
-    let IngressCounters {
-        received,
-        tickets,
-        activations,
-        resumes,
-        tamper_reports,
-        update_requests,
-        heartbeats_routine,
-        heartbeats_irregular,
-        verdicts,
-        retries,
-        parked,
-        unanswered,
-        unwrapped,
-        derived,
-        lacking,
-        refused,
-        batches,
-        p384,
-    } = counters;
-    let plain = [
-        ("received", received),
-        ("tickets", tickets),
-        ("activations", activations),
-        ("resumes", resumes),
-        ("tamper_reports", tamper_reports),
-        ("update_requests", update_requests),
-        ("heartbeats_routine", heartbeats_routine),
-        ("heartbeats_irregular", heartbeats_irregular),
-        ("verdicts", verdicts),
-        ("retries", retries),
-        ("parked", parked),
-        ("unanswered", unanswered),
-        ("unwrapped", unwrapped),
-        ("derived", derived),
-        ("lacking", lacking),
-        ("batches", batches),
-        ("p384", p384),
-    ];
-    let refused = refused.iter().map(|(reason, count)| (format!("ingress_refused_{reason}"), *count));
-    plain.into_iter().map(|(name, count)| (format!("ingress_{name}"), *count)).chain(refused).collect()
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {

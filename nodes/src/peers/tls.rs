@@ -16,6 +16,8 @@ pub enum TlsError {
     File { file: PathBuf, expected: &'static str, why: String },
     #[error("certificate {} and its key do not fit: {why}", file.display())]
     Unfit { file: PathBuf, why: String },
+    #[error("this host believes no authority (an image FROM scratch has none); set `{field}`")]
+    NobodyBelieved { field: &'static str },
 }
 
 /// Both ends of the peers' TLS.
@@ -35,11 +37,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 impl PeerTls {
     pub fn load(config: &PeersConfig) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&config.authority)? {
-            roots.add(certificate).map_err(|e| file_error(&config.authority, "an authority", &e))?;
-        }
-        let roots = Arc::new(roots);
+        let roots = Arc::new(roots(&config.authority)?);
         let chain = certificates(&config.certificate)?;
         let key = || private_key(&config.key);
         let unfit = |e: &dyn std::fmt::Display| TlsError::Unfit {
@@ -80,6 +78,22 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
         CertificateDer::pem_file_iter(file).map_err(|e| file_error(file, expected, &e))?.collect();
     let found = found.map_err(|e| file_error(file, expected, &e))?;
     if found.is_empty() { Err(file_error(file, expected, &"there is none")) } else { Ok(found) }
+}
+
+/// The authorities of a PEM file, at least one.
+pub fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|e| file_error(file, "an authority", &e))?;
+    }
+    Ok(roots)
+}
+
+/// The authorities that this host believes, at least one; `field` would name another in the configuration.
+pub fn roots_of_this_host(field: &'static str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NobodyBelieved { field }) } else { Ok(roots) }
 }
 
 /// The private key of a PEM file.

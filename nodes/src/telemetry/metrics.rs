@@ -36,6 +36,7 @@ pub struct Readings {
     pub watchers: usize,
     pub missing_history: u64,
     pub webhooks: Vec<WebhookReading>,
+    pub webhook_receivers: u32,
     /// Of the last checkpoint; 0 if there is none.
     pub checkpoint_entries: u64,
     pub ingress: IngressLevels,
@@ -218,6 +219,11 @@ impl Readings {
     }
 
     fn webhooks(&self, page: &mut Page<'_>) -> Result<(), std::fmt::Error> {
+        page.gauge(
+            "webhook_receivers_digest",
+            "Whom this node would tell, as one number; the same on every node",
+            i64::from(self.webhook_receivers),
+        )?;
         let by_name = |count: fn(&WebhookReading) -> u64| {
             self.webhooks.iter().map(move |webhook| (webhook.name.clone(), count(webhook)))
         };

@@ -6,17 +6,21 @@
 pub mod measures;
 pub mod metrics;
 mod sampler;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 pub mod traced;
 
 use crate::config::{LogFormat, TelemetryConfig};
+use crate::peers::tls::{roots, roots_of_this_host};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use sampler::RatioOfWishes;
 use std::time::Duration;
+use tonic::transport::ClientTlsConfig;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -50,7 +54,7 @@ impl Telemetry {
         let filter = EnvFilter::try_new(&directives)
             .map_err(|e| TelemetryError::Filter { filter: directives.clone(), why: e.to_string() })?;
         let traces = match &config.otlp_endpoint {
-            Some(endpoint) => Some(exporter(endpoint, config.trace_ratio, service, node)?),
+            Some(endpoint) => Some(exporter(endpoint, config, service, node)?),
             None => None,
         };
         let mut layers = vec![lines(config.format, filter)];
@@ -91,15 +95,37 @@ fn spans(provider: &SdkTracerProvider) -> BoxedLayer {
     tracing_opentelemetry::layer().with_tracer(provider.tracer("muster")).with_filter(own).boxed()
 }
 
+/// Whether the exporter's files are what they should be.
+pub fn check(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+    config.otlp_endpoint.as_ref().map_or(Ok(()), |endpoint| tls(endpoint, config).map(drop))
+}
+
+/// How an endpoint of `https://` proves itself; none for one that does not.
+fn tls(endpoint: &str, config: &TelemetryConfig) -> Result<Option<ClientTlsConfig>, TelemetryError> {
+    if !endpoint.starts_with("https://") {
+        return Ok(None);
+    }
+    let roots = match &config.ca_file {
+        Some(file) => roots(file),
+        None => roots_of_this_host("telemetry.ca_file"),
+    };
+    let roots =
+        roots.map_err(|e| TelemetryError::Exporter { endpoint: endpoint.to_owned(), why: e.to_string() })?;
+    Ok(Some(ClientTlsConfig::new().trust_anchors(roots.roots)))
+}
+
 fn exporter(
     endpoint: &str,
-    ratio: f64,
+    config: &TelemetryConfig,
     service: &str,
     node: &str,
 ) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+    let exporter = match tls(endpoint, config)? {
+        Some(tls) => exporter.with_tls_config(tls),
+        None => exporter,
+    };
+    let exporter = exporter
         .build()
         .map_err(|e| TelemetryError::Exporter { endpoint: endpoint.to_owned(), why: e.to_string() })?;
     let resource = Resource::builder()
@@ -107,47 +133,8 @@ fn exporter(
         .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
         .build();
     Ok(SdkTracerProvider::builder()
-        .with_sampler(RatioOfWishes::new(ratio))
+        .with_sampler(RatioOfWishes::new(config.trace_ratio))
         .with_batch_exporter(exporter)
         .with_resource(resource)
         .build())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use opentelemetry::trace::{Span, Tracer};
-    use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_finished_span_goes_to_the_collector() {
-        let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", collector.local_addr().unwrap());
-        let provider = exporter(&endpoint, 1.0, "muster-node", "node-1").unwrap();
-        provider.tracer("test").start("admit").end();
-        let flushing = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_WITHIN));
-        let came = async {
-            let (mut stream, _) = collector.accept().await.unwrap();
-            let mut preface = [0; 14];
-            stream.read_exact(&mut preface).await.unwrap();
-            preface
-        };
-        let preface = tokio::time::timeout(Duration::from_secs(10), came).await.expect("the exporter calls");
-        assert_eq!(&preface, b"PRI * HTTP/2.0", "gRPC begins with this");
-        drop(collector);
-        let _ = flushing.await.unwrap();
-    }
-
-    #[test]
-    fn a_malformed_filter_is_refused_with_what_was_expected() {
-        let config = TelemetryConfig {
-            otlp_endpoint: None,
-            trace_ratio: 1.0,
-            format: LogFormat::Human,
-            filter: "nodes=loud".to_owned(),
-        };
-        let error = Telemetry::start(&config, "muster-node", "node-1").err().map(|e| e.to_string());
-        assert!(error.is_some_and(|e| e.contains("nodes=loud") && e.contains("expected")));
-    }
 }

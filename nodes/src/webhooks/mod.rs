@@ -16,6 +16,7 @@ mod courier;
 mod cursors;
 pub mod event;
 mod receiver;
+mod receivers_digest;
 mod sharing;
 mod signature;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod tests;
 pub use counters::{WebhookCounters, WebhookReading, WebhookReadings};
 pub use cursors::{CURSORS_FILE, Cursors};
 pub use receiver::{Answer, Receiver, ReceiverError};
+pub use receivers_digest::receivers_digest;
 pub use signature::{SigningSecret, UnfitSecret};
 
 use crate::clock::Clock;

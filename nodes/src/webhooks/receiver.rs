@@ -4,6 +4,7 @@ use super::signature::SigningSecret;
 use crate::config::WebhookConfig;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use std::error::Error;
 use std::time::Duration;
 
 const CLOUD_EVENT: &str = "application/cloudevents+json";
@@ -96,9 +97,24 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Answer {
 /// The deepest reason, and never the URL: a token may be part of it.
 fn root_cause(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
+    let mut cause: &(dyn Error + 'static) = &error;
+    let mut certificate = is_about_a_certificate(cause);
     while let Some(deeper) = cause.source() {
         cause = deeper;
+        certificate |= is_about_a_certificate(cause);
     }
-    cause.to_string()
+    match certificate {
+        true => format!(
+            "{cause}; the webhook's `ca_file` must hold who signed it, and the host of its `url` be a name in it"
+        ),
+        false => cause.to_string(),
+    }
+}
+
+/// An IO error does not tell what it wraps as its source.
+fn is_about_a_certificate(cause: &(dyn Error + 'static)) -> bool {
+    match cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(within) => is_about_a_certificate(within),
+        None => matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
+    }
 }

@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 fn options(address: SocketAddr) -> NatsOptions {
-    let config = NatsConfig { urls: vec![format!("nats://{address}")], login: NatsLogin::Anonymous };
+    let config =
+        NatsConfig { urls: vec![format!("nats://{address}")], login: NatsLogin::Anonymous, ca_file: None };
     NatsOptions { config, name: "muster-test".into() }
 }
 
@@ -242,7 +243,8 @@ async fn nothing_that_a_terminal_writes_costs_a_node_its_connection_and_all_is_c
     let mut world = World::new().await;
     let terminal = world.burn();
     let login = |name: &str| NatsLogin::Password { user: name.into(), password: Secret::new(name.into()) };
-    let config = NatsConfig { urls: vec![format!("nats://{}", server.address)], login: login("node") };
+    let config =
+        NatsConfig { urls: vec![format!("nats://{}", server.address)], login: login("node"), ca_file: None };
     let bus = NatsBus::connect(&NatsOptions { config, name: "muster-test".into() }).await.unwrap();
     let bus = Arc::new(bus);
     let mut health = bus.health();

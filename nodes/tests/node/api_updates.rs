@@ -1,7 +1,7 @@
 //! Software update over the API: who may start a rollout with what, and how it is paused, resumed and aborted.
 
 use crate::support::device::Device;
-use crate::support::served::{Served, served};
+use crate::support::served::{Served, served, served_under};
 use events::identity::key::SigningKey;
 use events::ids::{LotId, RolloutId};
 use events::time::Timestamp;
@@ -12,7 +12,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 async fn with_a_lot() -> (Served, LotId) {
-    let served = served().await;
+    told_a_lot(served().await).await
+}
+
+async fn told_a_lot(served: Served) -> (Served, LotId) {
     served.members.core(1).proposer().propose_events(&Device::new().life_of_a_clone()[..6]).await.unwrap();
     let lots: Value = served.get("/v1/lots").await;
     let lot = lots["lots"][0]["lot"].as_str().unwrap().parse().unwrap();
@@ -99,6 +102,27 @@ async fn what_is_unsigned_under_another_key_for_no_lot_or_out_of_range_starts_no
     let (status, refusal) =
         served.refused(&format!("/v1/updates/{nobody}/pause"), &json!({ "reason": "look" })).await;
     assert_eq!((status, refusal.code), (StatusCode::CONFLICT, RefusalCode::Declined));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_under_a_key_that_no_terminal_pins_is_refused_where_the_node_was_told_which_they_pin() {
+    let pinned = |seed: u8| SigningKey::from_bytes(&[seed; 48]).unwrap().public();
+    let (served, lot) =
+        told_a_lot(served_under(1, |config| config.update_keys = vec![pinned(5)]).await).await;
+    let (status, refusal) = served.refused("/v1/updates", &create(lot, 2)).await;
+    assert_eq!((status, refusal.code), (StatusCode::CONFLICT, RefusalCode::Declined));
+    assert!(refusal.what_to_do.contains("`update_keys`"), "{refusal:?}");
+    let keys = vec![pinned(5), key().public()];
+    let (served, lot) = told_a_lot(served_under(1, |config| config.update_keys = keys).await).await;
+    let started: UpdateDone = served.done("/v1/updates", &create(lot, 2)).await;
+    assert_eq!(started.warning, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_key_is_configured_the_answer_warns_that_nobody_checked() {
+    let (served, lot) = with_a_lot().await;
+    let started: UpdateDone = served.done("/v1/updates", &create(lot, 2)).await;
+    assert!(started.warning.unwrap().contains("`update_keys`"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,7 @@ impl TraceService for Collector {
 fn telemetry(endpoint: String) -> Telemetry {
     let config = TelemetryConfig {
         otlp_endpoint: Some(endpoint),
+        ca_file: None,
         trace_ratio: 1.0,
         format: LogFormat::Human,
         filter: "warn".to_owned(),

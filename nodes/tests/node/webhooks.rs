@@ -4,12 +4,15 @@ use crate::support::device::Device;
 use crate::support::in_time;
 use crate::support::listener::{Delivery, Listener, Mood, SECRET};
 use crate::support::members::{Members, lot_created};
+use crate::support::served::{TOKEN, served_under};
 use data_encoding::BASE64;
 use events::ids::{DeviceId, LogIndex, NodeId};
 use events::vocabulary::OperationOrdered;
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::OperationKind;
 use hmac::{Hmac, KeyInit, Mac};
+use nodes::api::shapes::Status;
+use nodes::config::WebhookConfig;
 use nodes::webhooks::event::EventKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -213,6 +216,23 @@ async fn a_webhook_is_told_what_it_asked_for_and_nothing_from_before_it_was_ther
     let taken = listener.until("both", |taken| taken.len() >= 2).await;
     assert_eq!(reasons(&taken), ["now", "and now"]);
     assert_eq!(listener.types(), ["device.notified", "device.notified"], "orders were not asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_whom_it_would_tell_so_that_one_that_would_tell_others_is_found() {
+    let listener = Listener::start(Mood::Takes).await;
+    let said = async |hooks: Vec<WebhookConfig>| {
+        let served = served_under(1, |config| config.webhooks = hooks).await;
+        let status: Status = served.get("/v1/status").await;
+        let digest = status.webhook_receivers.unwrap();
+        let (_, metrics) = served.asked(TOKEN, "/metrics").await;
+        assert!(metrics.contains(&format!("\nmuster_webhook_receivers_digest {digest}\n")), "{metrics}");
+        digest
+    };
+    let pager = said(vec![listener.webhook("pager", &[])]).await;
+    assert_eq!(said(vec![listener.webhook("pager", &[])]).await, pager);
+    assert_ne!(said(vec![listener.webhook("siem", &[])]).await, pager);
+    assert_eq!(said(vec![]).await, 0);
 }
 
 /// (name, …) of each row of the guide.

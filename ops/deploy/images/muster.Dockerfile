@@ -9,7 +9,8 @@ WORKDIR /var/lib/muster
 ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
 EXPOSE 7400 7500
 STOPSIGNAL SIGTERM
-# Healthy is what can serve: it leads or follows a leader closely, and hears NATS.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health"]
+# Whether it lives, not whether it is ready: a node that repairs its log, or has no quorum, must not be ended for it. Who
+# balances asks /health/ready.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health", "--live"]
 ENTRYPOINT ["/usr/bin/muster"]
 CMD ["node"]

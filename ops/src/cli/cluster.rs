@@ -12,7 +12,7 @@ use nodes::clock::{Clock, SystemClock};
 use nodes::entropy::OsEntropy;
 use projector::view::BreakerView;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -60,6 +60,9 @@ pub(crate) struct InitArguments {
     /// File that holds the password of the nodes' NATS user
     #[arg(long, value_name = "FILE", requires = "nats_user")]
     nats_password_file: Option<PathBuf>,
+    /// Who signs the NATS servers' certificates (PEM); nodes then speak to them encrypted only
+    #[arg(long, value_name = "FILE")]
+    nats_ca: Option<PathBuf>,
     /// The interval at which devices beat, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     heartbeat_ms: u32,
@@ -136,9 +139,10 @@ impl InitArguments {
             }
             _ => None,
         };
+        let authority = self.nats_ca.as_deref().map(crate::files::read_text).transpose()?;
         Ok(ClusterPlan {
             nodes,
-            nats: NatsAccess { urls: self.nats.clone(), login },
+            nats: NatsAccess { urls: self.nats.clone(), login, authority },
             terminal_nats: self.nats.clone(),
             heartbeat_millis: self.heartbeat_ms,
         })
@@ -166,6 +170,8 @@ struct ClusterStatus {
     leader: Option<u64>,
     /// Every node that answered has the same digest at the latest index that they have in common.
     digests_equal: bool,
+    /// Every node that answered would tell the same receivers of webhooks.
+    webhooks_equal: bool,
     nodes: Vec<NodeStatus>,
 }
 
@@ -182,7 +188,8 @@ async fn status(global: &Global) -> Result<()> {
     let reached: Vec<&Status> = nodes.iter().filter_map(|node| node.status.as_ref()).collect();
     let (leader, digests_equal) = (agreed_leader(&reached, nodes.len()), digests_agree(&reached));
     let nobody = reached.is_empty();
-    let said = ClusterStatus { leader, digests_equal, nodes };
+    let webhooks_equal = tell_the_same(reached.iter().copied().filter_map(told));
+    let said = ClusterStatus { leader, digests_equal, webhooks_equal, nodes };
     global.format().print(&said, human_status).context("printing the status")?;
     if nobody {
         return Err(answered(UNREACHABLE, "no node answered; are they started (`muster node --config …`)?"));
@@ -207,6 +214,10 @@ fn digests_agree(answered: &[&Status]) -> bool {
             let nodes: Vec<&Status> = of_level(wanted);
             level_agrees(&nodes)
         })
+}
+
+fn tell_the_same<'a>(told: impl Iterator<Item = (u32, &'a str)>) -> bool {
+    told.map(|(receivers, _)| receivers).collect::<BTreeSet<_>>().len() <= 1
 }
 
 fn level_agrees(nodes: &[&Status]) -> bool {
@@ -284,9 +295,31 @@ fn human_status(said: &ClusterStatus) -> String {
     };
     let digests =
         if said.digests_equal { "" } else { "STATE DIGESTS DIFFER or have no index in common yet\n" };
+    let webhooks = match said.webhooks_equal {
+        true => String::new(),
+        false => human_receivers(said.nodes.iter().filter_map(|node| node.status.as_ref()).filter_map(told)),
+    };
     let counts =
         said.nodes.iter().find_map(|node| node.status.as_ref()).map_or_else(String::new, human_counts);
-    format!("{head}{leader}{table}{digests}{trouble}{counts}")
+    format!("{head}{leader}{table}{digests}{webhooks}{trouble}{counts}")
+}
+
+/// Whom a node would tell, and its name; none of an older node, which does not say.
+fn told(status: &Status) -> Option<(u32, &str)> {
+    Some((status.webhook_receivers?, &status.name))
+}
+
+/// Which nodes would tell the same receivers.
+fn human_receivers<'a>(told: impl Iterator<Item = (u32, &'a str)>) -> String {
+    let mut alike: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for (receivers, node) in told {
+        alike.entry(receivers).or_default().push(node);
+    }
+    let groups: Vec<String> = alike.values().map(|names| names.join(", ")).collect();
+    format!(
+        "WEBHOOKS DIFFER between {}: another leader would tell others; give every node the same [[webhooks]]\n",
+        groups.join(" and ")
+    )
 }
 
 fn human_counts(status: &Status) -> String {
@@ -301,4 +334,19 @@ fn human_counts(status: &Status) -> String {
         counts.heartbeats,
         if flags.is_empty() { "none".to_owned() } else { flags.join(", ") }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_would_tell_other_receivers_are_named_by_whom_they_agree_with() {
+        let alike = [(7, "node-1"), (7, "node-2")];
+        assert!(tell_the_same(alike.into_iter()) && tell_the_same(std::iter::empty()));
+        let differing = [(7, "node-1"), (0, "node-2"), (7, "node-3")];
+        assert!(!tell_the_same(differing.into_iter()));
+        let said = human_receivers(differing.into_iter());
+        assert!(said.starts_with("WEBHOOKS DIFFER between node-2 and node-1, node-3:"), "{said}");
+    }
 }

@@ -3,6 +3,7 @@
 use super::Global;
 use super::progress::Progress;
 use super::replay::warn_of;
+use crate::listing::{Column, Listing};
 use crate::offline::story::tell;
 use crate::offline::{Fold, Moment, open_logs, read_keyring};
 use crate::output::Table;
@@ -126,31 +127,30 @@ fn explain_from_files(global: &Global, arguments: ExplainArguments) -> Result<()
 
 async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
     let api = global.api()?;
-    let filter = arguments.filter();
-    let mut devices: Vec<DeviceSummary> = Vec::new();
+    let mut listing = Listing::new(global.format(), COLUMNS);
     let mut after: Option<Cursor> = None;
-    while devices.len() < arguments.limit {
-        let limit = PAGE.min(arguments.limit - devices.len());
-        let from = after.map_or_else(String::new, |Cursor(cursor)| format!("&after={cursor}"));
-        let page: DevicePage = api.get(&format!("/v1/devices?limit={limit}{from}{filter}")).await?;
-        devices.extend(page.devices);
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
+    while listing.said() < arguments.limit {
+        let mut query = arguments.conditions();
+        query.push(("limit", PAGE.min(arguments.limit - listing.said()).to_string()));
+        query.extend(after.map(|Cursor(cursor)| ("after", cursor)));
+        let page: DevicePage = api.get_where("/v1/devices", &query).await?;
+        listing.page(&page.devices)?;
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
-    global.format().print(&devices, |devices| human_list(devices))
+    listing.end("device")
 }
 
 impl ListArguments {
-    /// The conditions as a query. What they hold is safe in a URL: ids and names of plain letters.
-    fn filter(&self) -> String {
+    fn conditions(&self) -> Vec<(&'static str, String)> {
         let conditions = [
-            self.legitimacy.map(|state| format!("&legitimacy={state}")),
-            self.lot.map(|lot| format!("&lot={lot}")),
-            self.source.as_ref().map(|source| format!("&source={source}")),
-            self.flag.map(|kind| format!("&flag={kind}")),
-            self.license.as_ref().map(|state| format!("&license={state}")),
+            self.legitimacy.map(|state| ("legitimacy", state.to_string())),
+            self.lot.map(|lot| ("lot", lot.to_string())),
+            self.source.as_ref().map(|source| ("source", source.to_string())),
+            self.flag.map(|kind| ("flag", kind.to_string())),
+            self.license.as_ref().map(|state| ("license", state.clone())),
         ];
         conditions.into_iter().flatten().collect()
     }
@@ -190,22 +190,18 @@ fn parse_flag(text: &str) -> Result<FlagKind, String> {
     })
 }
 
-fn human_list(devices: &[DeviceSummary]) -> String {
-    let mut table =
-        Table::with_head(&["device", "legitimacy", "epoch", "source", "heartbeats", "last heard", "flags"]);
-    for device in devices {
-        table.row([
-            device.device.to_string(),
-            device.legitimacy.to_string(),
-            device.epoch.to_string(),
-            device.source.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
-            device.heartbeats.to_string(),
-            when(device.last_heard),
-            device.flags.len().to_string(),
-        ]);
-    }
-    format!("{table}{} device(s)", devices.len())
-}
+const COLUMNS: &[Column<DeviceSummary>] = &[
+    Column { head: "device", cell: |device| device.device.to_string() },
+    Column { head: "legitimacy", cell: |device| device.legitimacy.to_string() },
+    Column { head: "epoch", cell: |device| device.epoch.to_string() },
+    Column {
+        head: "source",
+        cell: |device| device.source.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+    },
+    Column { head: "heartbeats", cell: |device| device.heartbeats.to_string() },
+    Column { head: "last heard", cell: |device| when(device.last_heard) },
+    Column { head: "flags", cell: |device| device.flags.len().to_string() },
+];
 
 pub(super) fn human_detail(detail: &DeviceDetail) -> String {
     let DeviceSummary { device, legitimacy, lot, station, unit, record, .. } = &detail.summary;

@@ -51,14 +51,13 @@ pub(crate) async fn run(global: &Global, command: FlagCommand) -> Result<()> {
 /// All flags, in the order in which they were raised.
 pub(crate) async fn all_flags(api: &Api, open: bool) -> Result<Vec<FlagView>> {
     let mut flags = Vec::new();
-    let mut after = String::new();
+    let mut query = vec![("limit", "1000".to_owned()), ("open", open.to_string())];
     loop {
-        let page: FlagPage = api.get(&format!("/v1/flags?limit=1000&open={open}{after}")).await?;
+        let page: FlagPage = api.get_where("/v1/flags", &query).await?;
         flags.extend(page.flags);
-        match page.next {
-            Some(Cursor(next)) => after = format!("&after={next}"),
-            None => break,
-        }
+        let Some(Cursor(next)) = page.next else { break };
+        query.truncate(2);
+        query.push(("after", next));
     }
     flags.reverse();
     Ok(flags)

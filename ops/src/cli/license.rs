@@ -4,7 +4,7 @@ use super::Global;
 use super::device::when;
 use crate::api::Api;
 use crate::exit::{REFUSED, USAGE, coded};
-use crate::output::Table;
+use crate::listing::{Column, Listing};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::ids::{DeviceId, LicenseId};
@@ -167,22 +167,24 @@ async fn license_of(api: &Api, device: DeviceId) -> Result<LicenseId> {
 }
 
 async fn list(global: &Global, api: &Api, arguments: &ListArguments) -> Result<()> {
-    let state = arguments.state.map_or_else(String::new, |state| format!("&state={}", state_text(state)));
-    let reseller = arguments.reseller.as_ref().map_or_else(String::new, |name| format!("&reseller={name}"));
-    let mut licenses: Vec<LicenseView> = Vec::new();
+    let mut listing = Listing::new(global.format(), COLUMNS);
     let mut after: Option<Cursor> = None;
-    while licenses.len() < arguments.limit {
-        let limit = PAGE.min(arguments.limit - licenses.len());
-        let from = after.map_or_else(String::new, |Cursor(cursor)| format!("&after={cursor}"));
-        let page: LicensePage =
-            api.get(&format!("/v1/licenses?limit={limit}{from}{state}{reseller}")).await?;
-        licenses.extend(page.licenses);
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
+    while listing.said() < arguments.limit {
+        let conditions = [
+            Some(("limit", PAGE.min(arguments.limit - listing.said()).to_string())),
+            after.map(|Cursor(cursor)| ("after", cursor)),
+            arguments.state.map(|state| ("state", state_text(state).to_owned())),
+            arguments.reseller.clone().map(|name| ("reseller", name)),
+        ];
+        let query: Vec<_> = conditions.into_iter().flatten().collect();
+        let page: LicensePage = api.get_where("/v1/licenses", &query).await?;
+        listing.page(&page.licenses)?;
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
-    global.format().print(&licenses, |licenses| human_list(licenses))
+    listing.end("license")
 }
 
 async fn transfer(global: &Global, api: &Api, arguments: TransferArguments) -> Result<()> {
@@ -292,20 +294,14 @@ fn human_done(done: &LicenseDone, what: &str) -> String {
     }
 }
 
-fn human_list(licenses: &[LicenseView]) -> String {
-    let mut table = Table::with_head(&["license", "state", "plan", "device", "ends", "reseller"]);
-    for license in licenses {
-        table.row([
-            license.license.to_string(),
-            state_text(license.state).to_owned(),
-            license.plan.name.clone(),
-            license.device.to_string(),
-            end_text(license.expires),
-            license.reseller.clone(),
-        ]);
-    }
-    format!("{table}{} license(s)", licenses.len())
-}
+const COLUMNS: &[Column<LicenseView>] = &[
+    Column { head: "license", cell: |license| license.license.to_string() },
+    Column { head: "state", cell: |license| state_text(license.state).to_owned() },
+    Column { head: "plan", cell: |license| license.plan.name.clone() },
+    Column { head: "device", cell: |license| license.device.to_string() },
+    Column { head: "ends", cell: |license| end_text(license.expires) },
+    Column { head: "reseller", cell: |license| license.reseller.clone() },
+];
 
 fn human_license(license: &LicenseView) -> String {
     let mut text = format!(

@@ -48,7 +48,9 @@ use std::process::ExitCode;
         2  wrong flags or a wrong file\n  \
         3  no node could be reached, or none can decide now\n  \
         4  the cluster understood and refused\n  \
-        5  a check ran and did not hold\n\n\
+        5  a check ran and did not hold\n  \
+        6  a node's disk is full or failed: look at it before you start the node again\n  \
+        130  ended by Ctrl-C or SIGTERM before it was done\n\n\
         START\n  \
         muster dev                  a whole cluster with terminals on this machine\n  \
         muster cluster init --help  a cluster of your own"
@@ -165,6 +167,7 @@ enum Command {
 }
 
 pub(crate) use cluster::this_year;
+pub use node::HEALTH_WITHIN;
 
 /// Parses, runs, and turns an error into words and an exit code.
 pub fn run() -> ExitCode {

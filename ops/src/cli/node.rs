@@ -14,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A node that does not say so in this time is not healthy.
-const HEALTH_WITHIN: Duration = Duration::from_secs(5);
+/// A node that does not say so in this time is not healthy; what runs this command waits longer.
+pub const HEALTH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Run one node of a cluster in the foreground, until SIGTERM or Ctrl-C.
 ///
@@ -47,7 +47,8 @@ pub(crate) enum NodeCommand {
         /// The node's configuration (TOML)
         #[arg(long, value_name = "FILE", env = "MUSTER_NODE_CONFIG")]
         config: PathBuf,
-        /// Ask only whether the process lives, whatever its cluster does
+        /// Ask only whether the process lives, whatever its cluster does: for what would start it again. Whether it is ready is
+        /// for what sends work to it
         #[arg(long)]
         live: bool,
     },
@@ -69,7 +70,11 @@ pub(crate) async fn run(global: &Global, arguments: NodeArguments) -> Result<()>
             crate::tls::install_provider();
             let config = load(&path)?;
             if check {
-                return crate::output::line(&format!("{} is a good configuration", path.display()));
+                nodes::node::check(&config).map_err(|error| coded(USAGE, error.to_string()))?;
+                return crate::output::line(&format!(
+                    "{} is a good configuration, and so are the files it names",
+                    path.display()
+                ));
             }
             nodes::node::run(config).await.map_err(with_code)
         }

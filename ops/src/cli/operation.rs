@@ -56,17 +56,21 @@ pub(crate) async fn run(global: &Global, command: OperationCommand) -> Result<()
 
 async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
     let api = global.api()?;
-    let kind = arguments.kind.map_or_else(String::new, |kind| format!("&kind={kind}"));
     let mut operations: Vec<OperationView> = Vec::new();
-    let mut after = String::new();
+    let mut after: Option<Cursor> = None;
     while operations.len() < arguments.limit {
-        let limit = PAGE.min(arguments.limit - operations.len());
-        let path = format!("/v1/operations?limit={limit}&open={}{kind}{after}", arguments.open);
-        let page: OperationPage = api.get(&path).await?;
+        let conditions = [
+            Some(("limit", PAGE.min(arguments.limit - operations.len()).to_string())),
+            Some(("open", arguments.open.to_string())),
+            arguments.kind.map(|kind| ("kind", kind.to_string())),
+            after.map(|Cursor(cursor)| ("after", cursor)),
+        ];
+        let query: Vec<_> = conditions.into_iter().flatten().collect();
+        let page: OperationPage = api.get_where("/v1/operations", &query).await?;
         operations.extend(page.operations);
-        match page.next {
-            Some(Cursor(next)) => after = format!("&after={next}"),
-            None => break,
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
     global.format().print(&operations, |operations| human_list(operations))

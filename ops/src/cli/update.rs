@@ -237,8 +237,9 @@ async fn create(global: &Global, arguments: CreateArguments) -> Result<()> {
     global.format().print(&done, |done| match done.duplicate {
         true => format!("{rollout} was started before"),
         false => format!(
-            "{rollout} is on its way since log index {}\nLook: muster update status {rollout}",
-            done.index
+            "{rollout} is on its way since log index {}\nLook: muster update status {rollout}{}",
+            done.index,
+            done.warning.as_ref().map_or_else(String::new, |warning| format!("\nwarning: {warning}"))
         ),
     })
 }

@@ -44,6 +44,8 @@ pub struct NatsAccess {
     pub urls: Vec<String>,
     /// User and password; none is for a NATS that asks for none.
     pub login: Option<(String, Zeroizing<String>)>,
+    /// Who signs the servers' certificates (PEM); none is for the system's authorities, or for no encryption.
+    pub authority: Option<String>,
 }
 
 /// What `init` wrote.
@@ -72,6 +74,10 @@ pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i3
     let digest = TokenDigest::of(&token);
     if let Some((_, password)) = &plan.nats.login {
         write_secret(&dir.join("nats.password"), password.as_bytes())?;
+    }
+
+    if let Some(authority) = &plan.nats.authority {
+        write_public(&dir.join("nats-ca.pem"), authority.as_bytes())?;
     }
 
     let mut node_configs = Vec::with_capacity(plan.nodes.len());
@@ -159,7 +165,7 @@ mod tests {
         let login = Some(("nodes".to_owned(), Zeroizing::new("a \"quoted\" password".to_owned())));
         ClusterPlan {
             nodes: vec![node(1), node(2), node(3)],
-            nats: NatsAccess { urls: vec!["nats://127.0.0.1:4222".into()], login },
+            nats: NatsAccess { urls: vec!["nats://127.0.0.1:4222".into()], login, authority: None },
             terminal_nats: vec![],
             heartbeat_millis: 1000,
         }

@@ -5,6 +5,7 @@
 //!     context.json        for operators' commands            cluster.public.json   for stations and agents: pinned keys
 //!     keyring.json        0600, for every node               ca.pem, ca.key  (key 0600)
 //!     operator.token      0600, the bearer token of the API
+//!     nats.password, nats-ca.pem   how the nodes log in to NATS, and whose certificates they believe there
 //!     nodes/<n>/node.toml, node.pem, node.key, data/birth.json (lets the node begin, once)
 //! ```
 //!

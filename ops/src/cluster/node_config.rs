@@ -51,6 +51,9 @@ pub(super) fn node_config_text(
     if let Some((user, _)) = &plan.nats.login {
         let _ = writeln!(text, "user = {}\npassword_file = \"../../nats.password\"", quoted(user));
     }
+    if plan.nats.authority.is_some() {
+        text.push_str("ca_file = \"../../nats-ca.pem\"\n");
+    }
     let _ = writeln!(
         text,
         "\n[limits]\n# Read once, when the cluster is created; from then on the log says it.\nheartbeat_ms = {}",

@@ -74,7 +74,7 @@ impl DevCluster {
         let login = (plan.nats_user.name.clone(), Zeroizing::new(plan.nats_user.password.clone()));
         let cluster_plan = ClusterPlan {
             nodes: planned.collect(),
-            nats: NatsAccess { urls: vec![plan.nats_url.clone()], login: Some(login) },
+            nats: NatsAccess { urls: vec![plan.nats_url.clone()], login: Some(login), authority: None },
             terminal_nats: vec![plan.nats_url.clone()],
             heartbeat_millis: plan.heartbeat_millis,
         };

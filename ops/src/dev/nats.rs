@@ -36,7 +36,7 @@ pub async fn start(
 ) -> Result<NatsServer> {
     std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     let config = dir.join("nats.conf");
-    crate::files::write_secret(&config, config_text(&address.to_string(), region, users).as_bytes())?;
+    crate::files::write_secret(&config, config_text(&address.to_string(), region, users, None).as_bytes())?;
     let mut command = std::process::Command::new(binary);
     command.arg("--config").arg(&config);
     let mut child = spawn("nats-server", command, &dir.join("nats.log"))?;

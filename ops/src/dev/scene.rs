@@ -150,14 +150,13 @@ async fn conclude(stage: &mut Stage, mut attacks: Attacks, death: &Death, plan: 
 
 async fn devices(stage: &Stage) -> Result<Vec<DeviceSummary>> {
     let mut devices = Vec::new();
-    let mut from = String::new();
+    let mut query = vec![("limit", PAGE.to_string())];
     loop {
-        let page: DevicePage = stage.cluster.api.get(&format!("/v1/devices?limit={PAGE}{from}")).await?;
+        let page: DevicePage = stage.cluster.api.get_where("/v1/devices", &query).await?;
         devices.extend(page.devices);
-        match page.next {
-            Some(Cursor(next)) => from = format!("&after={next}"),
-            None => return Ok(devices),
-        }
+        let Some(Cursor(next)) = page.next else { return Ok(devices) };
+        query.truncate(1);
+        query.push(("after", next));
     }
 }
 

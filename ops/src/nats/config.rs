@@ -1,9 +1,14 @@
 //! The server's configuration file.
 
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// A subject that nobody hears: an allow-list must not be empty, or it would allow everything.
 const NOWHERE: &str = "muster.nowhere";
+
+/// A handshake takes a terminal on a slow link so long; the server's own default is 2.
+const TLS_SECONDS: u32 = 5;
 
 /// A static user of the server.
 pub struct User {
@@ -22,14 +27,30 @@ pub enum Permissions {
     Tap,
 }
 
-/// The server's configuration: nothing is allowed that is not listed. `listen` is `host:port`.
+/// The server's certificate and its key, PEM, as the server finds them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// The server's configuration: nothing is allowed that is not listed. `listen` is `host:port`. With `tls` the
+/// server takes encrypted connections only.
 #[must_use]
-pub fn config_text(listen: &str, region: &str, users: &[User]) -> String {
+pub fn config_text(listen: &str, region: &str, users: &[User], tls: Option<&ServerTls>) -> String {
     let mut text = format!(
         "listen: \"{listen}\"\nserver_name: \"muster-{region}\"\nmax_payload: 65536\nmax_pending: 67108864\n\
-         ping_interval: \"20s\"\nping_max: 2\n\
-         authorization {{\n  timeout: 5\n  users = [\n"
+         ping_interval: \"20s\"\nping_max: 2\n"
     );
+    if let Some(ServerTls { certificate, key }) = tls {
+        let (certificate, key) = (certificate.display(), key.display());
+        let _ = writeln!(
+            text,
+            "tls {{\n  cert_file: \"{certificate}\"\n  key_file: \"{key}\"\n  timeout: {TLS_SECONDS}\n}}"
+        );
+    }
+    text.push_str("authorization {\n  timeout: 5\n  users = [\n");
     for user in users {
         let permissions = match &user.may {
             Permissions::Nodes => format!(
@@ -64,7 +85,7 @@ mod tests {
             password: "p".into(),
             may: Permissions::Source { source: "shop-1".into(), inbox: "_INBOX_dev_x.>".into() },
         }];
-        let text = config_text("127.0.0.1:4222", "home", &users);
+        let text = config_text("127.0.0.1:4222", "home", &users, None);
         assert!(text.contains(r#"publish: { allow: ["muster.v1.home.up.shop-1.>"] }"#), "{text}");
         assert!(text.contains(r#"subscribe: { allow: ["_INBOX_dev_x.>"] }"#), "{text}");
     }

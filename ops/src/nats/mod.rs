@@ -8,5 +8,5 @@
 mod config;
 mod registry;
 
-pub use config::{Permissions, User, config_text};
+pub use config::{Permissions, ServerTls, User, config_text};
 pub use registry::{Inbox, NODES, Registry, SourceEntry};

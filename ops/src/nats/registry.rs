@@ -1,7 +1,7 @@
 //! The sources that an operator let in: one folder with `sources.json` (passwords inside, mode 0600), the
 //! `nats.conf` that is made from it, and each user's password in a file of its own.
 
-use super::config::{Permissions, User, config_text};
+use super::config::{Permissions, ServerTls, User, config_text};
 use crate::cluster::random_text;
 use crate::files::{create_dir, read_text, write_secret};
 use anyhow::{Context, Result, bail};
@@ -24,6 +24,9 @@ pub struct Registry {
     region: RegionName,
     listen: String,
     nodes_password: String,
+    /// None: whoever reads the wire reads the passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<ServerTls>,
     sources: BTreeMap<SourceName, SourceEntry>,
     #[serde(skip)]
     dir: PathBuf,
@@ -61,7 +64,13 @@ impl Inbox {
 
 impl Registry {
     /// A region without sources: only the nodes may connect. `listen` is the server's `host:port`.
-    pub fn create(dir: &Path, region: RegionName, listen: &str, entropy: &dyn Entropy) -> Result<Self> {
+    pub fn create(
+        dir: &Path,
+        region: RegionName,
+        listen: &str,
+        tls: Option<ServerTls>,
+        entropy: &dyn Entropy,
+    ) -> Result<Self> {
         if dir.join(SOURCES_FILE).exists() {
             bail!("{} already has sources; `muster source add` adds to them", dir.display());
         }
@@ -72,6 +81,7 @@ impl Registry {
             region,
             listen: listen.to_owned(),
             nodes_password,
+            tls,
             sources: BTreeMap::new(),
             dir: dir.to_owned(),
         };
@@ -88,6 +98,12 @@ impl Registry {
         let registry: Registry =
             serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
         Ok(Registry { dir: dir.to_owned(), ..registry })
+    }
+
+    /// Gives the server another certificate, or its first.
+    pub fn certify(&mut self, tls: ServerTls) -> Result<()> {
+        self.tls = Some(tls);
+        self.save()
     }
 
     /// Lets a source in, and returns the file with its password. The same again changes nothing.
@@ -125,6 +141,12 @@ impl Registry {
         self.sources.iter()
     }
 
+    /// Whether the server takes encrypted connections only.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The file that the server is started with.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
@@ -135,7 +157,7 @@ impl Registry {
     fn save(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("writing the sources")?;
         write_secret(&self.dir.join(SOURCES_FILE), text.as_bytes())?;
-        let config = config_text(&self.listen, self.region.as_str(), &self.users());
+        let config = config_text(&self.listen, self.region.as_str(), &self.users(), self.tls.as_ref());
         write_secret(&self.config_file(), config.as_bytes())
     }
 
@@ -157,7 +179,7 @@ mod tests {
     use nodes::entropy::OsEntropy;
 
     fn registry(dir: &Path) -> Registry {
-        Registry::create(dir, "home".parse().unwrap(), "0.0.0.0:4222", &OsEntropy).unwrap()
+        Registry::create(dir, "home".parse().unwrap(), "0.0.0.0:4222", None, &OsEntropy).unwrap()
     }
 
     fn inbox(byte: u8) -> Inbox {
@@ -193,6 +215,25 @@ mod tests {
             sources.add(&name, inbox(2), &OsEntropy).unwrap_err().to_string().contains("remove it first")
         );
         assert!(sources.add(&NODES.parse().unwrap(), inbox(2), &OsEntropy).is_err());
+    }
+
+    #[test]
+    fn the_servers_certificate_stays_in_its_configuration_whoever_is_let_in_or_shut_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = ServerTls { certificate: "/etc/nats/tls.pem".into(), key: "/etc/nats/tls.key".into() };
+        let region = "home".parse().unwrap();
+        Registry::create(dir.path(), region, "0.0.0.0:4222", Some(tls), &OsEntropy).unwrap();
+        let encrypted = || {
+            let config = std::fs::read_to_string(dir.path().join("nats.conf")).unwrap();
+            config.contains("cert_file: \"/etc/nats/tls.pem\"")
+                && config.contains("key_file: \"/etc/nats/tls.key\"")
+        };
+        assert!(encrypted());
+        let name = "shop-1".parse().unwrap();
+        Registry::load(dir.path()).unwrap().add(&name, inbox(1), &OsEntropy).unwrap();
+        assert!(encrypted());
+        Registry::load(dir.path()).unwrap().remove(&name).unwrap();
+        assert!(encrypted());
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn config(dir: &Path, data: &Path, keyring: &Keyring) -> Result<NodeConfig> {
     let node = NodePlan { id: NODE, region, host: String::from("127.0.0.1"), peers_port: 1, api_port: 2 };
     let plan = ClusterPlan {
         nodes: vec![node],
-        nats: NatsAccess { urls: vec![String::from("nats://127.0.0.1:4222")], login: None },
+        nats: NatsAccess { urls: vec![String::from("nats://127.0.0.1:4222")], login: None, authority: None },
         terminal_nats: vec![],
         heartbeat_millis: 60_000,
     };

@@ -82,6 +82,7 @@ impl World {
             nats: NatsAccess {
                 urls: vec![nats_url.clone()],
                 login: Some((nodes_user.name.clone(), Zeroizing::new(nodes_user.password.clone()))),
+                authority: None,
             },
             terminal_nats: vec![nats_url.clone()],
             heartbeat_millis: HEARTBEAT_MILLIS,
@@ -97,7 +98,7 @@ impl World {
             users.push(sources::terminal_user(&sources::shop(number), terminal.device));
         }
         let config = dir.path().join("nats.conf");
-        std::fs::write(&config, config_text("0.0.0.0:4222", region.as_str(), &users)).unwrap();
+        std::fs::write(&config, config_text("0.0.0.0:4222", region.as_str(), &users, None)).unwrap();
         let nats = GenericImage::new("muster-nats", &tag())
             .with_wait_for(WaitFor::message_on_stderr("Server is ready"))
             .with_cmd(["--config".to_owned(), config.display().to_string()]);

@@ -3,6 +3,28 @@
 use crate::support::{muster, muster_json};
 use std::path::Path;
 
+const NOUNS: [&str; 19] = [
+    "node",
+    "cluster",
+    "keys",
+    "lot",
+    "station",
+    "manifest",
+    "code",
+    "license",
+    "device",
+    "flag",
+    "operation",
+    "source",
+    "update",
+    "webhook",
+    "fleet",
+    "log",
+    "replay",
+    "dev",
+    "manual",
+];
+
 fn here() -> &'static Path {
     Path::new("/")
 }
@@ -14,11 +36,7 @@ fn laid_out(dir: &Path) -> serde_json::Value {
 
 #[test]
 fn every_noun_and_verb_has_a_help_that_says_more_than_its_name() {
-    let nouns = [
-        "node", "cluster", "keys", "lot", "station", "manifest", "code", "device", "flag", "fleet", "log",
-        "replay", "dev",
-    ];
-    for noun in nouns {
+    for noun in NOUNS {
         let help = muster(here(), &[noun, "--help"]);
         assert_eq!(help.code, 0, "{noun}: {}", help.stderr);
         let listed = help.stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -31,6 +49,26 @@ fn every_noun_and_verb_has_a_help_that_says_more_than_its_name() {
             assert_eq!(muster(here(), &[noun, name, "--help"]).code, 0, "{noun} {name}");
         }
     }
+}
+
+#[test]
+fn the_help_names_every_noun_that_this_test_looks_at_and_every_exit_code() {
+    let help = muster(here(), &["--help"]).stdout;
+    for code in ["0  it held", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "130  "] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "`{code}` is missing:\n{help}");
+    }
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let is_noun = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let listed: Vec<&str> = listed
+        .take_while(|line| !line.is_empty())
+        .filter(is_noun)
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|noun| *noun != "help")
+        .collect();
+    for noun in &listed {
+        assert!(NOUNS.contains(noun), "no test looks at the help of `{noun}`");
+    }
+    assert_eq!(listed.len(), NOUNS.len(), "{listed:?}");
 }
 
 #[test]
@@ -82,6 +120,35 @@ fn a_configuration_with_an_unknown_field_is_refused_with_file_line_and_what_was_
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     for word in ["node.toml", "reggion", &line.to_string(), "expected"] {
         assert!(ran.stderr.contains(word), "`{word}` is missing in: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_check_reads_every_file_that_the_configuration_names_and_says_which_one_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let config = dir.path().join("c/nodes/1/node.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    let check = || muster(dir.path(), &["node", "--check", "--config", "c/nodes/1/node.toml"]);
+    assert_eq!(check().code, 0);
+    for file in ["keyring.json", "ca.pem", "nodes/1/node.pem", "nodes/1/node.key"] {
+        let (there, away) = (dir.path().join("c").join(file), dir.path().join("away"));
+        std::fs::rename(&there, &away).unwrap();
+        let ran = check();
+        assert_eq!(ran.code, 2, "{file}: {}", ran.stderr);
+        assert!(ran.stderr.contains(file.rsplit('/').next().unwrap()), "{file}: {}", ran.stderr);
+        std::fs::rename(&away, &there).unwrap();
+    }
+    let collector = "\n[telemetry]\notlp_endpoint = \"https://localhost:4317\"\n";
+    for (text, field) in [
+        (good.replacen("[nats]\n", "[nats]\nca_file = \"none.pem\"\n", 1), "nats.ca_file"),
+        (good.clone() + collector + "ca_file = \"none.pem\"\n", "telemetry.ca_file"),
+        (good.replacen("[api]\n", "[api]\nclient_authority = \"none.pem\"\n", 1), "API"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let ran = check();
+        assert_eq!(ran.code, 2, "{field}: {}", ran.stderr);
+        assert!(ran.stderr.contains(field) && ran.stderr.contains("none.pem"), "{field}: {}", ran.stderr);
     }
 }
 

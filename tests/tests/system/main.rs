@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a story that meets an error has failed")]
 
 mod command_line;
+mod deploy;
 mod development_cluster;
 mod disk_full;
 mod evidence;
 mod factory_line;
 mod garbage;
 mod guides;
+mod listing;
 mod nats_confinement;
+mod nats_tls;
 mod other_cluster;
 mod restarts;
 mod support;
 mod trace;
 mod update;
+mod webhook_tls;

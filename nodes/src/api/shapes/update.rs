@@ -44,6 +44,9 @@ pub struct UpdateDone {
     pub rollout: RolloutId,
     /// As the node that answers knows it; none if it lags.
     pub update: Option<RolloutView>,
+    /// What the node could not check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Rollouts, the newest first.

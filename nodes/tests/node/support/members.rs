@@ -295,6 +295,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
         data_directory: dir.join(format!("data-{node}")),
         keyring: nowhere.clone(),
         factory_keys: vec![],
+        update_keys: vec![],
         peers: PeersConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             authority: nowhere.clone(),
@@ -302,7 +303,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
             key: nowhere.clone(),
         },
         members: (1..=count).map(member).collect(),
-        nats: NatsConfig { urls: vec![], login: NatsLogin::Anonymous },
+        nats: NatsConfig { urls: vec![], login: NatsLogin::Anonymous, ca_file: None },
         api: ApiConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             certificate: nowhere.clone(),
@@ -329,6 +330,7 @@ pub fn config(dir: &Path, node: NodeId, count: NodeId, raft: RaftTimers) -> Node
         retention: None,
         telemetry: TelemetryConfig {
             otlp_endpoint: None,
+            ca_file: None,
             trace_ratio: 1.0,
             format: LogFormat::Human,
             filter: "info".to_owned(),

@@ -4,16 +4,18 @@ use super::PATIENCE;
 use super::authority::Authority;
 use super::members::{Members, config, timers};
 use events::ids::NodeId;
+use events::vocabulary::rejection::RejectionReason;
 use nodes::api::shapes::Refusal;
 use nodes::api::{ApiDeps, ApiServer};
 use nodes::bus::BusHealth;
-use nodes::config::{AccessRole, ApiClient, ApiConfig, ApiToken, TokenDigest};
+use nodes::config::{AccessRole, ApiClient, ApiConfig, ApiToken, NodeConfig, TokenDigest};
 use nodes::entropy::OsEntropy;
+use nodes::ingress::IngressCounters;
+use nodes::node::counters::ingress_by_name;
 use nodes::peers::PeerCounters;
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,6 +47,11 @@ pub async fn served_with(change: impl FnOnce(&mut ApiConfig)) -> Served {
 
 /// Member 1 of `count`, with the API in front of it.
 pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) -> Served {
+    served_under(count, |config| change(&mut config.api)).await
+}
+
+/// As [`served_among`]; `change` has the last word on the whole configuration.
+pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -> Served {
     let members = Members::start(count).await;
     let core = members.core(1);
     let authority = Authority::new();
@@ -60,7 +67,7 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
     std::fs::write(&clients, authority.certificate()).unwrap();
     config.api.client_authority = Some(clients);
     config.api.clients = vec![ApiClient { name: "backoffice".to_owned(), role: AccessRole::Viewer }];
-    change(&mut config.api);
+    change(&mut config);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
@@ -81,7 +88,7 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
         room: core.room(),
         bus: bus_health,
         measures: Arc::default(),
-        more_counters: Arc::new(BTreeMap::new),
+        more_counters: Arc::new(|| ingress_by_name(&one_of_each())),
         missing_history: core.gaps().missing(),
         webhooks: core.webhook_readings().clone(),
         notary: core.notary().clone(),
@@ -94,6 +101,12 @@ pub async fn served_among(count: NodeId, change: impl FnOnce(&mut ApiConfig)) ->
     let http = client(&authority, None);
     members.leader().await;
     Served { members, server, http, url, bus, authority }
+}
+
+/// Ingress that refused one message of each kind: what never occurred is not told.
+fn one_of_each() -> IngressCounters {
+    let refused = RejectionReason::ALL.iter().map(|reason| (reason.as_str(), 1)).collect();
+    IngressCounters { refused, ..IngressCounters::default() }
 }
 
 /// Gives the API a certificate for `localhost`.

@@ -1,0 +1,51 @@
+//! What stands below `ops/deploy` fits the program that it starts.
+
+use std::time::Duration;
+
+fn text(file: &str) -> String {
+    std::fs::read_to_string(tests::root().join(file)).unwrap()
+}
+
+/// The health check of each stage or image of a Dockerfile, by the program that it asks.
+fn health_checks(file: &str) -> Vec<String> {
+    let text = text(file);
+    text.lines().filter(|line| line.starts_with("HEALTHCHECK")).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn both_ways_to_an_image_give_it_the_same_health_check() {
+    let mut conventional = health_checks("Dockerfile");
+    let mut own = ["muster", "muster-agent"]
+        .map(|image| health_checks(&format!("ops/deploy/images/{image}.Dockerfile")))
+        .concat();
+    conventional.sort();
+    own.sort();
+    assert_eq!((conventional.len(), &conventional), (2, &own));
+}
+
+/// A node in the middle of its repair lives and is not ready: who would end it for that would end its repair, for ever.
+#[test]
+fn a_nodes_image_is_asked_whether_it_lives_and_waits_for_the_answer_longer_than_the_question_takes() {
+    let check = health_checks("ops/deploy/images/muster.Dockerfile").remove(0);
+    assert!(check.contains("\"--live\""), "{check}");
+    let timeout = check.split("--timeout=").nth(1).and_then(|rest| rest.split('s').next()).unwrap();
+    assert!(Duration::from_secs(timeout.parse().unwrap()) > ops::cli::HEALTH_WITHIN, "{check}");
+}
+
+#[test]
+fn the_service_manager_does_not_start_a_node_again_whose_disk_failed() {
+    let unit = text("ops/deploy/systemd/muster-node.service");
+    assert!(unit.contains(&format!("\nRestartPreventExitStatus={}\n", ops::exit::DISK_FAILED)));
+}
+
+/// The operator's token opens everything; a node knows its digest.
+#[test]
+fn no_guide_gives_the_operators_token_to_a_node() {
+    let compose = text("ops/deploy/compose/compose.yaml");
+    assert!(!compose.contains("operator.token"));
+    for guide in ["nodes/OPERATING.md", "ops/deploy/systemd/muster-node.service"] {
+        for line in text(guide).lines().filter(|line| line.contains("operator.token")) {
+            assert!(line.contains("Keep off all nodes"), "{guide}: {line}");
+        }
+    }
+}
