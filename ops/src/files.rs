@@ -24,7 +24,10 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         options.write(true).create(true).truncate(true).mode(mode).open(&temporary).with_context(why)?;
     file.set_permissions(std::fs::Permissions::from_mode(mode)).with_context(why)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).with_context(why)?;
-    std::fs::rename(&temporary, path).with_context(why)
+    std::fs::rename(&temporary, path).with_context(why)?;
+    // The name too: a keyring that was rotated must not be the old one after a power cut.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).with_context(why)
 }
 
 /// Creates a directory and its parents; errors name it.

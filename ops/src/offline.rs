@@ -14,6 +14,7 @@ pub mod differences;
 pub mod export;
 mod fold;
 mod logs;
+mod mended;
 pub mod moment;
 pub mod story;
 mod trouble;
@@ -23,6 +24,7 @@ pub mod what_if;
 pub(crate) use affected::items_about;
 pub use fold::{Fold, Folded};
 pub use logs::Logs;
+pub(crate) use mended::Mended;
 pub use moment::Moment;
 pub(crate) use trouble::refusal;
 

@@ -10,18 +10,24 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on SIGINT and SIGTERM are noted instead of ending the program.
+    /// From now on SIGINT, SIGTERM and SIGHUP are noted instead of ending the program; a second one ends it at once.
     pub(super) fn watch() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let noted = Arc::clone(&asked);
         tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+                if noted.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
             }
-            noted.store(true, Ordering::Relaxed);
         });
         Ok(Interrupt(asked))
     }

@@ -9,7 +9,7 @@ mod verify;
 use super::Global;
 use super::evidence::{self, CheckArguments, CheckpointArguments, ProveArguments};
 use super::replay::moment;
-use crate::offline::{Moment, entries_end, open_log, read_keyring, refusal};
+use crate::offline::{Mended, Moment, entries_end, read_keyring, refusal};
 use crate::output::{Format, line};
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -143,7 +143,7 @@ impl Line {
 
 fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
     let keyring = read_keyring(&super::keyring_path(global, arguments.log.keyring)?)?;
-    let reader = open_log(&arguments.log.data, &keyring)?;
+    let reader = Mended::open(&arguments.log.data, &keyring)?;
     let (from, until) = (arguments.from.unwrap_or(Moment::Index(0)), arguments.until.unwrap_or(Moment::END));
     let (mut stamp, mut readable) = (Timestamp::ZERO, None);
     for history in reader {

@@ -177,9 +177,24 @@ fn what_came_in_a_snapshot_is_a_gap_that_another_nodes_folder_fills() {
     assert_eq!(said["digest"], late.digest(late.index()));
     assert!(said["damaged"].is_null(), "a gap is no damage: {said}");
 
+    let shown = || muster(&["log", "cat", data, path(&two), keyring, file]).stdout;
+    assert!(
+        shown().contains(&format!("entries {} to {} are not here", gap.from, gap.through)),
+        "{}",
+        shown()
+    );
+
     late.fill(gap, &first);
     let said = muster_json(&["replay", data, path(&two), keyring, file]);
     assert_eq!(said["digest"], late.digest(late.index()), "what the node fetched since is read with its log");
+    assert!(!shown().contains("are not here"), "{}", shown());
+    let indices = shown()
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+        .collect::<Vec<u64>>();
+    assert_eq!(indices, (0..=late.index()).collect::<Vec<_>>(), "each once, in order");
+    let stat = muster_json(&["log", "stat", data, path(&two), keyring, file]);
+    assert_eq!((&stat["first"], &stat["last"]), (&0.into(), &late.index().into()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::LogArguments;
 use crate::cli::Global;
 use crate::exit::{NOT_HELD, answered};
-use crate::offline::{entries_end, open_log, read_keyring, refusal};
+use crate::offline::{Mended, entries_end, read_keyring, refusal};
 use crate::output::Table;
 use anyhow::{Context as _, Result};
 use events::batch::{access, split_stamp};
@@ -47,7 +47,7 @@ struct Weight {
 
 pub(super) fn run(global: &Global, arguments: LogArguments) -> Result<()> {
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.keyring)?)?;
-    let mut reader = open_log(&arguments.data, &keyring)?;
+    let mut reader = Mended::open(&arguments.data, &keyring)?;
     let (mut stat, mut term, mut fault, mut readable) = (Stat::default(), None, None, None);
     for history in reader.by_ref() {
         match history {

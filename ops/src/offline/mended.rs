@@ -1,0 +1,77 @@
+//! A node's own log with what it fetched to fill its gaps, as one stretch of history after the other: for whoever shows a
+//! log rather than folds it, and so goes on past what is missing.
+
+use super::open_folders;
+use anyhow::Result;
+use events::ids::LogIndex;
+use events::keyring::Keyring;
+use nodes::storage::error::StorageError;
+use nodes::storage::log_reader::{History, LogReader, LogReport};
+use std::iter::Peekable;
+use std::path::Path;
+
+pub(crate) struct Mended {
+    own: LogReader,
+    fetched: Option<Peekable<LogReader>>,
+    /// What is left of a gap of the own log; both ends are included.
+    gap: Option<(LogIndex, LogIndex)>,
+}
+
+impl Mended {
+    pub(crate) fn open(data: &Path, keyring: &Keyring) -> Result<Self> {
+        let mut folders = open_folders(data, keyring)?.into_iter();
+        // The own log stands first.
+        let own = folders.next().ok_or_else(|| anyhow::anyhow!("{} holds no log", data.display()))?;
+        Ok(Mended { own, fetched: folders.next().map(Iterator::peekable), gap: None })
+    }
+
+    /// Of the node's own log.
+    pub(crate) fn report(&self) -> LogReport {
+        self.own.report()
+    }
+
+    /// The next stretch of what was fetched for a gap, or of what is still missing.
+    fn fill(&mut self, from: LogIndex, through: LogIndex) -> Result<History, StorageError> {
+        let missing = |through| Ok(History::Gap { from, through });
+        let Some(fetched) = &mut self.fetched else { return missing(through) };
+        loop {
+            let index = match fetched.peek() {
+                None => return missing(through),
+                Some(Ok(History::Entry(held))) => held.entry.at.index,
+                // The own log says what is missing, and a fault is told below.
+                Some(Ok(History::Gap { .. }) | Err(_)) => from.saturating_sub(1),
+            };
+            if index > through {
+                return missing(through);
+            }
+            if index > from {
+                self.gap = Some((index, through));
+                return missing(index - 1);
+            }
+            match fetched.next() {
+                Some(Ok(entry @ History::Entry(_))) if index == from => {
+                    self.gap = (from < through).then_some((from + 1, through));
+                    return Ok(entry);
+                }
+                Some(Err(error)) => return Err(error),
+                Some(Ok(_)) | None => {}
+            }
+        }
+    }
+}
+
+impl Iterator for Mended {
+    type Item = Result<History, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((from, through)) = self.gap.take() {
+                return Some(self.fill(from, through));
+            }
+            match self.own.next()? {
+                Ok(History::Gap { from, through }) => self.gap = Some((from, through)),
+                other => return Some(other),
+            }
+        }
+    }
+}
