@@ -43,6 +43,7 @@ pub enum HttpError {
 }
 
 /// Roots are read once, on the first HTTPS request: most terminals make none.
+#[derive(Clone)]
 pub struct HttpClient {
     ca_file: Option<std::path::PathBuf>,
     tls: Option<TlsConnector>,

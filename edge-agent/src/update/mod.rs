@@ -13,6 +13,7 @@
 //! - Each step is durable before the next begins; after a power cut the work goes on from the last one.
 
 mod config;
+mod consent;
 mod desk;
 mod download;
 mod event;
@@ -20,6 +21,8 @@ mod http;
 mod job;
 mod journal;
 mod judge;
+mod offer_time;
+mod pace;
 mod result;
 mod worker;
 
@@ -28,6 +31,7 @@ pub use desk::{UpdateDesk, UpdateIdentity, Wanted, folder};
 pub use download::{Download, Fetched};
 pub use event::UpdateEvent;
 pub use http::{HttpClient, HttpError};
-pub use job::{Job, Settled, Step};
-pub use journal::{Journal, JournalError, Kept, read};
+pub use job::{Job, Settled, Source, Step};
+pub use journal::{Journal, JournalError, Kept, Unsettled, read};
 pub use judge::{Target, judge};
+pub use offer_time::OfferTime;
