@@ -61,6 +61,11 @@ pub(super) fn show(config: &Config, output: Output) -> Result<(), Failure> {
 /// Takes an offer from a file, as the agent takes one from the cluster: checked in the same way. Also while restricted,
 /// and without a network if the artifact's URL is on this machine.
 pub(super) async fn install(config: &Config, file: &Path, output: Output) -> Result<(), Failure> {
+    // On a bench this may be the first thing that is ever started.
+    FolderFlash::open(&config.state_dir).map_err(|error| {
+        let what = format!("cannot use the state directory `{}`: {error}", config.state_dir.display());
+        Failure::new(exit::FAILED, what)
+    })?;
     let _lock = InstanceLock::acquire(&config.state_dir).map_err(|error| match error {
         LockError::Held(_) => Failure::new(exit::LOCKED, error),
         LockError::Io { .. } => Failure::new(exit::FAILED, error),

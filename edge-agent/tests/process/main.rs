@@ -21,3 +21,4 @@ mod story;
 mod supervisor;
 #[path = "../machine/support/mod.rs"]
 mod support;
+mod update;
