@@ -513,6 +513,32 @@ async fn a_version_whose_hook_failed_at_its_last_line_and_that_boots_all_the_sam
     assert_eq!((bench.floor(), desk.failure()), (8, None));
 }
 
+#[tokio::test]
+async fn what_is_on_its_way_and_is_handed_in_goes_on_and_is_asked_for_no_more() {
+    let bench = Bench::new(GOOD_HOOK, artifact());
+    let rollout = bench.offer().rollout;
+    let mut desk = bench.start(7);
+    bench.give(&desk, bench.offer());
+    let offer = bench.offered.lock().unwrap().clone();
+    bench.withdraw();
+    let _taken = (bench.next(&mut desk).await, bench.next(&mut desk).await);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Held { rollout });
+    desk.handed(offer.clone());
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Taken { rollout, firmware: 8 });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Installed { rollout, firmware: 8 });
+    desk.handed(offer);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason: UpdateRefusal::AlreadyTaken });
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_while_nobody_was_heard_is_asked_from_then_on() {
+    let bench = Bench::new(GOOD_HOOK, artifact());
+    let mut desk = bench.start_at(7, believed(Timestamp::ZERO));
+    desk.time(believed(CENTURIES_LATER));
+    desk.handed(bench.offer().sign(&bench.key).unwrap().encode());
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason: UpdateRefusal::Expired });
+}
+
 /// Flash that can be read and takes nothing.
 struct WornOut(FolderFlash);
 

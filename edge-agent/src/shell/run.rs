@@ -50,6 +50,7 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
         for answer in agent.take_update_answers() {
             updates.answered(answer, agent.offer_time());
         }
+        updates.time(agent.offer_time());
         agent.tell_update_failure(updates.failure());
         announcer.standing(agent.standing());
         tokio::select! {

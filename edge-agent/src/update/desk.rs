@@ -13,9 +13,12 @@ use events::update::UpdateFailure;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What waits to be handed on; more is dropped, since verdicts name an offer again and again.
 const WAITING_MAX: usize = 64;
+/// Two clocks that are no further apart say the same.
+const TIME_SLACK_MILLIS: u64 = 1_000;
 /// Folder of the journal and of the artifact, below the state folder.
 const FOLDER: &str = "update";
 
@@ -45,6 +48,8 @@ pub struct UpdateDesk {
     wanted: mpsc::Receiver<Wanted>,
     failure: watch::Receiver<Option<UpdateFailure>>,
     worker: JoinHandle<Result<(), JournalError>>,
+    /// As it was handed on last, and when.
+    time: (OfferTime, Instant),
 }
 
 impl UpdateDesk {
@@ -73,7 +78,19 @@ impl UpdateDesk {
         let (wants, wanted) = mpsc::channel(WAITING_MAX);
         let (worker, failure) = Worker::new(config.clone(), identity, folder, journal, heard, wants);
         let worker = tokio::spawn(worker.work(time));
-        Ok(UpdateDesk { inputs, wanted, failure, worker })
+        Ok(UpdateDesk { inputs, wanted, failure, worker, time: (time, Instant::now()) })
+    }
+
+    /// What is known of the time now. Handed on when it is not what was to be expected: a sealed stamp came, or somebody
+    /// set the clock of a terminal that hears none.
+    pub fn time(&mut self, time: OfferTime) {
+        let expected = self.time.0.after(self.time.1.elapsed());
+        let apart = time.at.millis_since(expected.at).max(expected.at.millis_since(time.at));
+        if (apart > TIME_SLACK_MILLIS || time.is_sealed != expected.is_sealed)
+            && self.inputs.try_send(Input::Time(time)).is_ok()
+        {
+            self.time = (time, Instant::now());
+        }
     }
 
     /// Something happened when the time was `time`.
@@ -81,7 +98,6 @@ impl UpdateDesk {
         let input = match event {
             AgentEvent::UpdateOffered { id } => Input::Named(*id),
             AgentEvent::Acknowledged { .. } => Input::Acknowledged { time },
-            AgentEvent::Granted { .. } => Input::Granted { time },
             _ => return,
         };
         let _full = self.inputs.try_send(input);

@@ -89,6 +89,12 @@ impl<F: Flash> Journal<F> {
         self.save(Kept { job: Some(job), ..self.kept.clone() })
     }
 
+    /// Somebody beside the terminal wants what is under way.
+    pub fn hand_over(&mut self) -> Result<(), JournalError> {
+        let job = self.kept.job.clone().map(|job| Job { source: Source::Hand, ..job });
+        self.save(Kept { job, ..self.kept.clone() })
+    }
+
     pub fn advance(&mut self, step: Step) -> Result<(), JournalError> {
         let job = self.kept.job.clone().map(|job| Job { step, ..job });
         self.save(Kept { job, ..self.kept.clone() })

@@ -4,11 +4,13 @@
 //!   verdict, timer ─▶ desk.rs ─▶ NATS: the lot's offer ─▶ judge.rs ─▶ job.rs: Downloading ─▶ Verified ─▶ Installing ─▶ Installed
 //!                        ▲                                   │             │ download.rs ◀─ http.rs     │ the vendor's hook
 //!                        │                                   ▼             └────── journal.rs: each step on flash first
-//!                 result.rs: what heartbeats tell       refused: told to nobody
+//!                 result.rs: what heartbeats tell       refused: told to nobody             consent.rs: is it still offered?
 //! ```
 //!
 //! Invariants:
 //! - Nothing but a file whose size and digest are those of an offer under a pinned key reaches the hook.
+//! - What the cluster took back before the hook began is not installed, if it could be asked.
+//! - Nothing is given up because of a clock that no sealed stamp of this boot vouches for.
 //! - The floor rises only after the version offered has booted, and never goes down.
 //! - Each step is durable before the next begins; after a power cut the work goes on from the last one.
 

@@ -52,10 +52,8 @@ pub(super) enum Input {
     Acknowledged {
         time: OfferTime,
     },
-    /// A session was granted, by a sealed answer.
-    Granted {
-        time: OfferTime,
-    },
+    /// The time is known better, or another one is believed.
+    Time(OfferTime),
     /// A signed offer from somebody beside the terminal.
     Handed(Vec<u8>),
 }
@@ -234,7 +232,7 @@ impl Worker {
                 self.ask_later();
                 Ok(())
             }
-            Input::Granted { time } => {
+            Input::Time(time) => {
                 self.know(time);
                 Ok(())
             }
@@ -327,7 +325,13 @@ impl Worker {
                 return Ok(());
             }
         };
-        if let Some(reason) = self.knows_already(&offer, source) {
+        if source == Source::Hand && self.is_under_way(bytes) {
+            // Who stands beside the terminal does not wait for the cluster's word; what was fetched counts.
+            self.journal.hand_over()?;
+            self.tell(UpdateEvent::Taken { rollout: offer.rollout, firmware: offer.firmware });
+            return Ok(());
+        }
+        if let Some(reason) = self.knows_already(&offer) {
             // The cluster names an offer until it knows the result; only who stands beside the terminal must be told.
             if source == Source::Hand {
                 self.refuse(reason);
@@ -344,7 +348,7 @@ impl Worker {
     }
 
     /// Why a good offer changes nothing; none if it is to be taken.
-    fn knows_already(&self, offer: &Offer, source: Source) -> Option<UpdateRefusal> {
+    fn knows_already(&self, offer: &Offer) -> Option<UpdateRefusal> {
         let kept = self.journal.kept();
         let failed_before = self.journal.failure().is_some_and(|(rollout, failure)| {
             // That it had ended was the word of a clock, and by what is known now it has not.
@@ -359,13 +363,14 @@ impl Worker {
         let is_stale = awaited.rollout != offer.rollout
             && !matches!(job.step, Step::Installed { .. })
             && (self.is_over(job) || self.consent == Consent::Withheld);
-        // Who stands beside the terminal does not wait for the cluster's word.
-        let by_hand = source == Source::Hand
-            && job.source != Source::Hand
-            && awaited.rollout == offer.rollout
-            && !matches!(job.step, Step::Installed { .. });
-        let is_taken = awaited.firmware >= offer.firmware && !is_stale && !by_hand;
+        let is_taken = awaited.firmware >= offer.firmware && !is_stale;
         is_taken.then_some(UpdateRefusal::AlreadyTaken)
+    }
+
+    /// Whether this very offer was taken and is not installed yet.
+    fn is_under_way(&self, signed: &[u8]) -> bool {
+        let job = self.journal.kept().job.as_ref();
+        job.is_some_and(|job| job.signed == signed && !matches!(job.step, Step::Installed { .. }))
     }
 
     fn refuse(&self, reason: UpdateRefusal) {
