@@ -63,6 +63,61 @@ fn user_and_folders_are_those_of_the_unit() {
 }
 
 #[test]
+fn what_asks_for_a_restart_and_what_restarts_name_one_file() {
+    let path = parsed(&text("muster-restart.path"));
+    let wanted = &path[&("Path".to_owned(), "PathExists".to_owned())];
+    assert_eq!(path[&("Path".to_owned(), "Unit".to_owned())], "muster-restart.service");
+    assert!(text("muster-restart.service").contains(&format!("rm -f {wanted}\n")));
+    for hook in HOOKS {
+        assert!(
+            std::fs::read_to_string(example(hook)).unwrap().contains(&format!("touch {wanted} ||")),
+            "{hook}"
+        );
+    }
+}
+
+const HOOKS: [&str; 2] = ["rauc.sh", "swupdate.sh"];
+
+fn example(hook: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/update").join(hook)
+}
+
+/// Runs a hook with nothing in its environment but what the agent tells it, and its installer in the place of the real one.
+fn run(hook: &str, installer: &str) -> std::process::ExitStatus {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let stub = |name: &str, script: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    stub("findmnt", "echo rootfs-a");
+    stub("touch", "exit 1");
+    stub("rauc", installer);
+    stub("swupdate-client", installer);
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let artifact = folder.path().join("artifact");
+    let mut command = Command::new("/bin/sh");
+    command.arg(example(hook)).env_clear().env("PATH", path).env("MUSTER_UPDATE_FILE", artifact);
+    command.status().unwrap()
+}
+
+#[test]
+fn the_shell_finds_no_fault_with_the_example_hooks() {
+    for hook in HOOKS {
+        assert!(Command::new("sh").arg("-n").arg(example(hook)).status().unwrap().success(), "{hook}");
+    }
+}
+
+#[test]
+fn an_example_hook_fails_with_its_installer_and_not_because_a_restart_cannot_be_asked_for() {
+    for hook in HOOKS {
+        assert!(run(hook, "exit 0").success(), "{hook}: installed is installed");
+        assert!(!run(hook, "exit 1").success(), "{hook}");
+    }
+}
+
+#[test]
 fn systemd_itself_finds_no_fault_with_the_unit() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
         eprintln!("SKIPPED: systemd-analyze is not installed; the unit was parsed only");
@@ -74,9 +129,10 @@ fn systemd_itself_finds_no_fault_with_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("muster-agent.service");
     std::fs::write(&copy, unit).unwrap();
-    let verified = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(copy).output().unwrap();
+    let units = [copy, file("muster-restart.path"), file("muster-restart.service")];
+    let verified = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(units).output().unwrap();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
-    let about_us: Vec<_> = said.lines().filter(|line| line.contains("muster-agent")).collect();
+    let about_us: Vec<_> = said.lines().filter(|line| line.contains("muster-")).collect();
     assert!(about_us.is_empty(), "{about_us:#?}");
     assert!(verified.status.success(), "{said}");
 }

@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test: a panic is the failure")]
 
 use bytes::Bytes;
-use edge_agent::shell::flash::FolderFlash;
-use edge_agent::update::{Step, UpdateConfig, UpdateDesk, UpdateEvent, UpdateIdentity, Wanted, folder, read};
+use edge_agent::machine::AgentEvent;
+use edge_agent::shell::flash::{Flash, FolderFlash};
+use edge_agent::update::{
+    OfferTime, Step, UpdateConfig, UpdateDesk, UpdateEvent, UpdateIdentity, Wanted, folder, read,
+};
+use events::envelope::HeartbeatStatus;
 use events::identity::key::SigningKey;
 use events::ids::{DeviceId, LotId, RecordDigest, RolloutId};
 use events::time::Timestamp;
@@ -18,20 +22,43 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 use tempfile::TempDir;
 
 const LOT: LotId = LotId::from_bytes([1; 4]);
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+/// A clock without a battery that came up in another century.
+const CENTURIES_LATER: Timestamp = Timestamp::from_millis(10_000_000_000_000);
+
+/// The time as a sealed answer of this boot said it.
+fn sealed(at: Timestamp) -> OfferTime {
+    OfferTime { at, is_sealed: true }
+}
+
+/// The time as a boot believes it that heard nobody yet.
+fn believed(at: Timestamp) -> OfferTime {
+    OfferTime { at, is_sealed: false }
+}
+
+/// A verdict verified at this time.
+fn verdict(desk: &UpdateDesk, at: Timestamp) {
+    let status = HeartbeatStatus::Committed;
+    desk.event(&AgentEvent::Acknowledged { epoch: 1, sequence: 1, index: 1, status }, sealed(at));
+}
 
 #[path = "process/failing_flash.rs"]
 mod failing_flash;
+#[path = "update/interrupted.rs"]
+mod interrupted;
 
 struct Bench {
     dir: TempDir,
     config: UpdateConfig,
     key: SigningKey,
     url: String,
+    /// What the cluster offers: it answers every question with this.
+    offered: Mutex<Vec<u8>>,
 }
 
 fn artifact() -> Vec<u8> {
@@ -89,7 +116,8 @@ impl Bench {
             hook.display()
         );
         fs::write(dir.path().join("update.toml"), &text).unwrap();
-        Bench { config: toml::from_str(&text).unwrap(), key, url: serve(served), dir }
+        let (config, offered) = (toml::from_str(&text).unwrap(), Mutex::default());
+        Bench { config, key, url: serve(served), offered, dir }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -112,7 +140,11 @@ impl Bench {
 
     /// A start of the agent that runs this version.
     fn start(&self, firmware: u32) -> UpdateDesk {
-        UpdateDesk::open(&self.config, identity(firmware), self.dir.path(), NOW).unwrap()
+        self.start_at(firmware, believed(NOW))
+    }
+
+    fn start_at(&self, firmware: u32, time: OfferTime) -> UpdateDesk {
+        UpdateDesk::open(&self.config, identity(firmware), self.dir.path(), time).unwrap()
     }
 
     fn give(&self, desk: &UpdateDesk, offer: Offer) {
@@ -120,7 +152,29 @@ impl Bench {
     }
 
     fn give_bytes(&self, desk: &UpdateDesk, offer: Vec<u8>) {
-        desk.answered(Bytes::from(UpdateAnswer { ask_after_millis: 0, offer }.encode()), NOW);
+        *self.offered.lock().unwrap() = offer;
+        self.answer(desk);
+    }
+
+    /// The cluster offers nothing any more, or not now.
+    fn withdraw(&self) {
+        self.offered.lock().unwrap().clear();
+    }
+
+    fn answer(&self, desk: &UpdateDesk) {
+        let offer = self.offered.lock().unwrap().clone();
+        desk.answered(Bytes::from(UpdateAnswer { ask_after_millis: 0, offer }.encode()), sealed(NOW));
+    }
+
+    /// The next event, while the cluster answers what it is asked.
+    async fn next(&self, desk: &mut UpdateDesk) -> UpdateEvent {
+        loop {
+            let wanted = tokio::time::timeout(Duration::from_secs(20), desk.next()).await;
+            match wanted.expect("nothing is told").unwrap() {
+                Wanted::Tell(event) => return event,
+                Wanted::Ask(_) => self.answer(desk),
+            }
+        }
     }
 
     fn floor(&self) -> u32 {
@@ -132,16 +186,6 @@ impl Bench {
     }
 }
 
-async fn next(desk: &mut UpdateDesk) -> UpdateEvent {
-    loop {
-        let wanted =
-            tokio::time::timeout(Duration::from_secs(20), desk.next()).await.expect("nothing is told");
-        if let Wanted::Tell(event) = wanted {
-            return event;
-        }
-    }
-}
-
 const GOOD_HOOK: &str = "sha384sum < \"$MUSTER_UPDATE_FILE\" >> ran";
 
 #[tokio::test]
@@ -150,19 +194,19 @@ async fn an_offer_is_fetched_checked_installed_and_settled_by_the_next_start_whi
     let mut desk = bench.start(7);
     bench.give(&desk, bench.offer());
     let rollout = bench.offer().rollout;
-    assert_eq!(next(&mut desk).await, UpdateEvent::Taken { rollout, firmware: 8 });
-    assert_eq!(next(&mut desk).await, UpdateEvent::Verified { rollout });
-    assert_eq!(next(&mut desk).await, UpdateEvent::Installed { rollout, firmware: 8 });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Taken { rollout, firmware: 8 });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Verified { rollout });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Installed { rollout, firmware: 8 });
     assert_eq!(bench.floor(), 0, "what has not booted must not lock out what has");
     drop(desk);
     let mut desk = bench.start(8);
-    assert_eq!(next(&mut desk).await, UpdateEvent::Running { firmware: 8, floor: 8 });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Running { firmware: 8, floor: 8 });
     assert_eq!(bench.floor(), 8);
     drop(desk);
     // The boot loader fell back later: what is below the floor is not taken, however well it is signed.
     let mut desk = bench.start(6);
     bench.give(&desk, Offer { firmware: 7, floor: 7, ..bench.offer() });
-    assert_eq!(next(&mut desk).await, UpdateEvent::Refused { reason: UpdateRefusal::BelowFloor });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason: UpdateRefusal::BelowFloor });
 }
 
 #[tokio::test]
@@ -172,17 +216,20 @@ async fn killed_after_any_step_it_goes_on_and_the_hook_sees_nothing_but_the_whol
         let mut desk = bench.start(7);
         bench.give(&desk, bench.offer());
         for _ in 0..=steps {
-            let _step = next(&mut desk).await;
+            let _step = bench.next(&mut desk).await;
         }
         drop(desk);
         for _restart in 0..2 {
             let mut desk = bench.start(7);
             while !bench.hook_ran() {
                 tokio::task::yield_now().await;
-                if let Ok(Wanted::Tell(UpdateEvent::Failed { reason, .. })) =
-                    tokio::time::timeout(Duration::from_millis(20), desk.next()).await
-                {
-                    panic!("after {steps} steps: {reason}");
+                match tokio::time::timeout(Duration::from_millis(20), desk.next()).await {
+                    Ok(Ok(Wanted::Tell(UpdateEvent::Failed { reason, .. }))) => {
+                        panic!("after {steps} steps: {reason}");
+                    }
+                    Ok(Ok(Wanted::Ask(_))) => bench.answer(&desk),
+                    Ok(Ok(Wanted::Tell(_))) | Err(_) => {}
+                    Ok(Err(error)) => panic!("after {steps} steps: {error}"),
                 }
             }
         }
@@ -190,7 +237,7 @@ async fn killed_after_any_step_it_goes_on_and_the_hook_sees_nothing_but_the_whol
         let seen = fs::read_to_string(bench.path("ran")).unwrap();
         assert!(seen.lines().all(|line| line.starts_with(&digest)), "after {steps} steps: {seen}");
         let mut desk = bench.start(8);
-        assert_eq!(next(&mut desk).await, UpdateEvent::Running { firmware: 8, floor: 8 });
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Running { firmware: 8, floor: 8 });
     }
 }
 
@@ -203,16 +250,19 @@ async fn one_life() {
     let (dir, firmware) = (PathBuf::from(said("LIFE_DIR")), said("LIFE_FIRMWARE").parse().unwrap());
     let config: UpdateConfig = toml::from_str(&fs::read_to_string(dir.join("update.toml")).unwrap()).unwrap();
     let flash = FailingFlash::of_this_life(&folder(&dir));
-    let mut desk = UpdateDesk::open_on(&config, identity(firmware), &dir, Box::new(flash), NOW).unwrap();
+    let mut desk =
+        UpdateDesk::open_on(&config, identity(firmware), &dir, Box::new(flash), believed(NOW)).unwrap();
     let kept = || read(&FolderFlash::existing(&folder(&dir)).unwrap()).unwrap();
     let is_done = || match kept().job {
         Some(job) => matches!(job.step, Step::Installed { .. }) && firmware < 8,
         None => kept().floor == 8,
     };
-    desk.answered(Bytes::from(fs::read(dir.join("answer")).unwrap()), NOW);
+    let answer = || Bytes::from(fs::read(dir.join("answer")).unwrap());
+    desk.answered(answer(), sealed(NOW));
     while !is_done() {
-        if let Wanted::Tell(event) = desk.next().await {
-            assert!(!matches!(event, UpdateEvent::Failed { .. }), "{event:?}");
+        match desk.next().await.unwrap() {
+            Wanted::Tell(event) => assert!(!matches!(event, UpdateEvent::Failed { .. }), "{event:?}"),
+            Wanted::Ask(_) => desk.answered(answer(), sealed(NOW)),
         }
     }
 }
@@ -277,7 +327,7 @@ async fn what_is_unsigned_altered_old_expired_or_another_lots_is_refused_and_the
     ];
     for (bytes, reason) in bad {
         bench.give_bytes(&desk, bytes);
-        assert_eq!(next(&mut desk).await, UpdateEvent::Refused { reason });
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason });
     }
     let other_lot = UpdateScope::Lots(vec![LotId::from_bytes([2; 4])]);
     let signed_and_wrong = [
@@ -288,7 +338,7 @@ async fn what_is_unsigned_altered_old_expired_or_another_lots_is_refused_and_the
     ];
     for (offer, reason) in signed_and_wrong {
         bench.give(&desk, offer);
-        assert_eq!(next(&mut desk).await, UpdateEvent::Refused { reason });
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason });
     }
     assert_eq!(desk.failure(), None, "a refusal is told to nobody");
     assert!(!bench.hook_ran() && bench.floor() == 0);
@@ -305,8 +355,8 @@ async fn an_artifact_that_is_truncated_or_altered_never_reaches_the_hook_and_its
         let mut desk = bench.start(7);
         bench.give(&desk, bench.offer());
         let rollout = bench.offer().rollout;
-        assert_eq!(next(&mut desk).await, UpdateEvent::Taken { rollout, firmware: 8 });
-        assert_eq!(next(&mut desk).await, UpdateEvent::Failed { rollout, reason });
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Taken { rollout, firmware: 8 });
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Failed { rollout, reason });
         assert_eq!(desk.failure(), Some(reason));
         assert!(!bench.hook_ran());
         drop(desk);
@@ -323,13 +373,54 @@ async fn a_hook_that_fails_or_hangs_ends_the_update_and_the_rollout_is_not_taken
         let mut desk = bench.start(7);
         bench.give(&desk, bench.offer());
         let rollout = bench.offer().rollout;
-        let _taken = (next(&mut desk).await, next(&mut desk).await);
-        assert_eq!(next(&mut desk).await, UpdateEvent::Failed { rollout, reason });
+        let _taken = (bench.next(&mut desk).await, bench.next(&mut desk).await);
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Failed { rollout, reason });
         bench.give(&desk, bench.offer());
         // Another rollout of the same version is another matter.
         let other = RolloutId::from_bytes([10; 16]);
         bench.give(&desk, Offer { rollout: other, ..bench.offer() });
-        assert_eq!(next(&mut desk).await, UpdateEvent::Taken { rollout: other, firmware: 8 });
+        assert_eq!(bench.next(&mut desk).await, UpdateEvent::Taken { rollout: other, firmware: 8 });
         assert_eq!(desk.failure(), None);
     }
+}
+
+/// Flash that can be read and takes nothing.
+struct WornOut(FolderFlash);
+
+impl Flash for WornOut {
+    fn read(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+        self.0.read(name)
+    }
+
+    fn write(&mut self, _name: &str, _bytes: &[u8]) -> std::io::Result<()> {
+        Err(std::io::Error::other("worn out"))
+    }
+
+    fn sync_file(&mut self, name: &str) -> std::io::Result<()> {
+        self.0.sync_file(name)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn sync_names(&mut self) -> std::io::Result<()> {
+        self.0.sync_names()
+    }
+}
+
+#[tokio::test]
+async fn flash_that_does_not_take_the_journal_ends_the_agent_rather_than_its_updates() {
+    let bench = Bench::new(GOOD_HOOK, artifact());
+    let dir = bench.dir.path();
+    let flash = Box::new(WornOut(FolderFlash::open(&folder(dir)).unwrap()));
+    let mut desk = UpdateDesk::open_on(&bench.config, identity(7), dir, flash, believed(NOW)).unwrap();
+    bench.give(&desk, bench.offer());
+    let error = loop {
+        match tokio::time::timeout(Duration::from_secs(20), desk.next()).await.expect("nothing is told") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("worn out"), "{error}");
 }

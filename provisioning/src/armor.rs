@@ -11,6 +11,7 @@
 
 use data_encoding::BASE64;
 use events::identity::key::{PublicKey, SigningKey};
+use events::update::{OFFER_TEXT_FIRST_LINE, OFFER_TEXT_LABEL};
 use p384::SecretKey;
 use p384::elliptic_curve::sec1::ToSec1Point;
 use p384::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -55,7 +56,7 @@ impl Kind {
             Kind::Manifest => "muster manifest v1",
             Kind::UpdateKey => "muster update key v1",
             Kind::UpdatePublicKey => "muster update public key v1",
-            Kind::UpdateOffer => "muster update offer v1",
+            Kind::UpdateOffer => OFFER_TEXT_FIRST_LINE,
         }
     }
 
@@ -65,7 +66,7 @@ impl Kind {
             Kind::FactoryPublicKey | Kind::StationPublicKey | Kind::UpdatePublicKey => "PUBLIC KEY",
             Kind::StationCertificate => "MUSTER STATION CERTIFICATE",
             Kind::Manifest => "MUSTER MANIFEST",
-            Kind::UpdateOffer => "MUSTER UPDATE OFFER",
+            Kind::UpdateOffer => OFFER_TEXT_LABEL,
         }
     }
 }
@@ -197,6 +198,12 @@ mod tests {
             for text in [text, windows] {
                 prop_assert_eq!(&decode_bytes(Kind::Manifest, Path::new("m"), text.as_bytes()).unwrap(), &bytes);
             }
+        }
+
+        #[test]
+        fn a_terminal_finds_an_offer_in_the_text_that_is_written_here(bytes: Vec<u8>) {
+            let text = encode_bytes(Kind::UpdateOffer, "a note", &bytes);
+            prop_assert_eq!(events::update::offer_in_file(text.as_bytes()), Some(bytes));
         }
 
         #[test]

@@ -14,6 +14,10 @@
 #
 # Exit 0 means: installed, the next start boots it. Anything else is reported as HOOK_FAILED, and the terminal stays as it
 # was. This may run twice for one update, if the power fails in the middle: RAUC begins with the inactive slot anew.
+#
+# It runs as user muster inside of the agent's sandbox, where no slot can be written. So `rauc` must be built with its
+# D-Bus service (the default): this program only asks, rauc.service writes as root. The D-Bus policy
+# de.pengutronix.rauc.conf must let user muster send to it.
 set -eu
 
 # RAUC wants to see a file name that ends in .raucb only on some versions; a link costs nothing.
@@ -26,5 +30,6 @@ rauc install "$bundle"
 # The boot loader tries the new slot and falls back by itself if it does not come up (RAUC: boot attempts). Mark it good
 # from the new system, once the agent beats there: `rauc status mark-good`.
 #
-# Restart when nobody is served: here at once, a little later, so that the agent can write down that it is installed.
-systemd-run --on-active=15 systemctl reboot
+# Restart when nobody is served: here soon. muster-restart.path (edge-agent/systemd) sees the file and restarts the terminal
+# as root. That it cannot be asked for must not fail an update that is installed: the next start boots it, whenever that is.
+touch /run/muster/restart-wanted || echo "installed; restart the terminal by hand" >&2

@@ -72,7 +72,7 @@ pub enum Verb {
 
 #[derive(Debug, clap::Args)]
 pub struct UpdateArgs {
-    /// A signed offer, as bytes of PROTOCOL.md section 6.5.
+    /// A signed offer: what `muster update sign` writes, or the bytes of PROTOCOL.md section 6.5.
     #[arg(long)]
     pub offer: Option<PathBuf>,
 }

@@ -7,9 +7,10 @@ use crate::shell::clock::Clock;
 use crate::shell::config::Config;
 use crate::shell::flash::FolderFlash;
 use crate::shell::lock::{InstanceLock, LockError};
-use crate::update::{Step, UpdateDesk, UpdateEvent, UpdateIdentity, Wanted, folder, read};
-use bytes::Bytes;
-use events::update::{UpdateAnswer, UpdateFailure};
+use crate::update::{
+    OfferTime, Step, UpdateConfig, UpdateDesk, UpdateEvent, UpdateIdentity, Wanted, folder, read,
+};
+use events::update::{SignedOffer, UpdateFailure, offer_in_file};
 use serde::Serialize;
 use std::path::Path;
 
@@ -60,23 +61,39 @@ pub(super) fn show(config: &Config, output: Output) -> Result<(), Failure> {
 /// Takes an offer from a file, as the agent takes one from the cluster: checked in the same way. Also while restricted,
 /// and without a network if the artifact's URL is on this machine.
 pub(super) async fn install(config: &Config, file: &Path, output: Output) -> Result<(), Failure> {
+    // On a bench this may be the first thing that is ever started.
+    FolderFlash::open(&config.state_dir).map_err(|error| {
+        let what = format!("cannot use the state directory `{}`: {error}", config.state_dir.display());
+        Failure::new(exit::FAILED, what)
+    })?;
     let _lock = InstanceLock::acquire(&config.state_dir).map_err(|error| match error {
         LockError::Held(_) => Failure::new(exit::LOCKED, error),
         LockError::Io { .. } => Failure::new(exit::FAILED, error),
     })?;
-    let offer = std::fs::read(file)
-        .map_err(|error| Failure::new(exit::USAGE, format!("cannot read `{}`: {error}", file.display())))?;
+    let usage = |why: String| Failure::new(exit::USAGE, why);
+    let bytes =
+        std::fs::read(file).map_err(|error| usage(format!("cannot read `{}`: {error}", file.display())))?;
+    let offer = offer_in_file(&bytes).ok_or_else(|| usage(format!("`{}` is damaged", file.display())))?;
+    // What becomes of another rollout, which a start of the agent left, is not the answer.
+    let rollout = SignedOffer::parse(&offer).ok().map(|signed| signed.unverified().rollout);
     let mut desk = open(config)?;
-    let answer = UpdateAnswer { ask_after_millis: 0, offer };
-    desk.answered(Bytes::from(answer.encode()), Clock::start().now().wall);
+    desk.handed(offer);
     loop {
-        let Wanted::Tell(event) = desk.next().await else { continue };
+        let wanted = desk.next().await.map_err(|error| Failure::new(exit::FAILED, error))?;
+        let Wanted::Tell(event) = wanted else { continue };
         output.answer(&event, || format!("{event:?}"));
         match event {
-            UpdateEvent::Installed { .. } => return Ok(()),
+            UpdateEvent::Installed { rollout: done, .. } if Some(done) == rollout => return Ok(()),
+            UpdateEvent::Failed { rollout: failed, reason } if Some(failed) == rollout => {
+                return Err(Failure::new(exit::FAILED, reason));
+            }
             UpdateEvent::Refused { reason } => return Err(Failure::new(exit::REFUSED, reason)),
-            UpdateEvent::Failed { reason, .. } => return Err(Failure::new(exit::FAILED, reason)),
-            UpdateEvent::Taken { .. } | UpdateEvent::Verified { .. } | UpdateEvent::Running { .. } => {}
+            UpdateEvent::Installed { .. }
+            | UpdateEvent::Failed { .. }
+            | UpdateEvent::Taken { .. }
+            | UpdateEvent::Verified { .. }
+            | UpdateEvent::Held { .. }
+            | UpdateEvent::Running { .. } => {}
         }
     }
 }
@@ -91,7 +108,10 @@ fn open(config: &Config) -> Result<UpdateDesk, Failure> {
         sku: firmware.declaration.sku().to_owned(),
         firmware: config.firmware,
     };
-    let time = Clock::start().now().wall;
-    UpdateDesk::open(&config.update, identity, &config.state_dir, time)
+    // No cluster is heard here.
+    let time = OfferTime { at: Clock::start().now().wall, is_sealed: false };
+    // Nothing but what is handed in.
+    let update = UpdateConfig { offer_url: None, ..config.update.clone() };
+    UpdateDesk::open(&update, identity, &config.state_dir, time)
         .map_err(|error| Failure::new(exit::FAILED, error))
 }

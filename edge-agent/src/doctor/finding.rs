@@ -91,7 +91,7 @@ findings! {
     UpdateReady = "UPDATE_READY", Fine, "";
     UpdateOff = "UPDATE_OFF", Warning, "list the public update keys (`muster keys update`) and an install hook per kind of artifact in [update]; until then only a new burn mends a restricted terminal";
     UpdateHookUnusable = "UPDATE_HOOK_UNUSABLE", Problem, "install the program, make it executable, and let nobody but its owner write to it: an offer of this kind would fail here";
-    UpdateCertificates = "UPDATE_CERTIFICATES", Problem, "point [update] ca_file at the PEM file of the authority that signs the update servers' certificates";
+    UpdateCertificates = "UPDATE_CERTIFICATES", Problem, "point [update] ca_file at the PEM file of the authority that signs the update servers' certificates, or install the system's (`ca-certificates`): every download over HTTPS would fail here";
     NatsAnswered = "NATS_ANSWERED", Fine, "";
     NatsUnreachable = "NATS_UNREACHABLE", Problem, "check [nats] url, name resolution, routes and firewalls; the agent keeps trying by itself";
     NatsTls = "NATS_TLS", Problem, "check [nats] ca_file, the server's certificate, and this terminal's clock";

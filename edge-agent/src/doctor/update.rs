@@ -23,9 +23,8 @@ pub fn examine(config: &Config, report: &mut Report) {
             report.add(UpdateHookUnusable, format!("{kind}: `{}` {why}", hook.program().display()));
         }
     }
-    if update.ca_file.is_some()
-        && let Err(error) = HttpClient::new(update.ca_file.as_deref()).read_roots()
-    {
+    // An image that was put together by hand often has no certificates at all.
+    if let Err(error) = HttpClient::new(update.ca_file.as_deref()).read_roots() {
         report.add(UpdateCertificates, error);
     }
     if report.findings.len() == before {

@@ -125,9 +125,9 @@ impl Activating {
             Ok((index, Answer::Granted(grant))) => self.handle_grant(index, &grant, core, world),
             Ok((_, Answer::Refused(reason))) => self.handle_refusal(reason, core, world),
             Err(_) => match core.hint(bytes, &mut self.exchange, world) {
-                // The hello that follows costs nothing, whoever sent the hint.
                 Some(RejectionReason::TicketRefused) => {
                     let wait = self.exchange.due().saturating_sub(world.now.monotonic_millis);
+                    let wait = wait.max(core.back_off_tickets(world));
                     renew(wait, core, world)
                 }
                 Some(_) | None => Phase::Activating(self),
@@ -175,7 +175,10 @@ impl Activating {
                 core.count_obeyed(saved.directive, OperationKind::Rekey);
                 final_refusal(reason, saved.has_code, core, world)
             }
-            RejectionReason::TicketRefused => renew(0, core, world),
+            RejectionReason::TicketRefused => {
+                let wait = core.back_off_tickets(world);
+                renew(wait, core, world)
+            }
             RejectionReason::EpochStale => self.outlived(core, world),
             RejectionReason::RateExceeded if may_wait(core) => plan::rekey_later(core, world),
             RejectionReason::RateExceeded

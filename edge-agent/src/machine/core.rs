@@ -1,5 +1,6 @@
 //! What every state of the machine shares: identity, flash, counters and the queues towards the shell.
 
+use super::backoff::full_jitter;
 use super::boot_check::BootCheck;
 use super::effects::{AgentEvent, RequestId, Snapshot, Standing, Transmit, TransmitKind};
 use super::exchange::Exchange;
@@ -40,6 +41,8 @@ pub(super) struct Core {
     pub clock_behind: bool,
     /// Resumes refused in a row, each with a fresh ticket.
     pub refusals: Refusals,
+    /// Tickets refused in a row.
+    pub ticket_refusals: u32,
     /// When this agent may re-key on its own accord, once resumes keep failing or a re-key found no answer: drawn with
     /// jitter.
     pub rekey_due: Option<u64>,
@@ -113,6 +116,7 @@ impl Core {
             time: KnownTime::start(Timestamp::ZERO, Now { monotonic_millis: 0, wall: Timestamp::ZERO }),
             clock_behind: false,
             refusals: Refusals::default(),
+            ticket_refusals: 0,
             rekey_due: None,
             rekey_owed: false,
             rekey_tickets: 0,
@@ -188,6 +192,22 @@ impl Core {
         }
     }
 
+    /// The older epoch is about to leave although its successor was spoken. From here on that successor never speaks
+    /// again: the cluster may see a fork now, and the other branch of a fork that speaks is a clone (protocol.md rule 4).
+    pub fn go_back(&mut self) {
+        self.saved.next = None;
+        self.saved.next_spoken = false;
+        self.saved.went_back = true;
+        self.must_persist();
+    }
+
+    /// A ticket was refused: how long the next hello waits. Whoever says so unsealed may be a liar, and each resume under
+    /// a fresh ticket is an entry of the log.
+    pub fn back_off_tickets(&mut self, world: &mut World<'_>) -> u64 {
+        self.ticket_refusals = self.ticket_refusals.saturating_add(1);
+        full_jitter(&self.settings, self.ticket_refusals, world.rng)
+    }
+
     /// `directive` was obeyed: it, and all below it, never again.
     pub fn count_obeyed(&mut self, id: DirectiveId, kind: OperationKind) {
         if id <= self.saved.obeyed {
@@ -207,7 +227,7 @@ impl Core {
     /// A verdict under `epoch` verified: the epoch before it is of no use any more (protocol.md rule 5).
     pub fn prove(&mut self, epoch: Epoch) {
         if let Some(next) = self.saved.next.take_if(|next| next.epoch == epoch) {
-            self.saved.current = Some(next);
+            self.saved.keep(next);
             self.saved.next_spoken = false;
             self.must_persist();
         }

@@ -33,6 +33,11 @@ impl KnownTime {
         }
     }
 
+    /// Whether a sealed answer named the time in this boot.
+    pub fn is_heard(&self) -> bool {
+        self.heard
+    }
+
     /// It is not earlier than this.
     pub fn at_least(&self, now: Now) -> Timestamp {
         self.base.plus_millis(now.monotonic_millis.saturating_sub(self.at_millis))

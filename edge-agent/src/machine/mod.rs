@@ -202,6 +202,12 @@ impl Machine {
         self.core.time.for_leases(now)
     }
 
+    /// Whether a sealed answer of this boot named the time.
+    #[must_use]
+    pub fn knows_sealed_time(&self) -> bool {
+        self.core.time.is_heard()
+    }
+
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.core.standing()

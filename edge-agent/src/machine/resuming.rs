@@ -6,7 +6,9 @@
 //!   newest, which a re-key may have rooted beside a dead parent;
 //! - from then on only the newest;
 //! - but in turn when the cluster shows a newer generation: it was restored from a backup and may not know the newest;
-//! - and in turn when all is refused and a failed boot check forbids the re-key: suspicion is better than the end.
+//! - and once back to the older when all is refused and a failed boot check forbids the re-key: suspicion is better than
+//!   the end. The newest is forgotten before that leaves. If both spoke in turn, somebody on the wire who drops answers
+//!   and says `NOT_AUTHENTIC` could make an honest terminal look like both branches of a fork.
 
 use super::beating::{Beating, Granted};
 use super::core::{Core, World};
@@ -16,7 +18,7 @@ use super::hello::{Hello, Purpose};
 use super::now::Now;
 use super::phase::Phase;
 use super::plan;
-use super::saved::SavedSession;
+use super::saved::{Saved, SavedSession};
 use super::session;
 use events::envelope::answer::GrantBody;
 use events::envelope::resume::{ResumeBody, ResumeHead};
@@ -34,7 +36,13 @@ pub(super) struct Resuming {
 impl Resuming {
     /// Seals a resume under a fresh client nonce; what is sent again is these bytes.
     pub fn seal(ticket: &Ticket, core: &mut Core, world: &mut World<'_>) -> Phase {
-        let Some((from, secret)) = source(ticket, core, world.now) else {
+        if must_go_back(ticket, core, world.now) {
+            core.go_back();
+            core.events.push_back(AgentEvent::StartedOver {
+                why: "all is refused and no re-key is allowed: back to the epoch before the newest",
+            });
+        }
+        let Some((from, secret)) = source(ticket, core) else {
             // Flash holds no session that could be resumed: the plan finds another way.
             core.saved.current = None;
             core.saved.next = None;
@@ -114,7 +122,7 @@ impl Resuming {
         };
         let secret = after_resume(&self.secret, &self.head.client_nonce, &grant.server_nonce, &binding);
         // The sealed answer proves that the cluster knows the epoch resumed from: it is the one to keep.
-        core.saved.current = Some(self.from);
+        core.saved.keep(self.from);
         session::take_grant(grant, &secret, SessionOrigin::Resume, core, world);
         let keys = session::keys(&secret, &binding);
         let interval_millis = grant.interval_millis;
@@ -132,7 +140,10 @@ impl Resuming {
     ) -> Phase {
         let wait = unsealed.unwrap_or(0);
         match reason {
-            RejectionReason::TicketRefused => Phase::Hello(Hello::start(Purpose::Resume, core, wait, world)),
+            RejectionReason::TicketRefused => {
+                let wait = wait.max(core.back_off_tickets(world));
+                Phase::Hello(Hello::start(Purpose::Resume, core, wait, world))
+            }
             RejectionReason::EpochStale
             | RejectionReason::NotAuthentic
             | RejectionReason::Replayed
@@ -151,16 +162,28 @@ impl Resuming {
 }
 
 /// The session to resume from, and its secret.
-fn source(ticket: &Ticket, core: &Core, now: Now) -> Option<(SavedSession, ResumptionSecret)> {
+fn source(ticket: &Ticket, core: &Core) -> Option<(SavedSession, ResumptionSecret)> {
     let newest = core.saved.newest_session()?;
     let second = core.refusals.count % 2 == 1;
-    let restored = ticket.generation > newest.generation;
-    let no_way_out = !core.may_rekey() && core.refusals.are_enough(now, &core.settings);
     let older_first = !core.saved.next_spoken;
-    let takes_older = if older_first { !second } else { second && (restored || no_way_out) };
+    let takes_older = if older_first { !second } else { second && restored(ticket, newest) };
     let from = match &core.saved.current {
         Some(older) if takes_older => older,
         _ => newest,
     };
     Some((from.clone(), from.secret()?))
+}
+
+/// Across generations nothing is held against anybody (rule 7). A ticket that only says so is refused by the cluster.
+fn restored(ticket: &Ticket, newest: &SavedSession) -> bool {
+    ticket.generation > newest.generation
+}
+
+/// Once for one older epoch: the cluster keeps the last two that were superseded, so a second time might find it gone.
+fn must_go_back(ticket: &Ticket, core: &Core, now: Now) -> bool {
+    let Saved { current: Some(_), next: Some(newest), next_spoken: true, went_back: false, .. } = &core.saved
+    else {
+        return false;
+    };
+    !restored(ticket, newest) && !core.may_rekey() && core.refusals.are_enough(now, &core.settings)
 }

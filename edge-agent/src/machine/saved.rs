@@ -5,6 +5,8 @@
 //!   flash, but no verdict under it verified yet. `next` is used only after it was written (protocol.md rule 5).
 //! - While `next_spoken` is false nothing was ever sealed under `next`, so that the cluster cannot have confirmed it:
 //!   `current` is as good to resume from. It is set on flash before the first word under `next` leaves.
+//! - Once `current` was gone back to although `next` was spoken, that `next` is on flash no more: speaking again it would
+//!   be the proof of a second holder (rule 4). `went_back` keeps this from happening twice for one `current`.
 //! - `activation` was written before its first transmission and holds no plain code (rule 18).
 //! - `obeyed`, `time_floor` and `epoch_highest` never go down, unless the flash lied.
 
@@ -18,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// First byte of the payload; a changed layout gets a new number.
-const LAYOUT: u8 = 3;
-/// The layout before: the same without the spool.
+const LAYOUT: u8 = 4;
+/// Older layouts are the same with less at the end: without `went_back` ...
+const LAYOUT_WITHOUT_WENT_BACK: u8 = 3;
+/// ... and without the spool.
 const LAYOUT_WITHOUT_SPOOL: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +83,8 @@ pub(super) struct Saved {
     pub lease: u32,
     /// Heartbeats that could not be told.
     pub spool: Spool,
+    /// A resume from `current` left after its successor was spoken.
+    pub went_back: bool,
 }
 
 impl Saved {
@@ -100,6 +106,7 @@ impl Saved {
             license_token: None,
             lease: 0,
             spool: Spool::default(),
+            went_back: false,
         }
     }
 
@@ -115,18 +122,28 @@ impl Saved {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, SavedError> {
         let (layout, body) = bytes.split_first().ok_or(SavedError::Malformed)?;
-        let with_spool;
-        let body = match *layout {
-            LAYOUT => body,
-            LAYOUT_WITHOUT_SPOOL => {
-                let spool = postcard::to_stdvec(&Spool::default()).map_err(|_| SavedError::Malformed)?;
-                with_spool = Zeroizing::new([body, spool.as_slice()].concat());
-                &with_spool[..]
-            }
+        let missing = match *layout {
+            LAYOUT => Ok(Vec::new()),
+            LAYOUT_WITHOUT_WENT_BACK => postcard::to_stdvec(&false),
+            LAYOUT_WITHOUT_SPOOL => postcard::to_stdvec(&(Spool::default(), false)),
             unknown => return Err(SavedError::Layout(unknown)),
+        };
+        let missing = missing.map_err(|_| SavedError::Malformed)?;
+        let whole;
+        let body = if missing.is_empty() {
+            body
+        } else {
+            whole = Zeroizing::new([body, missing.as_slice()].concat());
+            &whole[..]
         };
         let (saved, rest) = postcard::take_from_bytes::<Saved>(body).map_err(|_| SavedError::Malformed)?;
         if rest.is_empty() { Ok(saved) } else { Err(SavedError::Malformed) }
+    }
+
+    /// `session` is the one to keep beside its successors. What was done to the one before it says nothing about it.
+    pub fn keep(&mut self, session: SavedSession) {
+        self.went_back &= self.current.as_ref().is_some_and(|current| current.epoch == session.epoch);
+        self.current = Some(session);
     }
 
     /// The newest that the cluster granted.
@@ -178,5 +195,24 @@ impl StateSummary {
             spooled: saved.spool.len(),
             license_token: saved.license_token,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_an_older_layout_is_read_with_what_it_lacks_as_if_nothing_had_happened() {
+        let saved = Saved { boot_count: 7, went_back: false, ..Saved::fresh(DeviceId::from_bytes([4; 16])) };
+        let newest = saved.encode();
+        let spool = postcard::to_stdvec(&Spool::default()).unwrap().len();
+        for (layout, lacks) in [(LAYOUT_WITHOUT_WENT_BACK, 1), (LAYOUT_WITHOUT_SPOOL, 1 + spool)] {
+            let mut older = newest[..newest.len() - lacks].to_vec();
+            older[0] = layout;
+            let read = Saved::decode(&older).unwrap();
+            assert_eq!((read.boot_count, read.went_back), (7, false), "layout {layout}");
+            assert_eq!(*read.encode(), *newest);
+        }
     }
 }

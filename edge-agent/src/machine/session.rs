@@ -38,7 +38,7 @@ pub(super) fn take_grant(
         && let Some(spoken) = core.saved.next.take_if(|_| core.saved.next_spoken)
     {
         // The new root stands beside the session before it. If the cluster heard of that one, then not of its parent.
-        core.saved.current = Some(spoken);
+        core.saved.keep(spoken);
     }
     core.saved.next_spoken = false;
     core.saved.next = Some(SavedSession {
@@ -57,6 +57,7 @@ pub(super) fn take_grant(
     core.raise_time_floor(grant.stamp, world.now);
     core.learn_legitimacy(grant.legitimacy);
     core.refusals = Refusals::default();
+    core.ticket_refusals = 0;
     if origin != SessionOrigin::Resume {
         core.rekey_owed = false;
     }

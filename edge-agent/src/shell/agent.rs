@@ -11,13 +11,12 @@ use super::lock::{InstanceLock, LockError};
 use super::state_file::{StateFile, StateFileError};
 use crate::hooks::TerminalStanding;
 use crate::machine::{AgentEvent, BootCheck, Command, HandedLicense, Machine, RequestId};
-use crate::update::UpdateIdentity;
+use crate::update::{OfferTime, UpdateIdentity};
 use bytes::Bytes;
 use events::ids::AppName;
 use events::keyring::ClusterPublic;
 use events::license::LicenseRefusal;
 use events::license::proof::NONCE_BYTES;
-use events::time::Timestamp;
 use events::update::UpdateFailure;
 use std::io;
 use std::path::PathBuf;
@@ -159,10 +158,11 @@ impl Agent {
         self.machine.tell_update_failure(failure);
     }
 
-    /// The time by which offers are judged.
+    /// The time by which offers are judged. Before [`Agent::start`] it is not even the floor that lies on flash.
     #[must_use]
-    pub fn known_time(&self) -> Timestamp {
-        self.machine.known_time(self.clock.now())
+    pub fn offer_time(&self) -> OfferTime {
+        let now = self.clock.now();
+        OfferTime { at: self.machine.known_time(now), is_sealed: self.machine.knows_sealed_time() }
     }
 
     /// Who this terminal is, as far as update offers are concerned.

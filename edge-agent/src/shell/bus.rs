@@ -21,7 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
+
+/// A connection that takes nothing for so long is no better than none; everything that is asked is asked again.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
@@ -97,7 +101,7 @@ impl Bus {
         };
         let subject = format!("{}{who}.{}", self.subject_prefix, transmit.kind.as_str());
         let reply = format!("_INBOX_{who}.{}.{}", self.token, transmit.request);
-        let published = if self.traces {
+        let headers = self.traces.then(|| {
             let context = TraceContext::generate(&mut Entropy);
             tracing::debug!(subject, traceparent = %context, "request");
             if let Some(spans) = &mut self.spans {
@@ -105,13 +109,9 @@ impl Bus {
             }
             let mut headers = HeaderMap::new();
             headers.insert(traceparent::HEADER, context.to_string());
-            self.client.publish_with_reply_and_headers(subject, reply, headers, transmit.payload).await
-        } else {
-            self.client.publish_with_reply(subject, reply, transmit.payload).await
-        };
-        if let Err(error) = published {
-            tracing::debug!(%error, "a request was not published; it will be retried");
-        }
+            headers
+        });
+        self.hand_over(subject, reply, headers, transmit.payload).await;
     }
 
     /// Asks for the update offer of the lot. Lost without a connection: it is asked again.
@@ -119,8 +119,28 @@ impl Bus {
         let who = self.address.who();
         let subject = format!("{}{who}.update", self.subject_prefix);
         let reply = format!("_INBOX_{who}.{}.{request}", self.token);
-        if let Err(error) = self.client.publish_with_reply(subject, reply, payload.into()).await {
-            tracing::debug!(%error, "an update request was not published");
+        self.hand_over(subject, reply, None, payload.into()).await;
+    }
+
+    /// Hands a request to the client if it can leave now. The client would queue it without a connection, and wait once
+    /// its queue is full: stale requests would leave as a burst, and the agent's loop would stand still until then.
+    async fn hand_over(&self, subject: String, reply: String, headers: Option<HeaderMap>, payload: Bytes) {
+        if self.client.connection_state() != State::Connected {
+            tracing::debug!(subject, "a request found no connection");
+            return;
+        }
+        let published = timeout(QUEUE_PATIENCE, async {
+            match headers {
+                Some(headers) => {
+                    self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+                }
+                None => self.client.publish_with_reply(subject, reply, payload).await,
+            }
+        });
+        match published.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a request was not published; it will be retried"),
+            Err(_elapsed) => tracing::warn!("the NATS connection takes nothing; the request will be retried"),
         }
     }
 
@@ -150,7 +170,7 @@ impl Bus {
     /// Sends what is still in the client's buffer.
     pub async fn flush(&self) {
         if self.client.connection_state() == State::Connected {
-            let _ = tokio::time::timeout(Duration::from_secs(2), self.client.flush()).await;
+            let _ = timeout(QUEUE_PATIENCE, self.client.flush()).await;
         }
     }
 }

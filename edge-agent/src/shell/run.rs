@@ -35,25 +35,27 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
     let mut licenses = LicenseSocket::listen(&config.license)?;
     let mut announcer = Announcer::open(config);
     let mut supervisor = Supervisor::from_environment();
-    let mut updates = open_updates(config, &agent)?;
     let mut waiting = None;
     let mut told = agent.start().await?;
+    // Only now the floor of the time is known: before it a clock without a battery would judge what lies on flash.
+    let mut updates = open_updates(config, &agent)?;
     supervisor.ready();
     loop {
         for event in told.drain(..) {
             report(&event);
             answer_waiting(&event, &mut waiting);
             announcer.event(&event);
-            updates.event(&event);
+            updates.event(&event, agent.offer_time());
         }
         for answer in agent.take_update_answers() {
-            updates.answered(answer, agent.known_time());
+            updates.answered(answer, agent.offer_time());
         }
+        updates.time(agent.offer_time());
         agent.tell_update_failure(updates.failure());
         announcer.standing(agent.standing());
         tokio::select! {
             woken = agent.wait() => woken?,
-            wanted = updates.next() => match wanted {
+            wanted = updates.next() => match wanted? {
                 Wanted::Ask(request) => agent.ask_update(request).await,
                 Wanted::Tell(event) => told.push(AgentEvent::Update(event)),
             },
@@ -77,7 +79,7 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
 
 fn open_updates(config: &Config, agent: &Agent) -> Result<UpdateDesk, RunError> {
     let identity = agent.update_identity(config)?;
-    Ok(UpdateDesk::open(&config.update, identity, &config.state_dir, agent.known_time())?)
+    Ok(UpdateDesk::open(&config.update, identity, &config.state_dir, agent.offer_time())?)
 }
 
 async fn next_question(licenses: &mut Option<LicenseSocket>) -> Option<Asked> {

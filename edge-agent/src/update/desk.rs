@@ -3,19 +3,22 @@
 use super::config::UpdateConfig;
 use super::event::UpdateEvent;
 use super::journal::{Journal, JournalError};
+use super::offer_time::OfferTime;
 use super::worker::{Input, Worker};
 use crate::machine::AgentEvent;
 use crate::shell::flash::{Flash, FolderFlash};
 use bytes::Bytes;
 use events::ids::{DeviceId, LotId, RecordDigest};
-use events::time::Timestamp;
 use events::update::UpdateFailure;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What waits to be handed on; more is dropped, since verdicts name an offer again and again.
 const WAITING_MAX: usize = 64;
+/// Two clocks that are no further apart say the same.
+const TIME_SLACK_MILLIS: u64 = 1_000;
 /// Folder of the journal and of the artifact, below the state folder.
 const FOLDER: &str = "update";
 
@@ -44,7 +47,9 @@ pub struct UpdateDesk {
     inputs: mpsc::Sender<Input>,
     wanted: mpsc::Receiver<Wanted>,
     failure: watch::Receiver<Option<UpdateFailure>>,
-    worker: JoinHandle<()>,
+    worker: JoinHandle<Result<(), JournalError>>,
+    /// As it was handed on last, and when.
+    time: (OfferTime, Instant),
 }
 
 impl UpdateDesk {
@@ -53,7 +58,7 @@ impl UpdateDesk {
         config: &UpdateConfig,
         identity: UpdateIdentity,
         state_dir: &Path,
-        time: Timestamp,
+        time: OfferTime,
     ) -> Result<Self, JournalError> {
         let flash = FolderFlash::open(&folder(state_dir)).map_err(JournalError::Folder)?;
         UpdateDesk::open_on(config, identity, state_dir, Box::new(flash), time)
@@ -65,33 +70,47 @@ impl UpdateDesk {
         identity: UpdateIdentity,
         state_dir: &Path,
         flash: Box<dyn Flash + Send>,
-        time: Timestamp,
+        time: OfferTime,
     ) -> Result<Self, JournalError> {
         let folder = folder(state_dir);
         let journal = Journal::open(flash)?;
         let (inputs, heard) = mpsc::channel(WAITING_MAX);
         let (wants, wanted) = mpsc::channel(WAITING_MAX);
         let (worker, failure) = Worker::new(config.clone(), identity, folder, journal, heard, wants);
-        let worker = tokio::spawn(async move {
-            if let Err(error) = worker.work(time).await {
-                tracing::error!(%error, "no updates until the agent starts again");
-            }
-        });
-        Ok(UpdateDesk { inputs, wanted, failure, worker })
+        let worker = tokio::spawn(worker.work(time));
+        Ok(UpdateDesk { inputs, wanted, failure, worker, time: (time, Instant::now()) })
     }
 
-    pub fn event(&self, event: &AgentEvent) {
+    /// What is known of the time now. Handed on when it is not what was to be expected: a sealed stamp came, or somebody
+    /// set the clock of a terminal that hears none.
+    pub fn time(&mut self, time: OfferTime) {
+        let expected = self.time.0.after(self.time.1.elapsed());
+        let apart = time.at.millis_since(expected.at).max(expected.at.millis_since(time.at));
+        if (apart > TIME_SLACK_MILLIS || time.is_sealed != expected.is_sealed)
+            && self.inputs.try_send(Input::Time(time)).is_ok()
+        {
+            self.time = (time, Instant::now());
+        }
+    }
+
+    /// Something happened when the time was `time`.
+    pub fn event(&self, event: &AgentEvent, time: OfferTime) {
         let input = match event {
             AgentEvent::UpdateOffered { id } => Input::Named(*id),
-            AgentEvent::Acknowledged { .. } => Input::Acknowledged,
+            AgentEvent::Acknowledged { .. } => Input::Acknowledged { time },
             _ => return,
         };
         let _full = self.inputs.try_send(input);
     }
 
     /// An answer to an update request came. It may be anything.
-    pub fn answered(&self, bytes: Bytes, time: Timestamp) {
+    pub fn answered(&self, bytes: Bytes, time: OfferTime) {
         let _full = self.inputs.try_send(Input::Answer { bytes, time });
+    }
+
+    /// Somebody beside the terminal hands in a signed offer. Whatever becomes of it is told, also that it was taken before.
+    pub fn handed(&self, offer: Vec<u8>) {
+        let _full = self.inputs.try_send(Input::Handed(offer));
     }
 
     /// What heartbeats tell now.
@@ -101,11 +120,19 @@ impl UpdateDesk {
     }
 
     /// The next thing to do. Safe to cancel.
-    pub async fn next(&mut self) -> Wanted {
-        match self.wanted.recv().await {
-            Some(wanted) => wanted,
-            None => std::future::pending().await,
+    ///
+    /// # Errors
+    /// The journal could not be written: nothing is known any more of what lies on flash, so the process has to end and
+    /// start again from there, as with the agent's own state.
+    pub async fn next(&mut self) -> Result<Wanted, JournalError> {
+        if let Some(wanted) = self.wanted.recv().await {
+            return Ok(wanted);
         }
+        match (&mut self.worker).await {
+            Ok(ended) => ended?,
+            Err(error) => return Err(JournalError::Ended(error.to_string())),
+        }
+        Err(JournalError::Ended("nobody hands on what is heard".to_owned()))
     }
 }
 

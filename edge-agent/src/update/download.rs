@@ -2,6 +2,7 @@
 //! file. What a server says is never believed.
 
 use super::http::{HttpClient, HttpError, Response};
+use super::pace::{LEAST_BYTES, Pace};
 use crate::shell::entropy::Entropy;
 use events::update::{Offer, UpdateFailure};
 use rand_core::Rng;
@@ -12,9 +13,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-/// Tries in a row that bring nothing new, over all URLs.
+/// Tries in a row that bring nothing new worth the name, over all URLs.
 const BARREN_TRIES_MAX: u32 = 12;
 /// Whole downloads that are begun anew because a continued one did not match.
 const ROUNDS_MAX: u32 = 3;
@@ -45,7 +46,7 @@ pub enum Fetched {
 enum Try {
     /// The file has all bytes.
     Complete,
-    /// The connection ended early; `brought` says whether it brought anything.
+    /// The connection ended early, or was too slow; `brought` says whether it brought enough that was new.
     Broken {
         brought: bool,
     },
@@ -136,11 +137,12 @@ impl<'a> Download<'a> {
             Ok(file) => file,
             Err(error) => return Try::Disk(error),
         };
-        let mut at = response.from;
+        let (mut at, mut pace) = (response.from, Pace::default());
         let ended = loop {
+            let asked = Instant::now();
             match response.piece().await {
                 Ok(None) if at == self.offer.size => break Try::Complete,
-                Ok(None) => break Try::Broken { brought: at > have },
+                Ok(None) => break Try::Broken { brought: at.saturating_sub(have) >= LEAST_BYTES },
                 Ok(Some(piece)) => {
                     let after = at + piece.len() as u64;
                     if after > self.offer.size {
@@ -153,10 +155,14 @@ impl<'a> Download<'a> {
                     if at == self.offer.size {
                         break Try::Complete;
                     }
+                    if !pace.keeps_up(piece.len() as u64, asked.elapsed()) {
+                        tracing::info!(at, "a download is too slow and is tried elsewhere");
+                        break Try::Broken { brought: at.saturating_sub(have) >= LEAST_BYTES };
+                    }
                 }
                 Err(error @ (HttpError::Transfer(_) | HttpError::Silence)) => {
                     tracing::info!(at, %error, "a download was cut and goes on");
-                    break Try::Broken { brought: at > have };
+                    break Try::Broken { brought: at.saturating_sub(have) >= LEAST_BYTES };
                 }
                 Err(error) => {
                     tracing::info!(at, %error, "a download ended");

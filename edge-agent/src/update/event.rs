@@ -18,6 +18,10 @@ pub enum UpdateEvent {
     Verified {
         rollout: RolloutId,
     },
+    /// The cluster does not offer it any more, or not now: it stays on flash and is not installed.
+    Held {
+        rollout: RolloutId,
+    },
     /// The hook is done; the new version runs after the next start of the terminal.
     Installed {
         rollout: RolloutId,

@@ -30,6 +30,10 @@ pub enum HttpError {
     Url(String),
     #[error("cannot use the certificates of `{file}`: {why}")]
     Certificates { file: String, why: String },
+    #[error(
+        "this system holds no certificates to check HTTPS servers against, and [update] ca_file names none"
+    )]
+    NoRoots,
     #[error("cannot connect: {0}")]
     Connect(io::Error),
     #[error("the transfer broke: {0}")]
@@ -43,6 +47,7 @@ pub enum HttpError {
 }
 
 /// Roots are read once, on the first HTTPS request: most terminals make none.
+#[derive(Clone)]
 pub struct HttpClient {
     ca_file: Option<std::path::PathBuf>,
     tls: Option<TlsConnector>,
@@ -148,7 +153,7 @@ impl HttpClient {
 
     /// Whether the roots can be read, without asking anybody for anything.
     pub fn read_roots(&self) -> Result<(), HttpError> {
-        self.certificates().map(drop)
+        if self.certificates()?.is_empty() { Err(HttpError::NoRoots) } else { Ok(()) }
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, HttpError> {

@@ -1,6 +1,5 @@
 //! One update on its way: how far it has come, and what a start finds of it. Pure.
 
-use events::time::Timestamp;
 use events::update::{Offer, SignedOffer, UpdateFailure};
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +22,23 @@ pub enum Step {
     },
 }
 
+/// Where an offer came from, and so who can take it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// It is asked once more before anything is installed.
+    Cluster,
+    Url,
+    /// Somebody stands beside the terminal.
+    Hand,
+}
+
 /// An offer that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// As it was signed, after it was verified.
     pub(super) signed: Vec<u8>,
     pub step: Step,
+    pub source: Source,
 }
 
 /// What a start of the agent finds.
@@ -45,8 +55,8 @@ pub enum Settled {
 
 impl Job {
     #[must_use]
-    pub fn new(signed: &[u8]) -> Self {
-        Job { signed: signed.to_vec(), step: Step::Downloading }
+    pub fn new(signed: &[u8], source: Source) -> Self {
+        Job { signed: signed.to_vec(), step: Step::Downloading, source }
     }
 
     /// None only if the flash gave other bytes than it was given.
@@ -55,9 +65,9 @@ impl Job {
         SignedOffer::parse(&self.signed).ok().map(|signed| signed.unverified().clone())
     }
 
-    /// Judges the job by what runs now.
+    /// Judges the job by what runs now. Not by the time: at a start nobody sealed what it is.
     #[must_use]
-    pub fn settle(&self, running: u32, kernel_boot: &str, time: Timestamp) -> Settled {
+    pub fn settle(&self, running: u32, kernel_boot: &str) -> Settled {
         let Some(offer) = self.offer() else { return Settled::Failed(UpdateFailure::Storage) };
         if running >= offer.firmware {
             return Settled::Installed { floor: offer.floor };
@@ -69,9 +79,6 @@ impl Job {
             Step::Installed { .. } => Settled::GoesOn,
             // The hook starts the terminal anew by itself, and the old version comes back each time.
             Step::Installing { tries: HOOK_TRIES_MAX.. } => Settled::Failed(UpdateFailure::NotBooted),
-            Step::Downloading | Step::Verified | Step::Installing { .. } if offer.not_after < time => {
-                Settled::Failed(UpdateFailure::Expired)
-            }
             Step::Downloading | Step::Verified | Step::Installing { .. } => Settled::GoesOn,
         }
     }
@@ -82,6 +89,7 @@ mod tests {
     use super::*;
     use events::identity::key::SigningKey;
     use events::ids::{LotId, RolloutId};
+    use events::time::Timestamp;
     use events::update::UpdateScope;
 
     fn job(step: Step) -> Job {
@@ -97,26 +105,24 @@ mod tests {
             urls: vec!["http://a/b".into()],
         };
         let key = SigningKey::from_bytes(&[1; 48]).unwrap();
-        Job { step, ..Job::new(&offer.sign(&key).unwrap().encode()) }
+        Job { step, ..Job::new(&offer.sign(&key).unwrap().encode(), Source::Cluster) }
     }
 
     fn installed() -> Step {
         Step::Installed { kernel_boot: "one".into() }
     }
 
-    const NOW: Timestamp = Timestamp::from_millis(5_000);
-
     #[test]
     fn the_new_version_running_settles_every_step_even_if_the_power_failed_inside_the_hook() {
         for step in [Step::Verified, Step::Installing { tries: 1 }, installed()] {
-            assert_eq!(job(step).settle(8, "two", NOW), Settled::Installed { floor: 6 });
+            assert_eq!(job(step).settle(8, "two"), Settled::Installed { floor: 6 });
         }
     }
 
     #[test]
     fn an_old_version_after_a_reboot_means_that_the_new_one_did_not_boot() {
-        assert_eq!(job(installed()).settle(7, "two", NOW), Settled::Failed(UpdateFailure::NotBooted));
-        let agent_restarted = job(installed()).settle(7, "one", NOW);
+        assert_eq!(job(installed()).settle(7, "two"), Settled::Failed(UpdateFailure::NotBooted));
+        let agent_restarted = job(installed()).settle(7, "one");
         assert_eq!(
             agent_restarted,
             Settled::GoesOn,
@@ -126,17 +132,8 @@ mod tests {
 
     #[test]
     fn a_hook_that_starts_the_terminal_anew_without_a_new_version_is_not_run_for_ever() {
-        assert_eq!(job(Step::Installing { tries: 2 }).settle(7, "two", NOW), Settled::GoesOn);
-        let third = job(Step::Installing { tries: 3 }).settle(7, "three", NOW);
+        assert_eq!(job(Step::Installing { tries: 2 }).settle(7, "two"), Settled::GoesOn);
+        let third = job(Step::Installing { tries: 3 }).settle(7, "three");
         assert_eq!(third, Settled::Failed(UpdateFailure::NotBooted));
-    }
-
-    #[test]
-    fn an_offer_that_ended_meanwhile_is_not_installed_any_more() {
-        let late = Timestamp::from_millis(5_001);
-        for step in [Step::Downloading, Step::Verified, Step::Installing { tries: 1 }] {
-            assert_eq!(job(step.clone()).settle(7, "one", NOW), Settled::GoesOn);
-            assert_eq!(job(step).settle(7, "one", late), Settled::Failed(UpdateFailure::Expired));
-        }
     }
 }

@@ -1,14 +1,16 @@
 //! What survives a power cut: the floor, the job, and what became of the last rollout that this terminal took.
 
-use super::job::{Job, Step};
+use super::job::{Job, Source, Step};
 use crate::shell::flash::Flash;
 use crate::shell::state_file::{StateFile, StateFileError, read_only};
 use events::ids::RolloutId;
-use events::update::UpdateFailure;
+use events::update::{Offer, UpdateFailure};
 use serde::{Deserialize, Serialize};
 
 /// First byte of the payload; a changed layout gets a new number.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// The layout before: the same without `unsettled`, and jobs without their source.
+const LAYOUT_WITHOUT_SOURCE: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -16,6 +18,8 @@ pub enum JournalError {
     Folder(std::io::Error),
     #[error("the journal of updates: {0}")]
     File(#[from] StateFileError),
+    #[error("the work on updates ended: {0}")]
+    Ended(String),
     #[error("the journal of updates cannot be encoded: {0}")]
     Encode(postcard::Error),
 }
@@ -27,6 +31,29 @@ pub struct Kept {
     pub job: Option<Job>,
     /// The rollout that failed last, and the number of its `UpdateFailure`.
     pub failed: Option<(RolloutId, u8)>,
+    pub unsettled: Option<Unsettled>,
+}
+
+/// A version whose hook began and did not end well. It may boot all the same, because the hook did all but its last
+/// line: then the floor rises as if nothing had failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    pub rollout: RolloutId,
+    pub firmware: u32,
+    pub floor: u32,
+}
+
+#[derive(Deserialize)]
+struct KeptWithoutSource {
+    floor: u32,
+    job: Option<JobWithoutSource>,
+    failed: Option<(RolloutId, u8)>,
+}
+
+#[derive(Deserialize)]
+struct JobWithoutSource {
+    signed: Vec<u8>,
+    step: Step,
 }
 
 /// Two generations on flash, as the agent's own state.
@@ -62,17 +89,37 @@ impl<F: Flash> Journal<F> {
         self.save(Kept { job: Some(job), ..self.kept.clone() })
     }
 
+    /// Somebody beside the terminal wants what is under way.
+    pub fn hand_over(&mut self) -> Result<(), JournalError> {
+        let job = self.kept.job.clone().map(|job| Job { source: Source::Hand, ..job });
+        self.save(Kept { job, ..self.kept.clone() })
+    }
+
     pub fn advance(&mut self, step: Step) -> Result<(), JournalError> {
         let job = self.kept.job.clone().map(|job| Job { step, ..job });
         self.save(Kept { job, ..self.kept.clone() })
     }
 
     pub fn close_installed(&mut self, floor: u32) -> Result<(), JournalError> {
-        self.save(Kept { floor: self.kept.floor.max(floor), job: None, failed: None })
+        self.save(Kept { floor: self.kept.floor.max(floor), ..Kept::default() })
+    }
+
+    /// The version that runs was offered once and called failed: the floor rises, and a job that is under way stays.
+    pub fn settle_unsettled(&mut self, unsettled: Unsettled) -> Result<(), JournalError> {
+        let floor = self.kept.floor.max(unsettled.floor);
+        let failed = self.kept.failed.filter(|(rollout, _)| *rollout != unsettled.rollout);
+        self.save(Kept { floor, failed, unsettled: None, ..self.kept.clone() })
     }
 
     pub fn close_failed(&mut self, rollout: RolloutId, failure: UpdateFailure) -> Result<(), JournalError> {
-        self.save(Kept { job: None, failed: Some((rollout, failure as u8)), ..self.kept.clone() })
+        let job = self.kept.job.as_ref();
+        let began = job.filter(|job| matches!(job.step, Step::Installing { .. } | Step::Installed { .. }));
+        let unsettled = began.and_then(Job::offer).map(|offer| {
+            let Offer { rollout, firmware, floor, .. } = offer;
+            Unsettled { rollout, firmware, floor }
+        });
+        let unsettled = unsettled.or(self.kept.unsettled);
+        self.save(Kept { job: None, failed: Some((rollout, failure as u8)), unsettled, ..self.kept.clone() })
     }
 
     /// Returns once it is durable; what is kept in memory is what is on flash.
@@ -93,8 +140,22 @@ pub fn read<F: Flash>(flash: &F) -> Result<Kept, JournalError> {
 
 fn decode(payload: &[u8]) -> Option<Kept> {
     let (layout, body) = payload.split_first()?;
-    let (kept, rest) = postcard::take_from_bytes(body).ok()?;
-    (*layout == LAYOUT && rest.is_empty()).then_some(kept)
+    match *layout {
+        LAYOUT => whole(body),
+        LAYOUT_WITHOUT_SOURCE => {
+            let KeptWithoutSource { floor, job, failed } = whole(body)?;
+            let job =
+                job.map(|JobWithoutSource { signed, step }| Job { signed, step, source: Source::Cluster });
+            Some(Kept { floor, job, failed, unsettled: None })
+        }
+        _ => None,
+    }
+}
+
+/// All of `body` as one value.
+fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    let (value, rest) = postcard::take_from_bytes(body).ok()?;
+    rest.is_empty().then_some(value)
 }
 
 #[cfg(test)]
@@ -115,5 +176,13 @@ mod tests {
         let journal = open();
         assert_eq!(journal.kept().floor, 7);
         assert_eq!(journal.failure(), Some((rollout, UpdateFailure::Digest)));
+    }
+    #[test]
+    fn a_journal_of_the_layout_before_keeps_its_floor_and_its_job() {
+        let failed = Some((RolloutId::from_bytes([3; 16]), UpdateFailure::Digest as u8));
+        let before = (7_u32, Some((vec![1_u8, 2], Step::Verified)), failed);
+        let bytes = [vec![LAYOUT_WITHOUT_SOURCE], postcard::to_stdvec(&before).unwrap()].concat();
+        let job = Job { signed: vec![1, 2], step: Step::Verified, source: Source::Cluster };
+        assert_eq!(decode(&bytes), Some(Kept { floor: 7, job: Some(job), failed, unsettled: None }));
     }
 }

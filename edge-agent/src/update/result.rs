@@ -17,7 +17,7 @@ pub(super) struct Shown {
 impl Shown {
     /// After a start: the failure that was told before it is told on.
     pub fn told_before(failure: Option<(RolloutId, UpdateFailure)>) -> Self {
-        Shown { failure, silent_for: 0 }
+        Shown { failure: failure.filter(|(_, failure)| is_told(*failure)), silent_for: 0 }
     }
 
     /// Another rollout was taken, or one was installed.
@@ -28,6 +28,9 @@ impl Shown {
     }
 
     pub fn fail(&mut self, rollout: RolloutId, failure: UpdateFailure) {
+        if !is_told(failure) {
+            return;
+        }
         if self.failure.is_some_and(|(before, _)| before != rollout) {
             self.silent_for = VERDICTS_BETWEEN;
         }
@@ -42,6 +45,11 @@ impl Shown {
     pub fn now(&self) -> Option<UpdateFailure> {
         self.failure.filter(|_| self.silent_for == 0).map(|(_, failure)| failure)
     }
+}
+
+/// That an offer ended says nothing about its image: as a failure it would count against the rollout.
+fn is_told(failure: UpdateFailure) -> bool {
+    failure != UpdateFailure::Expired
 }
 
 #[cfg(test)]

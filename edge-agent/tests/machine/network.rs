@@ -171,3 +171,52 @@ fn rule_1_a_ticket_that_grew_old_on_the_way_is_renewed_and_not_tried() {
     let hellos = sim.captured_of(TransmitKind::Hello).count();
     assert!(hellos >= 4, "{hellos} hellos in five minutes without an answer to a resume");
 }
+
+#[test]
+fn a_liar_who_refuses_ticket_after_ticket_makes_a_terminal_resume_more_and_more_seldom() {
+    let mut sim = Sim::new(28);
+    sim.settings.backoff_max = 300_000;
+    let terminal = sim.add_beating_terminal();
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Resume => Fate::LieInstead(RejectionReason::TicketRefused),
+        _ => Fate::Pass,
+    }));
+    sim.captured.clear();
+    sim.power_cycle(terminal);
+    sim.run_for(3_600_000);
+    let resumes = sim.captured_of(TransmitKind::Resume).count();
+    assert!((8..60).contains(&resumes), "{resumes} resumes in an hour");
+    // What was granted ends it: the next refusal is the first one again.
+    sim.censor = None;
+    let before = sim.terminals[terminal].acknowledged();
+    sim.run_until(900_000, |sim| sim.terminals[terminal].acknowledged() > before);
+    let mut lies = 2;
+    sim.censor = Some(Box::new(move |kind| match kind {
+        TransmitKind::Resume if lies > 0 => {
+            lies -= 1;
+            Fate::Lie(RejectionReason::TicketRefused)
+        }
+        _ => Fate::Pass,
+    }));
+    let before = sim.terminals[terminal].acknowledged();
+    sim.power_cycle(terminal);
+    sim.run_until(30_000, |sim| sim.terminals[terminal].acknowledged() > before);
+}
+
+#[test]
+fn a_liar_who_refuses_the_tickets_of_an_activation_does_not_make_it_a_flood() {
+    let mut sim = Sim::new(29);
+    sim.settings.backoff_max = 300_000;
+    let terminal = sim.add_terminal();
+    sim.terminals[terminal].code = Some(sim.cluster.issue_code());
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Activation => Fate::LieInstead(RejectionReason::TicketRefused),
+        _ => Fate::Pass,
+    }));
+    sim.boot(terminal);
+    sim.run_for(3_600_000);
+    let activations = sim.captured_of(TransmitKind::Activation).count();
+    assert!((8..60).contains(&activations), "{activations} activations in an hour");
+    sim.censor = None;
+    sim.run_until(900_000, |sim| sim.terminals[terminal].acknowledged() > 0);
+}

@@ -73,9 +73,8 @@ fn too_many_changed_components_restrict_a_terminal_that_beats_on_under_its_sessi
     assert_eq!(sim.terminals[whole].machine.standing(), Standing::Restricted);
 }
 
-#[test]
-fn a_failed_boot_check_that_forbids_a_re_key_does_not_strand_a_terminal_on_a_dead_epoch() {
-    let mut sim = Sim::new(76);
+/// A terminal that was activated and whose boot check fails from here on: it has a session and may not re-key.
+fn with_a_failed_check(sim: &mut Sim) -> usize {
     let mut unit = sim.factory.burn(1, &mut sim.rng);
     sim.cluster.import(&unit.seed);
     let whole = sim.add_unit(&unit);
@@ -86,21 +85,86 @@ fn a_failed_boot_check_that_forbids_a_re_key_does_not_strand_a_terminal_on_a_dea
     let changed = sim.add_unit(&unit);
     sim.terminals[changed].flash = sim.terminals[whole].flash.clone();
     sim.terminals.swap(whole, changed);
+    // It is the same terminal: what it was does not go on beside it.
+    sim.stop(changed);
+    whole
+}
+
+#[test]
+fn a_failed_boot_check_that_forbids_a_re_key_does_not_strand_a_terminal_on_a_dead_epoch() {
+    let mut sim = Sim::new(76);
+    let terminal = with_a_failed_check(&mut sim);
     // It speaks under its next epoch; nobody hears it, and the epoch dies.
     sim.censor = Some(Box::new(|kind| match kind {
         TransmitKind::Heartbeat => Fate::Lie(RejectionReason::Unavailable),
         _ => Fate::Pass,
     }));
-    sim.boot(whole);
+    sim.boot(terminal);
     let spoke =
         |event: &AgentEvent| matches!(event, AgentEvent::Hinted { kind: TransmitKind::Heartbeat, .. });
-    sim.run_until(120_000, |sim| sim.terminals[whole].saw(spoke));
-    let device = sim.terminals[whole].device;
+    sim.run_until(120_000, |sim| sim.terminals[terminal].saw(spoke));
+    let device = sim.terminals[terminal].device;
     let newest = *sim.cluster.device(device).sessions.keys().last().unwrap();
     sim.cluster.device_mut(device).sessions.get_mut(&newest).unwrap().life = Life::Gone;
     sim.censor = None;
-    sim.power_cycle(whole);
-    sim.run_until(600_000, |sim| sim.terminals[whole].acknowledged() > 0);
+    sim.power_cycle(terminal);
+    sim.run_until(600_000, |sim| sim.terminals[terminal].acknowledged() > 0);
+    assert_eq!(sim.cluster.device(device).rekeys_seen, 0);
+}
+
+/// Every heartbeat arrives and no verdict does, so that the next epoch is confirmed and stays unproven on flash.
+fn confirm_without_a_verdict(sim: &mut Sim, terminal: usize) {
+    let device = sim.terminals[terminal].device;
+    let before = sim.cluster.device(device).current();
+    sim.censor = Some(Box::new(|kind| match kind {
+        TransmitKind::Heartbeat => Fate::LoseAnswer,
+        _ => Fate::Pass,
+    }));
+    sim.boot(terminal);
+    sim.run_until(120_000, |sim| sim.cluster.device(device).current() != before);
+}
+
+#[test]
+fn rule_4_a_liar_who_drops_answers_makes_no_clone_of_a_terminal_that_may_not_re_key() {
+    for seed in 77..87 {
+        let mut sim = Sim::new(seed);
+        let terminal = with_a_failed_check(&mut sim);
+        let device = sim.terminals[terminal].device;
+        confirm_without_a_verdict(&mut sim, terminal);
+        sim.censor = Some(Box::new(|kind| match kind {
+            TransmitKind::Resume => Fate::LieInstead(RejectionReason::NotAuthentic),
+            _ => Fate::Pass,
+        }));
+        for _boot in 0..3 {
+            sim.power_cycle(terminal);
+            sim.run_for(600_000);
+        }
+        sim.censor = None;
+        sim.run_until(600_000, |sim| sim.terminals[terminal].acknowledged() > 0);
+        let device = sim.cluster.device(device);
+        assert!(device.fork.is_some(), "seed {seed}: the terminal never went back, so nothing was tested");
+        assert!(!device.cloned, "seed {seed}: an honest terminal was convicted");
+        assert_eq!(device.rekeys_seen, 0);
+    }
+}
+
+#[test]
+fn rule_4_a_liar_who_stays_for_long_does_not_drive_a_terminal_to_an_epoch_that_the_cluster_forgot() {
+    let mut sim = Sim::new(88);
+    let terminal = with_a_failed_check(&mut sim);
+    let device = sim.terminals[terminal].device;
+    // Round by round a grant comes through, is spoken and confirmed, its verdict is lost, and all resumes are refused.
+    for _round in 0..5 {
+        confirm_without_a_verdict(&mut sim, terminal);
+        sim.censor = Some(Box::new(|kind| match kind {
+            TransmitKind::Resume => Fate::Lie(RejectionReason::NotAuthentic),
+            _ => Fate::Pass,
+        }));
+        sim.run_for(1_200_000);
+    }
+    sim.censor = None;
+    sim.run_until(600_000, |sim| sim.terminals[terminal].acknowledged() > 0);
+    assert!(!sim.cluster.device(device).cloned);
     assert_eq!(sim.cluster.device(device).rekeys_seen, 0);
 }
 

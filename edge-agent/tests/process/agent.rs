@@ -77,6 +77,12 @@ impl Terminal {
         agent(self.folder.path()).args(arguments).output().await.unwrap()
     }
 
+    /// The same with more in its environment.
+    pub async fn command_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut command = agent(self.folder.path());
+        command.args(arguments).envs(environment.iter().copied()).output().await.unwrap()
+    }
+
     pub fn run(&self) -> Running {
         self.run_with(&[])
     }

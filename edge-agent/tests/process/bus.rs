@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 pub struct Bus {
     pub url: String,
@@ -18,6 +19,9 @@ pub struct Bus {
     pub replies: Arc<Mutex<Vec<String>>>,
     /// Trace headers of requests.
     pub traceparents: Arc<Mutex<Vec<String>>>,
+    /// Where answers to update requests were asked for, in order; nobody answers them.
+    pub updates_asked: Arc<Mutex<Vec<String>>>,
+    pub update_asked: Arc<Notify>,
     port: u16,
     server: Child,
 }
@@ -74,15 +78,23 @@ impl Bus {
             cluster: Arc::new(Mutex::new(model)),
             replies: Arc::default(),
             traceparents: Arc::default(),
+            updates_asked: Arc::default(),
+            update_asked: Arc::default(),
             port,
             server,
         };
         let (cluster, replies) = (bus.cluster.clone(), bus.replies.clone());
         let traceparents = bus.traceparents.clone();
+        let (updates_asked, update_asked) = (bus.updates_asked.clone(), bus.update_asked.clone());
         tokio::spawn(async move {
             while let Some(message) = requests.next().await {
-                let kind = kind_of(message.subject.as_str());
                 let reply = message.reply.clone().unwrap();
+                if message.subject.ends_with(".update") {
+                    updates_asked.lock().unwrap().push(reply.to_string());
+                    update_asked.notify_one();
+                    continue;
+                }
+                let kind = kind_of(message.subject.as_str());
                 replies.lock().unwrap().push(reply.to_string());
                 if let Some(parent) = message.headers.as_ref().and_then(|headers| headers.get("traceparent"))
                 {

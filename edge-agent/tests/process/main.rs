@@ -13,6 +13,7 @@ mod doctor;
 mod failing_flash;
 mod hooks;
 mod license;
+mod outage;
 mod power_cuts;
 mod refusals;
 mod spool;
@@ -20,3 +21,4 @@ mod story;
 mod supervisor;
 #[path = "../machine/support/mod.rs"]
 mod support;
+mod update;

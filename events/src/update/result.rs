@@ -15,6 +15,8 @@ plain_enum! {
         BelowFloor = 5 => "BELOW_FLOOR",
         Expired = 6 => "EXPIRED",
         UnknownKind = 7 => "UNKNOWN_KIND",
+        AlreadyFailed = 8 => "ALREADY_FAILED",
+        AlreadyTaken = 9 => "ALREADY_TAKEN",
     }
 }
 

@@ -31,11 +31,18 @@ pub(crate) enum UpdateCommand {
         /// The rollout's id (rol_…); without it all are listed, the newest first
         rollout: Option<RolloutId>,
     },
-    /// Tell nobody anew until it is resumed; who was told goes on
+    /// Offer it to nobody until it is resumed
+    ///
+    /// Terminals that are fetching it go on fetching. Before they install they ask once more, keep what they have, and
+    /// install once it is offered again.
     Pause(SwitchArguments),
     /// End a pause; the phase begins anew
     Resume(SwitchArguments),
     /// Offer it to nobody any more, for ever. What is installed stays
+    ///
+    /// Terminals that are fetching it ask once more before they install, and then do not. It does not reach a terminal that
+    /// cannot ask (three questions within 30 s), one whose install hook runs already, one that took the offer from a URL or
+    /// by hand, and agents of versions that did not ask.
     Abort(SwitchArguments),
 }
 

@@ -203,3 +203,12 @@ async fn a_file_that_was_changed_after_it_was_verified_does_not_verify_again() {
     fs::write(artifact(folder.path()), vec![7; bytes.len()]).unwrap();
     assert!(!download.verify().await.unwrap());
 }
+
+#[tokio::test]
+async fn a_place_that_gives_a_byte_a_connection_is_given_up_as_one_that_gives_nothing() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    let server = server(vec![Act::Cut(bytes.clone(), 1)]).await;
+    let (fetched, found) = fetch(&folder, &offer(&[&server], &bytes)).await;
+    assert_eq!((fetched, found), (Fetched::Failed(UpdateFailure::Download), None));
+    assert_eq!(server.asked.lock().unwrap().len(), BARREN_TRIES_MAX as usize);
+}

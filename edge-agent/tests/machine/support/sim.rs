@@ -31,6 +31,8 @@ pub enum Fate {
     Lie(RejectionReason),
     /// It arrives, and its answer does not.
     LoseAnswer,
+    /// It arrives; in the place of its answer the sender hears this refusal.
+    LieInstead(RejectionReason),
 }
 
 pub type Censor = Box<dyn FnMut(TransmitKind) -> Fate>;
@@ -286,9 +288,12 @@ impl Sim {
     fn arrive_up(&mut self, terminal: usize, transmit: &Transmit) {
         let request = transmit.request;
         let fate = self.censor.as_mut().map_or(Fate::Pass, |censor| censor(transmit.kind));
-        if let Fate::Lie(reason) = fate {
+        if let Fate::Lie(reason) | Fate::LieInstead(reason) = fate {
             let lie = Refusal { reason, retry_after_millis: 0 }.encode().to_vec();
-            return self.send(|bytes| Arrival::Down { terminal, request, bytes }, lie);
+            self.send(|bytes| Arrival::Down { terminal, request, bytes }, lie);
+        }
+        if matches!(fate, Fate::Lie(_)) {
+            return;
         }
         let mut bytes = transmit.payload.to_vec();
         self.garble(&mut bytes);
