@@ -5,6 +5,7 @@
 //!                      └─ writer.rs        one thread: take all that is queued, write, fdatasync, call back
 //!                           └─ segment_writer.rs ──▶ disk.rs      frames into segments
 //!   open  ──▶ recover.rs ──▶ scan.rs       believe, cut a torn tail, or refuse by file and offset
+//!        └──▶ outline.rs                   headers held against each other: from where on to read
 //!        └──▶ newest.rs                    which segment was begun last: so the loss of the last file is seen
 //!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
 //!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
@@ -41,6 +42,7 @@ pub mod writer;
 
 pub(crate) mod json_file;
 mod newest;
+mod outline;
 mod recover;
 mod salvage;
 mod scan;

@@ -170,8 +170,11 @@ async fn a_convalescent_that_knows_its_vote_lets_another_one_that_needs_every_me
     let (unsure, sure) = (patients[0], patients[1]);
     let before = propose_lots(&members, leading, 0..20).await;
     members.all_applied(before).await;
-    members.kill(unsure).await;
-    members.open(unsure).await;
+    // Of the damage of a first segment the header of the second tells what was voted in it.
+    for patient in &patients {
+        members.kill(*patient).await;
+        members.open(*patient).await;
+    }
     let before = propose_lots(&members, leading, 20..40).await;
     members.all_applied(before).await;
     members.kill(unsure).await;
