@@ -266,3 +266,113 @@ fn whenever_the_power_goes_while_fetched_history_is_mended_it_ends_whole() {
         }
     }
 }
+
+#[test]
+fn whichever_operation_fails_alone_while_fetched_history_is_filled_or_mended_it_ends_whole() {
+    let damaged = filled();
+    damaged.tamper(&backfill_segment(3), |bytes| bytes[300] ^= 4);
+    let gapped = MemDisk::default();
+    GAPS.iter().for_each(|gap| book(&gapped).note(*gap).unwrap());
+    let mend = |disk: &MemDisk| {
+        check(disk)?;
+        fill_all(disk, &|from| entries(from..from + 5))
+    };
+    for whole in [damaged, gapped] {
+        let counted = whole.copy();
+        mend(&counted).unwrap();
+        for faults in counted.single_faults() {
+            let disk = whole.copy_with(faults);
+            let _ = mend(&disk);
+            for disk in lefts(0).map(|left| disk.after_power_cut(left)).chain([disk.copy()]) {
+                mend(&disk).unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+                assert!(check(&disk).unwrap(), "{faults:?}");
+                assert_eq!(held(&disk), all_filled(), "{faults:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn five_thousand_filled_gaps_are_remembered_and_those_that_touch_are_one() {
+    let disk = MemDisk::default();
+    let noting = book(&disk);
+    for number in 0..5_000 {
+        let gap = gap(10 * number, 10 * number + 5);
+        noting.note(gap).unwrap();
+        noting.close(gap).unwrap();
+    }
+    let again = book(&disk);
+    again.reopen().unwrap();
+    assert_eq!(*again.missing().borrow(), 30_000);
+
+    let disk = MemDisk::default();
+    let noting = book(&disk);
+    for number in 0..100 {
+        let gap = gap(10 * number, 10 * number + 9);
+        noting.note(gap).unwrap();
+        noting.close(gap).unwrap();
+    }
+    let length = disk.bytes(&Path::new(BACKFILL_DIR).join("filled.json")).len();
+    assert!(length < 300, "{length}");
+    noting.reopen().unwrap();
+    assert_eq!(noting.first(), Some(gap(0, 999)));
+}
+
+#[test]
+fn a_list_of_gaps_that_cannot_be_believed_is_set_aside_and_keeps_nobody_from_starting() {
+    let disk = MemDisk::default();
+    let noting = book(&disk);
+    noting.note(gap(0, 9)).unwrap();
+    noting.close(gap(0, 9)).unwrap();
+    noting.note(gap(20, 29)).unwrap();
+    for file in ["gaps.json", "filled.json"] {
+        let path = Path::new(BACKFILL_DIR).join(file);
+        for flipped in 0..disk.bytes(&path).len() {
+            let disk = disk.copy();
+            disk.tamper(&path, |bytes| bytes[flipped] ^= 1);
+            let book = book(&disk);
+            assert!(disk.files().contains(&path.with_extension("json.malformed")), "{file}, {flipped}");
+            assert_eq!(book.first().is_none(), file == "gaps.json");
+            book.note(gap(40, 49)).unwrap();
+        }
+        let malformed = disk.copy();
+        malformed.tamper(&path, |bytes| bytes.truncate(7));
+        book(&malformed);
+    }
+}
+
+#[test]
+fn of_a_segment_that_was_set_aside_twice_both_are_read() {
+    // Other entries of the same segment are damaged each time, and no peer has any of them.
+    let disk = filled();
+    let damaged = backfill_segment(1);
+    let frames = storage_support::life::frames(&disk.bytes(&damaged));
+    disk.tamper(&damaged, |bytes| bytes[frames[1].start as usize + 45] ^= 4);
+    check(&disk).unwrap();
+    drop(place(&disk).open(&book(&disk)).unwrap());
+    let first: Vec<_> = (0..20).filter(|from| !place(&disk).salvage(*from).unwrap().is_empty()).collect();
+    // What was fetched again since is damaged too.
+    let lost = (0..20).find(|from| !first.contains(from)).unwrap();
+    fill_all(&disk, &|from| match place(&disk).salvage(from).unwrap() {
+        found if found.is_empty() => entries(from..from + 1),
+        found => found,
+    })
+    .unwrap();
+    assert_eq!(held(&disk), all_filled());
+    let frames_of = |path: &PathBuf| storage_support::life::frames(&disk.bytes(path));
+    let logs = storage_support::life::segments(&disk).into_iter();
+    let full =
+        logs.filter(|path| path.starts_with(BACKFILL_DIR)).find(|path| frames_of(path).len() > 5).unwrap();
+    let late = frames_of(&full)[4].start as usize;
+    disk.tamper(&full, |bytes| bytes[late + 45] ^= 4);
+    check(&disk).unwrap();
+    drop(place(&disk).open(&book(&disk)).unwrap());
+    let aside = |end| disk.files().iter().filter(|path| path.to_string_lossy().ends_with(end)).count();
+    assert!(aside(".damaged.2") > 0);
+    for from in 0..20 {
+        assert!(
+            !place(&disk).salvage(from).unwrap().is_empty(),
+            "entry {from}; {lost} was lost the first time"
+        );
+    }
+}

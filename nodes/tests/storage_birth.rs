@@ -96,6 +96,22 @@ fn whenever_the_power_goes_in_the_first_starts_the_node_begins_in_the_end_and_ke
 }
 
 #[test]
+fn whichever_operation_fails_alone_in_the_first_start_the_next_one_begins_and_keeps_what_was_acknowledged() {
+    let laid_out = laid_out(&birth());
+    let counted = laid_out.copy();
+    first_start(&counted).unwrap();
+    for faults in counted.single_faults() {
+        let disk = laid_out.copy_with(faults);
+        let acknowledged = first_start(&disk).is_ok();
+        for disk in LEFTS.into_iter().map(|left| disk.after_power_cut(left)).chain([disk.copy()]) {
+            let log = open(&disk).unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+            assert!(!acknowledged || all(&log) == [entry(3, 0)], "{faults:?}");
+            assert!(!disk.files().contains(&birth_path()), "{faults:?}");
+        }
+    }
+}
+
+#[test]
 fn starts_without_a_record_never_lose_the_birth() {
     let disk = laid_out(&birth());
     for _ in 0..3 {

@@ -103,16 +103,13 @@ proptest! {
     }
 }
 
-/// Each sync and each write of one life fails in turn, and the process that comes after it finds the same kernel with
+/// Each operation of one life fails in turn, alone, and the process that comes after it finds the same kernel with
 /// the same cache: pages that a failed sync left clean are read, but no sync writes them any more.
 #[test]
-fn what_a_failed_sync_left_in_the_cache_is_lost_by_no_power_cut_once_it_was_believed() {
+fn whatever_fails_alone_what_it_left_in_the_cache_is_lost_by_no_power_cut_once_it_was_believed() {
     let whole = MemDisk::default();
     live(&whole, LIFE, Planted::Nothing);
-    let (syncs, writes) = whole.syncs_and_writes();
-    let failing_syncs = (0..syncs).map(|at| Faults { sync_fails_at: Some(at), ..Faults::default() });
-    let failing_writes = (0..writes).map(|at| Faults { write_fails_at: Some((at, 30)), ..Faults::default() });
-    for faults in failing_syncs.chain(failing_writes) {
+    for faults in whole.single_faults() {
         let disk = MemDisk::with(faults);
         let (acknowledged, under_way) = live(&disk, LIFE, Planted::Nothing);
         let same_kernel = disk.copy();

@@ -32,7 +32,7 @@ fn assert_poisoned(log: &DurableLog) {
 
 #[test]
 fn a_failed_fsync_poisons_the_log_for_ever() {
-    let disk = MemDisk::with(Faults { sync_fails_at: Some(3), ..Faults::default() });
+    let disk = MemDisk::with(Faults { sync_fails_at: Some(4), ..Faults::default() });
     let log = open(&disk.as_disk()).unwrap();
     append_range(&log, 1, 0..2);
     assert!(is_poisoned(append(&log, &[entry(1, 2)])));
@@ -62,7 +62,7 @@ fn a_full_disk_poisons_the_log_and_loses_nothing_acknowledged() {
 
 #[test]
 fn everything_that_was_queued_behind_a_failure_is_told_so() {
-    let disk = MemDisk::with(Faults { sync_fails_at: Some(1), ..Faults::default() });
+    let disk = MemDisk::with(Faults { sync_fails_at: Some(2), ..Faults::default() });
     let log = open(&disk.as_disk()).unwrap();
     let mut words = Vec::new();
     for index in 0..100 {
@@ -79,7 +79,7 @@ fn everything_that_was_queued_behind_a_failure_is_told_so() {
 
 #[tokio::test]
 async fn whoever_watches_learns_that_storage_failed() {
-    let disk = MemDisk::with(Faults { sync_fails_at: Some(1), ..Faults::default() });
+    let disk = MemDisk::with(Faults { sync_fails_at: Some(2), ..Faults::default() });
     let log = Arc::new(open(&disk.as_disk()).unwrap());
     let watching = tokio::spawn({
         let log = Arc::clone(&log);

@@ -180,7 +180,7 @@ fn every_open_and_every_truncation_begins_a_new_generation_and_every_segment_has
     append_range(&log, 2, 9..10);
     drop(log);
     append_range(&open_with(&disk.as_disk(), small()).unwrap(), 3, 10..11);
-    let segments = disk.files().into_iter().filter(|path| path.extension().is_some());
+    let segments = storage_support::life::segments(&disk).into_iter();
     let headers: Vec<_> =
         segments.map(|path| SealedHeader::parse(&disk.bytes(&path)).unwrap().claims().clone()).collect();
     let generations: Vec<_> = headers.iter().map(|header| header.identity.generation).collect();
@@ -195,8 +195,7 @@ fn opening_again_and_again_leaves_no_empty_segments_behind() {
     for _ in 0..10 {
         drop(open(&disk.as_disk()).unwrap());
     }
-    let segments = disk.files().into_iter().filter(|path| path.extension().is_some()).count();
-    assert_eq!(segments, 2);
+    assert_eq!(storage_support::life::segments(&disk).len(), 2);
 }
 
 #[test]

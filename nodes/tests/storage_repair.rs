@@ -134,6 +134,27 @@ fn whenever_the_power_goes_in_a_repair_the_next_one_ends_it() {
     }
 }
 
+#[test]
+fn whichever_operation_fails_alone_in_a_repair_the_next_one_ends_it() {
+    let (peer, whole) = (committed(&whole_log()), damaged(2, 300));
+    let counted = whole.copy();
+    repair(&counted, &peer, Some(4));
+    let expected = all(&open_with(&counted.as_disk(), small()).unwrap());
+    for faults in counted.single_faults() {
+        let disk = whole.copy_with(faults);
+        let _ = try_repair(&disk, &peer, Some(4));
+        for disk in lefts(1).map(|left| disk.after_power_cut(left)).chain([disk.copy()]) {
+            for _ in 0..2 {
+                try_repair(&disk, &peer, Some(4)).unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+            }
+            let log = open_with(&disk.as_disk(), small());
+            let log = log.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+            assert_eq!(all(&log), expected, "{faults:?}");
+            assert_eq!(log.standing().vote, Some(vote(4, 2)), "{faults:?}");
+        }
+    }
+}
+
 fn rebuilding(disk: &MemDisk) -> Rebuild {
     let need = noted_damage(disk);
     Rebuild::begin(disk.as_disk(), Arc::new(OsEntropy), small(), need, None).unwrap()

@@ -1,25 +1,34 @@
-//! A check beside the writer finds what an open does not read, by file and offset; the next open reads it and refuses.
+//! A check beside the writer finds what an open does not read, by file and offset. It is history: it is kept in mind and
+//! keeps nobody from opening.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod storage_support;
 
+use events::log::segment::HEADER_BYTES;
+use nodes::entropy::OsEntropy;
 use nodes::storage::error::StorageError;
+use nodes::storage::mend::Mend;
 use nodes::storage::scrub::{Checked, Scrub};
 use nodes::storage::suspect::Suspect;
+use nodes::storage::view::LogEntry;
 use std::path::Path;
-use storage_support::life::small;
-use storage_support::mem_disk::MemDisk;
-use storage_support::peer::{committed, repair};
-use storage_support::{LOG_DIR, all, append_range, at, keys, open_with, segment, vote, wait};
+use storage_support::life::{lefts, small};
+use storage_support::mem_disk::{Faults, MemDisk};
+use storage_support::peer::committed;
+use storage_support::{LOG_DIR, all, append_range, at, entry, keys, open_with, segment, vote, wait};
 
 /// Entries 0 to 99, of which raft sees those above 79; no end of it was closed.
 fn purged_log() -> MemDisk {
     let disk = MemDisk::default();
     let log = open_with(&disk.as_disk(), small()).unwrap();
     wait(|done| log.save_vote(vote(1, 1), done)).unwrap();
-    append_range(&log, 1, 0..90);
-    log.save_committed(at(1, 89)).unwrap();
+    for index in 0..90 {
+        append_range(&log, 1, index..index + 1);
+        if index % 3 == 2 {
+            log.save_committed(at(1, index)).unwrap();
+        }
+    }
     wait(|done| log.purge(at(1, 79), done)).unwrap();
     append_range(&log, 1, 90..100);
     log.save_committed(at(1, 99)).unwrap();
@@ -44,37 +53,41 @@ fn a_sound_log_is_found_sound_also_while_it_is_written() {
 }
 
 #[test]
-fn every_flip_in_what_no_open_reads_is_found_by_file_and_offset_and_repaired_at_the_next_open() {
+fn every_flip_in_what_no_open_reads_is_found_and_kept_in_mind_and_keeps_nobody_from_opening() {
     let whole = purged_log();
-    let peer = committed(&whole);
     let expected = all(&open_with(&whole.copy().as_disk(), small()).unwrap());
     let length = whole.bytes(&segment(2)).len();
+    let suspect = |disk: &MemDisk| Suspect::read(&*disk.as_disk(), Path::new(LOG_DIR)).unwrap();
     for flipped in (0..length).step_by(23) {
         let disk = whole.copy();
         disk.tamper(&segment(2), |bytes| bytes[flipped] ^= 2);
-        let log = open_with(&disk.as_disk(), small());
-        if flipped >= 192 {
-            let log = log.unwrap();
-            assert!(!log.reads(2), "an open does not read it");
-            let Checked::Damaged(damage) = scrub(&disk) else { panic!("a flip at {flipped} was not found") };
-            assert_eq!(damage.path, segment(2));
-            assert!(damage.offset <= flipped as u64);
-            Suspect::note(&*disk.as_disk(), Path::new(LOG_DIR), &damage).unwrap().unwrap();
+        let log = open_with(&disk.as_disk(), small()).unwrap();
+        assert!(!log.reads(2), "raft does not need it");
+        drop(log);
+        assert_eq!(suspect(&disk).is_some(), flipped < HEADER_BYTES, "headers are looked at");
+        let Checked::Damaged(damage) = scrub(&disk) else { panic!("a flip at {flipped} was not found") };
+        assert_eq!(damage.path, segment(2));
+        assert!(damage.offset <= flipped as u64);
+        Suspect::note(&*disk.as_disk(), Path::new(LOG_DIR), &damage).unwrap().unwrap();
+        for _ in 0..2 {
+            let log = open_with(&disk.as_disk(), small()).unwrap();
+            assert!(all(&log).starts_with(&expected));
+            drop(log);
+            assert_eq!(suspect(&disk).unwrap().segment, 2, "it stays in mind until it is mended");
         }
-        let refused = open_with(&disk.as_disk(), small());
-        assert!(
-            matches!(refused, Err(StorageError::InUse { .. } | StorageError::Corrupt(_))),
-            "the node that is open keeps it"
-        );
-        drop(refused);
-        let disk = disk.copy();
-        let refused = open_with(&disk.as_disk(), small()).err().unwrap();
-        assert!(matches!(&refused, StorageError::Corrupt(damage) if damage.path == segment(2)), "{refused}");
-        repair(&disk, &peer, Some(1));
-        assert!(Suspect::read(&*disk.as_disk(), Path::new(LOG_DIR)).unwrap().is_none());
-        assert!(matches!(scrub(&disk), Checked::Sound { .. }));
-        assert!(all(&open_with(&disk.as_disk(), small()).unwrap()).ends_with(&expected));
     }
+}
+
+#[test]
+fn a_segment_of_history_that_is_gone_is_kept_in_mind_too_and_one_that_raft_needs_is_refused() {
+    let whole = purged_log();
+    let disk = whole.copy();
+    disk.lose(&segment(2));
+    drop(open_with(&disk.as_disk(), small()).unwrap());
+    assert_eq!(Suspect::read(&*disk.as_disk(), Path::new(LOG_DIR)).unwrap().unwrap().segment, 2);
+    let last = storage_support::life::segments(&whole).pop().unwrap();
+    whole.lose(&last);
+    assert!(matches!(open_with(&whole.as_disk(), small()), Err(StorageError::Corrupt(_))));
 }
 
 #[test]
@@ -88,4 +101,72 @@ fn a_suspicion_whose_segment_was_restored_is_dropped() {
     disk.tamper(&segment(3), |bytes| *bytes = copy);
     drop(open_with(&disk.as_disk(), small()).unwrap());
     assert!(Suspect::read(&*disk.as_disk(), Path::new(LOG_DIR)).unwrap().is_none());
+}
+
+/// What is damaged in the second segment of history, mended from a peer that has all entries.
+fn mend(disk: &MemDisk, peer: &[LogEntry]) -> Result<bool, StorageError> {
+    let Some(mut mend) = Mend::begin(disk.as_disk(), LOG_DIR.into(), keys(), 2)? else { return Ok(false) };
+    while let Some(from) = mend.missing_from() {
+        mend.take(peer[from as usize..(from as usize + 2).min(peer.len())].to_vec());
+    }
+    mend.finish(&OsEntropy)
+}
+
+#[test]
+fn damage_of_entries_in_old_history_is_mended_in_its_place_and_nothing_else_is_written_anew() {
+    let whole = purged_log();
+    let peer = committed(&whole);
+    let length = whole.bytes(&segment(2)).len();
+    for from in (HEADER_BYTES..length).step_by(11) {
+        for size in [1, 150] {
+            let disk = whole.copy();
+            disk.tamper(&segment(2), |bytes| bytes[from..(from + size).min(length)].fill(0x5a));
+            let before = disk.bytes(&segment(2));
+            assert!(mend(&disk, &peer).unwrap(), "{from}, {size}");
+            assert_eq!(disk.bytes(&segment(2).with_extension("log.damaged")), before);
+            assert!(matches!(scrub(&disk), Checked::Sound { .. }), "{from}, {size}");
+            assert_eq!(committed(&disk), peer);
+            drop(open_with(&disk.as_disk(), small()).unwrap());
+        }
+    }
+    let disk = whole.copy();
+    disk.tamper(&segment(2), |bytes| bytes.truncate(length - 100));
+    assert!(mend(&disk, &peer).unwrap());
+    assert!(matches!(scrub(&disk), Checked::Sound { .. }));
+}
+
+#[test]
+fn a_mend_with_other_entries_or_of_a_lost_header_changes_nothing() {
+    let whole = purged_log();
+    let peer = committed(&whole);
+    let disk = whole.copy();
+    disk.tamper(&segment(2), |bytes| bytes[20] ^= 1);
+    assert!(!mend(&disk, &peer).unwrap());
+    let disk = whole.copy();
+    disk.tamper(&segment(2), |bytes| bytes[250] ^= 1);
+    let before = disk.files();
+    let longer: Vec<_> = (0..100).map(|index| entry(1_000_000, index)).collect();
+    assert!(!mend(&disk, &longer).unwrap());
+    assert_eq!(disk.files(), before);
+}
+
+#[test]
+fn whenever_the_power_goes_or_one_operation_fails_in_a_mend_the_log_opens_and_the_next_one_ends_it() {
+    let whole = purged_log();
+    let peer = committed(&whole);
+    whole.tamper(&segment(2), |bytes| bytes[250] ^= 1);
+    let counted = whole.copy();
+    mend(&counted, &peer).unwrap();
+    let cuts = (0..=counted.operations()).map(|at| Faults { power_fails_at: Some(at), ..Faults::default() });
+    for faults in cuts.chain(counted.single_faults()) {
+        let disk = whole.copy_with(faults);
+        let _ = mend(&disk, &peer);
+        for left in lefts(2) {
+            let disk = disk.after_power_cut(left);
+            drop(open_with(&disk.as_disk(), small()).unwrap_or_else(|error| panic!("{faults:?}: {error}")));
+            mend(&disk, &peer).unwrap();
+            assert!(matches!(scrub(&disk), Checked::Sound { .. }), "{faults:?}, {left:?}");
+            assert_eq!(committed(&disk), peer, "{faults:?}, {left:?}");
+        }
+    }
 }

@@ -22,7 +22,7 @@
 //! **Torn or corrupt.** Damage below the `durable` of a later intact frame is corruption: those bytes had reached the
 //! disk, and somebody may have been told so. Any other damage is a torn tail ([`is_torn_tail`]).
 
-use super::record::{Parts, Record, RecordError};
+use super::record::{Parts, Record, RecordError, Told};
 use super::segment::{SegmentCipher, SegmentIdentity};
 use crate::limits::FRAME_BYTES_MAX;
 use aes_gcm::Aes256Gcm;
@@ -207,6 +207,12 @@ impl<'a> Frame<'a> {
     /// Checks that the frame is the `expected`th of its segment.
     pub fn in_order(&self, expected: u32) -> Result<(), FrameRefusal> {
         self.detach().in_order(expected)
+    }
+
+    /// What it tells without a key: its checksum held, whether it is genuine nobody knows.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        self.parts.told()
     }
 }
 

@@ -3,13 +3,20 @@
 //! A key-encryption key seals nothing itself. Each segment generation and each snapshot has a key of its own:
 //! HKDF-SHA384 with a fresh random salt, and an info that names the purpose and the file.
 
+use crate::keyring::hmac_sha384_mac;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use hkdf::Hkdf;
+use hmac::Mac;
 use sha2::Sha384;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of a salt.
 pub const SALT_BYTES: usize = 32;
+
+/// Bytes of what [`KeyEncryptionKey::authenticate`] gives.
+pub const NOTE_TAG_BYTES: usize = 48;
+
+const NOTE_LABEL: &[u8] = b"muster log note v1";
 
 /// A key-encryption key for segments and snapshots, with the id by which files name it.
 #[derive(Clone)]
@@ -54,6 +61,25 @@ impl KeyEncryptionKey {
         let cipher = Aes256Gcm::new(&array);
         array.zeroize();
         cipher
+    }
+}
+
+impl KeyEncryptionKey {
+    /// HMAC-SHA384 of a small file beside the segments, under a key of its own for that purpose. Each part is bound with
+    /// its length, so that what one part ends with never passes for what the next begins with.
+    #[must_use]
+    pub fn authenticate(&self, parts: &[&[u8]]) -> [u8; NOTE_TAG_BYTES] {
+        let mut key = Zeroizing::new([0; NOTE_TAG_BYTES]);
+        #[allow(clippy::expect_used, reason = "RFC 5869 allows up to 255 digests of output")]
+        Hkdf::<Sha384>::new(None, self.bytes.as_slice())
+            .expand(NOTE_LABEL, key.as_mut_slice())
+            .expect("one digest is less than 255");
+        let mut mac = hmac_sha384_mac(key.as_slice(), &[]);
+        for part in parts {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -125,6 +151,15 @@ mod tests {
         assert_eq!(first, sealed([1; 32], &[b"purpose", b"file 1"]));
         assert_ne!(first, sealed([2; 32], &[b"purpose", b"file 1"]));
         assert_ne!(first, sealed([1; 32], &[b"purpose", b"file 2"]));
+    }
+
+    #[test]
+    fn a_note_is_authentic_under_one_key_and_with_one_division_into_parts_only() {
+        let (key, other) = (KeyEncryptionKey::new(1, [1; 32]), KeyEncryptionKey::new(1, [2; 32]));
+        let tag = key.authenticate(&[b"name", b"text"]);
+        assert_eq!(tag, key.authenticate(&[b"name", b"text"]));
+        assert_ne!(tag, other.authenticate(&[b"name", b"text"]));
+        assert_ne!(tag, key.authenticate(&[b"namet", b"ext"]));
     }
 
     #[test]

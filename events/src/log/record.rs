@@ -100,6 +100,33 @@ pub(super) struct Parts {
     pub(super) index: u64,
 }
 
+/// What a frame tells of its record without any key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Entry(LogPosition),
+    Committed(LogPosition),
+    PurgeFloor(LogPosition),
+    /// For whom is sealed.
+    Vote {
+        term: u64,
+    },
+    /// Nothing that says how far the log had got.
+    Other,
+}
+
+impl Parts {
+    pub(super) fn told(&self) -> Told {
+        let at = LogPosition { term: self.term, index: self.index };
+        match self.kind {
+            KIND_ENTRY => Told::Entry(at),
+            KIND_COMMITTED => Told::Committed(at),
+            KIND_PURGE_FLOOR => Told::PurgeFloor(at),
+            KIND_VOTE => Told::Vote { term: self.term },
+            _ => Told::Other,
+        }
+    }
+}
+
 impl<B: AsRef<[u8]>> EntryBody<B> {
     /// The bytes of the body; empty for a blank one.
     #[must_use]

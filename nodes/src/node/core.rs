@@ -143,6 +143,9 @@ impl Core {
             log: store.log().clone(),
             gaps: gaps.clone(),
             measures: measures.clone(),
+            transport: transport.clone(),
+            peers: peers_of(&config),
+            entropy: entropy.clone(),
         };
         let archive = archive(&config, &keyring, disk.clone())?;
         let timers = &config.raft;

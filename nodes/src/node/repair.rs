@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Meanwhile it answers peers through [`Convalescent`]: it serves what is intact, and refuses everything else. So it gives
-//! no vote and no acknowledgement.
+//! no vote and no acknowledgement. Where its own log stands it tells another one that repairs, if it knows for sure: else
+//! two of them would wait for each other for ever.
 
 use super::core::{CoreDeps, archive, log_options, peers_of, segment_keys};
 use super::{NodeError, ranges};
@@ -37,6 +38,8 @@ pub struct Repair {
 /// What answers peers while the log is repaired.
 pub struct Convalescent {
     archive: Arc<Archive>,
+    /// None if this node does not know it itself.
+    standing: Option<LogStanding>,
 }
 
 impl Repair {
@@ -75,7 +78,8 @@ impl Repair {
     /// What answers peers meanwhile.
     pub fn service(&self) -> Result<Arc<dyn PeerService>, NodeError> {
         let CoreDeps { config, keyring, disk, .. } = &self.deps;
-        Ok(Arc::new(Convalescent { archive: Arc::new(archive(config, keyring, disk.clone())?) }))
+        let archive = Arc::new(archive(config, keyring, disk.clone())?);
+        Ok(Arc::new(Convalescent { archive, standing: known_standing(&self.need) }))
     }
 
     /// Repairs the log; returns once it can be opened. What a peer cannot give now is asked for again, for as long as it
@@ -106,7 +110,10 @@ impl Repair {
     async fn attempt(&self) -> Result<(), Setback> {
         let standings = self.ask_all().await;
         let vote = self.vote(&standings)?;
-        let (deps, options, need) = (self.deps.clone(), self.options.clone(), self.need.clone());
+        let last_of_others = standings.values().filter_map(|standing| standing.last).max();
+        let (deps, options, need) =
+            (self.deps.clone(), self.options.clone(), self.need.clone().reaching(last_of_others));
+        let acknowledged = need.acknowledged.unwrap_or(0);
         let mut rebuild =
             blocking(move || Rebuild::begin(deps.disk, deps.entropy, options, need, vote)).await?;
         loop {
@@ -126,7 +133,6 @@ impl Repair {
                 }
                 None if rebuild.reaches() => return Ok(blocking(move || rebuild.finish()).await?),
                 None => {
-                    let acknowledged = self.need.acknowledged.unwrap_or(0);
                     return Err(Setback::Wait(format!(
                         "no peer in reach gives entry {from} as committed, and this node may have acknowledged entries \
                          up to {acknowledged}"
@@ -146,7 +152,7 @@ impl Repair {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// The vote to come back with. If one may be lost, all others must say their term: a candidate saves its term before
+    /// The vote to come back with. If one may be lost (as it always may with the tail), all others must say their term: a candidate saves its term before
     /// it asks for votes, so no lost vote was in a later one.
     fn vote(&self, standings: &BTreeMap<NodeId, LogStanding>) -> Result<Option<VoteRecord>, Setback> {
         let left = self.need.vote.map(|(term, node, committed)| VoteRecord { term, node, committed });
@@ -209,13 +215,23 @@ impl PeerService for Convalescent {
                 | PeerRequest::Forward(_)
                 | PeerRequest::HandOver { .. }
                 | PeerRequest::Status
-                | PeerRequest::LogStanding
-                | PeerRequest::WebhookCursors(_) => PeerReply::Refused(
-                    "this node repairs its log and takes no part before that is done".to_owned(),
-                ),
+                | PeerRequest::WebhookCursors(_) => takes_no_part(),
+                PeerRequest::LogStanding => self.standing.map_or_else(takes_no_part, PeerReply::LogStanding),
             }
         })
     }
+}
+
+fn takes_no_part() -> PeerReply {
+    PeerReply::Refused("this node repairs its log and takes no part before that is done".to_owned())
+}
+
+/// Where a log stands that needs repair, as far as another member's repair asks: no later vote of it is lost, and it
+/// acknowledged nothing after the last entry that this tells.
+fn known_standing(need: &Need) -> Option<LogStanding> {
+    let is_sure = need.vote_is_known && !need.tail_is_lost;
+    let term = need.vote.map_or(0, |(term, ..)| term);
+    is_sure.then_some(LogStanding { term, leads: false, committed: None, last: need.acknowledged })
 }
 
 async fn blocking<T: Send + 'static>(

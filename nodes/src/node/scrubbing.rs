@@ -1,13 +1,19 @@
 //! Checks a node's whole log in the background, after each start and then daily: an open reads only what raft needs.
 //!
 //! Damage of what raft may still read ends the node, whose next start repairs it. Damage of older history is noted and
-//! said; the node goes on, since neither its votes nor its acknowledgements stand on it, and repairs it at its next start.
+//! said, at each start again; the node goes on, since neither its votes nor its acknowledgements stand on it, and mends
+//! that segment with entries of its peers.
 //! Damage of what was fetched to fill gaps is fetched again at once.
 
+use super::ranges;
+use crate::entropy::Entropy;
+use crate::peers::{PeerAddress, PeerTransport};
 use crate::storage::error::{Corruption, StorageError};
 use crate::storage::gaps::GapBook;
 use crate::storage::log::DurableLog;
+use crate::storage::mend::Mend;
 use crate::storage::scrub::{Checked, Scrub};
+use crate::storage::segment_number_of;
 use crate::storage::suspect::Suspect;
 use crate::telemetry::measures::Measures;
 use std::sync::Arc;
@@ -28,6 +34,10 @@ pub(super) struct Scrubbing {
     pub log: Arc<DurableLog>,
     pub gaps: Arc<GapBook>,
     pub measures: Arc<Measures>,
+    /// Who has the entries that are damaged here.
+    pub transport: Arc<dyn PeerTransport>,
+    pub peers: Vec<PeerAddress>,
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// Stops a check between two files once its task is gone.
@@ -41,15 +51,23 @@ impl Drop for StopWhenDropped {
 
 impl Scrubbing {
     pub async fn run(self) {
+        self.measures.damaged_segments.set(i64::from(self.is_suspected().await));
         loop {
             let began = Instant::now();
             match self.check(&self.own).await {
                 Ok(Checked::Sound { segments, bytes }) => {
                     let seconds = began.elapsed().as_secs();
                     self.measures.damaged_segments.set(0);
+                    self.clear().await;
                     tracing::info!(segments, bytes, seconds, "the whole log was checked and is sound");
                 }
-                Ok(Checked::Damaged(damage)) => self.note(damage).await,
+                Ok(Checked::Damaged(damage)) => {
+                    self.note(damage.clone()).await;
+                    if self.mend(&damage).await {
+                        tracing::warn!(%damage, "that segment is mended; the log is checked again");
+                        continue;
+                    }
+                }
                 Ok(Checked::Stopped) => return,
                 Err(error) => tracing::warn!(%error, "the log could not be checked"),
             }
@@ -114,6 +132,61 @@ impl Scrubbing {
         tokio::task::spawn_blocking(check).await.unwrap_or(Ok(Checked::Stopped))
     }
 
+    /// Mends damage of history with what peers have; whether that succeeded.
+    async fn mend(&self, damage: &Corruption) -> bool {
+        match self.try_to_mend(damage).await {
+            Ok(mended) => mended,
+            Err(why) => {
+                tracing::warn!(%damage, why, "older history of this node is not mended yet");
+                false
+            }
+        }
+    }
+
+    async fn try_to_mend(&self, damage: &Corruption) -> Result<bool, String> {
+        let Some(segment) = segment_number_of(&damage.path).filter(|it| !self.log.reads(*it)) else {
+            return Ok(false);
+        };
+        let own = self.own.clone();
+        let begin = move || Mend::begin(own.disk.clone(), own.dir.clone(), own.keys.clone(), segment);
+        let Some(mut mend) = blocking(begin).await? else {
+            return Err("more than entries is damaged: restore that file from a copy".to_owned());
+        };
+        while let Some(from) = mend.missing_from() {
+            let Some((_, entries)) = ranges::fetch(&*self.transport, &self.peers, from).await else {
+                return Err(format!("no peer in reach gives entry {from} as committed"));
+            };
+            mend.take(entries);
+            if mend.missing_from() == Some(from) {
+                return Err(format!("no peer gave entry {from}"));
+            }
+        }
+        let entropy = self.entropy.clone();
+        match blocking(move || mend.finish(&*entropy)).await? {
+            true => Ok(true),
+            false => Err("peers' entries do not fill the damage: restore that file from a copy".to_owned()),
+        }
+    }
+
+    /// Whether an earlier check, or the open of the log, found damage.
+    async fn is_suspected(&self) -> bool {
+        let own = self.own.clone();
+        let read = tokio::task::spawn_blocking(move || Suspect::read(&*own.disk, &own.dir)).await;
+        matches!(read, Ok(Ok(Some(_))))
+    }
+
+    /// What was suspected was mended.
+    async fn clear(&self) {
+        let own = self.own.clone();
+        let clear = move || match Suspect::read(&*own.disk, &own.dir)? {
+            Some(_) => Suspect::clear(&*own.disk, &own.dir),
+            None => Ok(()),
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(clear).await {
+            tracing::warn!(%error, "a suspicion of damage cannot be taken back");
+        }
+    }
+
     async fn note(&self, damage: Corruption) {
         self.measures.damaged_segments.set(1);
         let (own, found) = (self.own.clone(), damage.clone());
@@ -124,7 +197,7 @@ impl Scrubbing {
             }
             Ok(Ok(_)) => tracing::error!(
                 %damage,
-                "older history of this node is damaged: noted, and repaired from its peers when it is started next"
+                "older history of this node is damaged: noted; raft does not need it, and the node goes on"
             ),
             Ok(Err(error)) => {
                 tracing::error!(%damage, %error, "the log is damaged, and that cannot be noted")
@@ -132,4 +205,11 @@ impl Scrubbing {
             Err(_) => {}
         }
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }

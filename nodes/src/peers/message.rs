@@ -89,6 +89,8 @@ pub struct LogStanding {
     pub leads: bool,
     /// (term, index) of the last entry that it knows committed.
     pub committed: Option<(u64, LogIndex)>,
+    /// The last entry of its log, or one after it.
+    pub last: Option<LogIndex>,
 }
 
 /// An entry that a majority agreed on.

@@ -100,6 +100,7 @@ impl Receiver {
             term: standing.vote.map_or(0, |vote| vote.term),
             leads,
             committed: standing.committed.map(|at| (at.term, at.index)),
+            last: standing.last.map(|at| at.index),
         })
     }
 

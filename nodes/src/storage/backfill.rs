@@ -36,8 +36,13 @@ impl BackfillPlace {
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, own: &LogOptions, dir: PathBuf) -> Self {
         // No vote and no acknowledgement stands on it: it may begin with nothing, again and again.
-        let options =
-            LogOptions { dir, beginning: Beginning::DangerUnasked, cache_bytes_max: 0, ..own.clone() };
+        let options = LogOptions {
+            dir,
+            beginning: Beginning::DangerUnasked,
+            cache_bytes_max: 0,
+            needs_history: true,
+            ..own.clone()
+        };
         BackfillPlace { disk, entropy, options }
     }
 

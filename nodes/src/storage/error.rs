@@ -141,6 +141,14 @@ pub enum CorruptionKind {
     Missing,
     #[error("the file has {found} bytes, and the segment after it knows {expected}")]
     Length { expected: u64, found: u64 },
+    #[error("it is of generation {found}, and this log began one of generation {expected} there")]
+    Generation { expected: u64, found: u64 },
+    #[error("it is not the copy that the manifest beside it names")]
+    NotTheCopy,
+    #[error("it holds history through {found:?}, and the manifest beside it says {said:?}")]
+    NotAsTheManifest { said: Option<u64>, found: Option<u64> },
+    #[error("what it says was changed or cut")]
+    Note,
     #[error("its header names segment {found}")]
     Misplaced { found: u64 },
     #[error("it belongs to another life of this node than the segments before it")]

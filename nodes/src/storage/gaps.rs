@@ -2,15 +2,17 @@
 //!
 //! Invariant: a stretch is noted, durably, before the purge that leaves it out; so a crash may note one that never came
 //! about, which costs a needless read from a peer, but none is ever forgotten. One that is filled is remembered: what
-//! fills it may turn out to be damaged.
+//! fills it may turn out to be damaged. All of this is history only: files of it that cannot be believed are set aside
+//! and told, and the node starts.
 
 use super::disk::Disk;
 use super::error::StorageError;
-use super::json_file;
+use super::json_file::{self, set_aside};
 use events::ids::LogIndex;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -48,8 +50,8 @@ struct Gaps {
 impl GapBook {
     /// Blocks on the disk.
     pub fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, StorageError> {
-        let open: Vec<Gap> = json_file::read(&*disk, &dir.join(FILE))?.unwrap_or_default();
-        let filled: Vec<Gap> = json_file::read(&*disk, &dir.join(FILLED_FILE))?.unwrap_or_default();
+        let open = read(&*disk, &dir.join(FILE))?;
+        let filled = read(&*disk, &dir.join(FILLED_FILE))?;
         let missing = watch::Sender::new(count(&open));
         let gaps = Gaps { open, filled };
         Ok(GapBook { disk, dir, gaps: Mutex::new(gaps), missing })
@@ -85,17 +87,21 @@ impl GapBook {
             list.sort_by_key(|gap| gap.from);
             list.dedup();
         }
+        coalesce(&mut changed.filled);
         self.disk.create_dir(&self.dir).map_err(StorageError::io("creating", &self.dir))?;
         if let Some(parent) = self.dir.parent() {
             self.disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;
         }
         let persist = |file, list: &Vec<Gap>| json_file::persist(&*self.disk, &self.dir.join(file), list);
         // What is added to one list is written before it goes from the other: a crash leaves it in both, never in none.
-        if changed.filled.len() < gaps.filled.len() {
+        let are_reopened = changed.filled.is_empty();
+        if are_reopened {
             persist(FILE, &changed.open)?;
+        }
+        if changed.filled != gaps.filled {
             persist(FILLED_FILE, &changed.filled)?;
-        } else {
-            persist(FILLED_FILE, &changed.filled)?;
+        }
+        if !are_reopened {
             persist(FILE, &changed.open)?;
         }
         *gaps = changed;
@@ -113,6 +119,38 @@ impl GapBook {
     pub fn missing(&self) -> watch::Receiver<u64> {
         self.missing.subscribe()
     }
+}
+
+/// What is noted there; nothing if it cannot be believed.
+fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<Gap>, StorageError> {
+    let is_malformed = |error: &StorageError| match error {
+        StorageError::Corrupt(_) => true,
+        StorageError::Io { source, .. } => source.kind() == ErrorKind::InvalidData,
+        _ => false,
+    };
+    match json_file::read(disk, path) {
+        Err(error) if is_malformed(&error) => {
+            tracing::error!(
+                %error,
+                "which stretches of history this node lacks cannot be read: set aside. `muster log verify` names the gaps \
+                 that are not filled"
+            );
+            set_aside(disk, path)?;
+            Ok(Vec::new())
+        }
+        read => Ok(read?.unwrap_or_default()),
+    }
+}
+
+/// Makes one stretch of those that overlap or touch; `gaps` are sorted.
+fn coalesce(gaps: &mut Vec<Gap>) {
+    gaps.dedup_by(|later, before| {
+        let touches = later.from <= before.through.saturating_add(1);
+        if touches && later.through >= before.through {
+            (before.through, before.term) = (later.through, later.term);
+        }
+        touches
+    });
 }
 
 fn count(gaps: &[Gap]) -> u64 {

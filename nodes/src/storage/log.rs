@@ -44,6 +44,8 @@ pub struct LogOptions {
     pub segment_bytes_target: u64,
     /// Bodies of recent entries kept in memory.
     pub cache_bytes_max: usize,
+    /// Whether the log is refused too if what raft does not need any more is damaged: for one that is nothing but history.
+    pub needs_history: bool,
 }
 
 /// An open log. Dropping it closes it.
@@ -74,7 +76,16 @@ impl LogOptions {
         beginning: Beginning,
     ) -> Self {
         let (segment_bytes_target, cache_bytes_max) = (SEGMENT_BYTES_TARGET, CACHE_BYTES_MAX);
-        LogOptions { dir, cluster, node, keys, beginning, segment_bytes_target, cache_bytes_max }
+        LogOptions {
+            dir,
+            cluster,
+            node,
+            keys,
+            beginning,
+            segment_bytes_target,
+            cache_bytes_max,
+            needs_history: false,
+        }
     }
 }
 
@@ -85,14 +96,21 @@ impl DurableLog {
         entropy: Arc<dyn Entropy>,
         options: LogOptions,
     ) -> Result<DurableLog, StorageError> {
-        let LogOptions { dir, cluster, node, keys, beginning, segment_bytes_target, cache_bytes_max } =
-            options;
+        let LogOptions {
+            dir,
+            cluster,
+            node,
+            keys,
+            beginning,
+            segment_bytes_target,
+            cache_bytes_max,
+            needs_history,
+        } = options;
         let lock = prepare(&*disk, &dir)?;
-        refuse_if_needed(&*disk, &dir)?;
         let owner = Owner { cluster: Some(cluster), node: Some(node), keys };
-        let Recovered { view, next, birth } = recover(&*disk, &dir, &owner, cache_bytes_max)?;
+        refuse_if_needed(&*disk, &dir, &owner)?;
+        let Recovered { view, next, birth } = recover(&*disk, &dir, &owner, cache_bytes_max, needs_history)?;
         let decided = beginning.decide(&*disk, (cluster, node), birth)?;
-        let key = owner.keys.newest().clone();
         let birth = decided.mark;
         let stationery = Stationery {
             disk: Arc::clone(&disk),
@@ -101,7 +119,7 @@ impl DurableLog {
             cluster,
             node,
             birth,
-            key,
+            keys: owner.keys,
             segment_bytes_target,
         };
         let segments = SegmentWriter::begin(stationery, *view.standing(), next)?;

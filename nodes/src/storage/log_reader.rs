@@ -3,12 +3,13 @@
 //! Truncations are resolved, purged entries are still there, and gaps (what came in a snapshot and was never here, or was
 //! removed by retention) are named. Entries that are not known committed are counted, not given.
 //!
-//! An archive directory is read as a log is: its manifest says what of its last segment was committed.
+//! An archive directory is read as a log is: its manifest says what of its last segment was committed. Each copy in it
+//! must be the one that its line names, and hold the history that it says.
 
 use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
 use super::retention::{Manifest, Retired};
-use super::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_path};
+use super::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_number_of, segment_path};
 use super::stream::{SegmentStream, Streamed};
 use super::view::LogEntry;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use events::log::keys::SegmentKeys;
 use events::log::record::{PurgeFloor, Record};
 use events::log::segment::{HEADER_BYTES, SegmentHeader};
 use events::log::standing::Standing;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,6 +85,10 @@ pub struct LogReader {
     gap_from: Option<LogIndex>,
     /// The last entry that was given.
     given: Option<LogIndex>,
+    /// Of an archive: what lies where, and what of it was committed.
+    manifest: Option<Manifest>,
+    /// Of an archive that is read from its first file on: the first and the last entry that each file gave.
+    archived: Option<BTreeMap<u64, (LogIndex, LogIndex)>>,
     /// Of an archive: what lies up to here was committed.
     sure: Option<LogIndex>,
     current: Option<SegmentStream>,
@@ -107,7 +112,7 @@ impl LogReader {
         let manifest = Manifest::read(&*disk, &dir)?;
         let retired = Retired::read(&*disk, &dir, &owner)?;
         let (mut first_segment, mut sure) = (retired.as_ref().map_or(1, |retired| retired.through + 1), None);
-        if let Some(manifest) = manifest {
+        if let Some(manifest) = &manifest {
             first_segment = numbers.first().copied().unwrap_or(1);
             sure = manifest.last_of(&numbers);
         }
@@ -121,6 +126,8 @@ impl LogReader {
             trusts_next: false,
             gap_from: None,
             given: None,
+            archived: manifest.is_some().then(BTreeMap::new),
+            manifest,
             sure,
             current: None,
             before: 0,
@@ -174,7 +181,7 @@ impl LogReader {
     /// Begins with `segment`, whatever lies before it.
     #[must_use]
     pub(super) fn beginning_with(self, segment: u64) -> Self {
-        LogReader { segment: segment - 1, trusts_next: true, gap_from: None, ..self }
+        LogReader { segment: segment - 1, trusts_next: true, gap_from: None, archived: None, ..self }
     }
 
     /// Refuses another cluster's log by name.
@@ -248,12 +255,12 @@ impl LogReader {
                 Ok(true)
             }
             Streamed::End => {
-                self.pause(current);
+                self.pause(current)?;
                 Ok(false)
             }
             Streamed::TornTail(_) if self.segment == self.last_segment => {
                 self.report.torn_tail = Some(tail(&current));
-                self.pause(current);
+                self.pause(current)?;
                 Ok(false)
             }
             Streamed::TornTail(damage) => Err(current.file.corrupt(current.offset, damage)),
@@ -272,12 +279,44 @@ impl LogReader {
     }
 
     /// The end of the last segment, as far as it is written: a node may go on there.
-    fn pause(&mut self, current: SegmentStream) {
+    fn pause(&mut self, current: SegmentStream) -> Result<(), StorageError> {
         self.report.bytes += u64::from(current.offset);
         self.current = Some(current);
-        if let Some(sure) = self.sure {
-            self.release(sure);
+        let Some(sure) = self.sure else { return Ok(()) };
+        // The frames have the last word: a line that says more is not of this file.
+        let pending = self.pending.iter().rev().map(|entry| entry.entry.at.index);
+        let reached = pending.into_iter().find(|index| *index <= sure).max(self.given);
+        if reached < Some(sure) && !self.past_damage {
+            return Err(self.other_than_the_manifest(self.segment, Some(sure), reached));
         }
+        self.release(sure);
+        self.check_against_the_manifest()
+    }
+
+    /// No file gives history that its line does not name. It may give less: what a later repair wrote anew is in a later file.
+    fn check_against_the_manifest(&self) -> Result<(), StorageError> {
+        let (Some(manifest), Some(archived)) = (&self.manifest, &self.archived) else { return Ok(()) };
+        if self.past_damage {
+            return Ok(());
+        }
+        for (segment, (first, last)) in archived {
+            let Some(line) = manifest.find(*segment) else { continue };
+            let is_named = line.first.is_some_and(|named| named <= *first) && line.last >= Some(*last);
+            if !is_named {
+                return Err(self.other_than_the_manifest(*segment, line.last, Some(*last)));
+            }
+        }
+        Ok(())
+    }
+
+    fn other_than_the_manifest(
+        &self,
+        segment: u64,
+        said: Option<LogIndex>,
+        found: Option<LogIndex>,
+    ) -> StorageError {
+        let what = CorruptionKind::NotAsTheManifest { said, found };
+        StorageError::corrupt(&segment_path(&self.dir, segment), 0, what)
     }
 
     fn open_next(&mut self) -> Result<bool, StorageError> {
@@ -316,6 +355,9 @@ impl LogReader {
             }
             Err(damage) => return Err(StorageError::corrupt(&path, 0, damage)),
         };
+        if let Some(manifest) = self.manifest.as_ref().filter(|_| !self.past_damage) {
+            manifest.check_copy(&*self.disk, &self.dir, self.segment)?;
+        }
         self.check_follows(&path, &header)?;
         self.current = Some(SegmentStream::open(file)?);
         self.report.segments += 1;
@@ -399,6 +441,9 @@ impl LogReader {
                 self.ready.push_back(History::Gap { from, through: index - 1 });
             }
             self.given = Some(index);
+            if let Some((archived, segment)) = self.archived.as_mut().zip(segment_number_of(&entry.file)) {
+                archived.entry(segment).or_insert((index, index)).1 = index;
+            }
             self.ready.push_back(History::Entry(entry));
         }
     }

@@ -5,9 +5,12 @@
 //!                      └─ writer.rs        one thread: take all that is queued, write, fdatasync, call back
 //!                           └─ segment_writer.rs ──▶ disk.rs      frames into segments
 //!   open  ──▶ recover.rs ──▶ scan.rs       believe, cut a torn tail, or refuse by file and offset
+//!        └──▶ outline.rs                   headers held against each other: from where on to read
+//!        └──▶ newest.rs                    which segment was begun last: so the loss of the last file is seen
 //!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
 //!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
-//!        └──▶ scrub.rs ─▶ suspect.rs      what an open does not read is checked beside it; damage is noted for the next
+//!        └──▶ scrub.rs ─▶ suspect.rs      what an open does not read is checked beside it; damage is kept in mind, and
+//!                        └─▶ mend.rs       such a segment is mended in its place, with entries of peers
 //!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node; stream.rs: one segment of it
 //!   a peer repairs ──▶ archive.rs          ranges of it, from the log that this node has open
 //!   a snapshot came ─▶ gaps.rs             what the log lacks since; backfill.rs keeps what peers gave for it
@@ -25,6 +28,7 @@ pub mod error;
 pub mod gaps;
 pub mod log;
 pub mod log_reader;
+pub mod mend;
 pub mod poison;
 pub mod repair;
 pub mod retention;
@@ -37,9 +41,13 @@ pub mod view;
 pub mod writer;
 
 pub(crate) mod json_file;
+mod newest;
+mod outline;
 mod recover;
 mod salvage;
 mod scan;
 mod segment_file;
 mod segment_writer;
 mod stream;
+
+pub(crate) use segment_file::segment_number_of;

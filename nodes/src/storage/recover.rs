@@ -1,21 +1,26 @@
 //! Opens what an earlier process left: believes it, cuts a torn tail, or refuses.
 //!
 //! ```text
-//!   what was retired on purpose ──▶ what a power cut left of it goes
 //!   headers of all segments ──▶ lengths and owners agree ──▶ start: the newest segment that began at or below the floor
-//!                                        (or the one that a check found damaged: suspect.rs)
+//!   what was retired on purpose ──▶ what a power cut left of it goes, once the header after it agrees
+//!   the segment that was begun last (newest.rs) is there, and is the one
 //!   from there: sync, read, follow every frame ──▶ view
 //!   last segment only: a torn tail is cut; a segment left without frames is removed, but never the only one: it
 //!   carries the log's birth
 //! ```
 //!
 //! A torn tail is no loss: nobody was told of it, and the node votes as before. What is believed is made durable first.
+//!
+//! Damage before the start is history's: neither a vote nor an acknowledgement stands on it, so the log opens, and the
+//! damage stays noted (suspect.rs) and is told. Nodes that each have an old flip come back together after a power cut.
 
 use super::disk::{Disk, DiskFile};
-use super::error::{CorruptionKind, StorageError};
+use super::error::{Corruption, CorruptionKind, StorageError};
+use super::newest::Newest;
+use super::outline::{Outline, check_begins, check_follows, first_needed};
 use super::retention::Retired;
 use super::scan::{Scan, Scanned, Step};
-use super::segment_file::{Owner, Place, SegmentFile, list_segments, segment_path};
+use super::segment_file::{Owner, Place, SegmentFile, numbers_of_segments, segment_path};
 use super::segment_writer::Next;
 use super::suspect::Suspect;
 use super::view::LogView;
@@ -35,14 +40,9 @@ pub(super) struct Recovered {
     pub(super) birth: Option<u64>,
 }
 
-/// A segment's header and length.
-struct Outline {
-    header: SegmentHeader,
-    length: u64,
-}
-
 struct Outlines {
-    outlines: Vec<Outline>,
+    /// Of each segment from the first that is there on, or why it is not believed.
+    found: Vec<Result<Outline, Corruption>>,
     /// A segment was begun after the last one here, so that one had been durable as a whole.
     last_is_whole: bool,
 }
@@ -52,6 +52,7 @@ struct Recovery<'a> {
     dir: &'a Path,
     owner: &'a Owner,
     retired: Option<Retired>,
+    newest: Option<Newest>,
 }
 
 pub(super) fn recover(
@@ -59,35 +60,32 @@ pub(super) fn recover(
     dir: &Path,
     owner: &Owner,
     cache_bytes_max: usize,
+    needs_history: bool,
 ) -> Result<Recovered, StorageError> {
     disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
     let retired = Retired::read(disk, dir, owner)?;
-    if let Some(retired) = &retired {
+    let newest = Newest::read(disk, dir, owner)?;
+    let recovery = Recovery { disk, dir, owner, retired, newest };
+    let Outlines { mut found, last_is_whole } = recovery.outlines()?;
+    if let (Some(retired), Some(Ok(_))) = (&recovery.retired, found.first()) {
         retired.remove_files(disk, dir)?;
     }
-    let recovery = Recovery { disk, dir, owner, retired };
-    let Outlines { outlines, last_is_whole } = recovery.outlines()?;
-    let needed = first_needed(outlines.iter().map(|outline| &outline.header.standing));
-    let suspect = Suspect::read(disk, dir)?;
-    let is_suspect = |outline: &Outline| {
-        suspect.as_ref().is_some_and(|suspect| suspect.segment == outline.header.identity.segment)
-    };
-    let start = outlines.iter().position(is_suspect).map_or(needed, |suspect| suspect.min(needed));
-    let standing = outlines.get(start).map_or(Standing::default(), |outline| outline.header.standing);
+    let start = first_needed(&found);
+    let needed: Vec<Outline> = found.drain(start..).collect::<Result<_, _>>()?;
+    let standing = needed.first().map_or(Standing::default(), |outline| outline.header.standing);
     let mut view = LogView::new(standing, cache_bytes_max);
     let mut end = 0;
-    for (position, outline) in outlines.iter().enumerate().skip(start) {
-        let may_be_torn = position + 1 == outlines.len() && !last_is_whole;
+    for (position, outline) in needed.iter().enumerate() {
+        let may_be_torn = position + 1 == needed.len() && !last_is_whole;
         end = recovery.follow(outline, may_be_torn, &mut view)?;
     }
-    if suspect.is_some() {
-        Suspect::clear(disk, dir)?;
-    }
-    let next = match outlines.last() {
+    recovery.judge_history(&found, needs_history)?;
+    let before = needed.iter().rev().nth(1).or(found.last().and_then(|before| before.as_ref().ok()));
+    let next = match needed.last() {
         None => Next { segment: 1, generation: 1, previous_length: 0 },
-        Some(last) => recovery.after(last, outlines.len() == 1, end)?,
+        Some(last) => recovery.after(last, before, end)?,
     };
-    let birth = outlines.first().map(|first| first.header.birth);
+    let birth = needed.first().map(|first| first.header.birth);
     Ok(Recovered { view, next, birth })
 }
 
@@ -97,6 +95,8 @@ pub(super) struct Before {
     pub(super) previous_length: u64,
     pub(super) generation: u64,
     pub(super) birth: Option<u64>,
+    /// Where it stood at that segment's beginning, and how long the one before that was.
+    pub(super) beginning: (Standing, u64),
 }
 
 /// Where the log stands before `segment`, read from the one before that; all of it must be whole.
@@ -107,11 +107,25 @@ pub(super) fn recover_before(
     segment: u64,
 ) -> Result<Before, StorageError> {
     let Some(number) = segment.checked_sub(1).filter(|number| *number > 0) else {
-        return Ok(Before { standing: Standing::default(), previous_length: 0, generation: 0, birth: None });
+        let standing = Standing::default();
+        return Ok(Before {
+            standing,
+            previous_length: 0,
+            generation: 0,
+            birth: None,
+            beginning: (standing, 0),
+        });
     };
     if let Some(retired) = Retired::read(disk, dir, owner)?.filter(|retired| retired.through == number) {
         let Retired { length: previous_length, generation, birth, .. } = retired;
-        return Ok(Before { standing: retired.standing(), previous_length, generation, birth: Some(birth) });
+        let (standing, birth) = (retired.standing(), Some(birth));
+        return Ok(Before {
+            standing,
+            previous_length,
+            generation,
+            birth,
+            beginning: (standing, previous_length),
+        });
     }
     let path = segment_path(dir, number);
     let file = disk.open_read(&path).map_err(|error| match error.kind() {
@@ -132,47 +146,118 @@ pub(super) fn recover_before(
         }
     }
     let SegmentHeader { identity, birth, .. } = header;
-    let previous_length = u64::from(scan.offset);
-    Ok(Before { standing, previous_length, generation: identity.generation, birth: Some(birth) })
+    let (previous_length, generation) = (u64::from(scan.offset), identity.generation);
+    let beginning = (header.standing, header.previous_length);
+    Ok(Before { standing, previous_length, generation, birth: Some(birth), beginning })
 }
 
 impl Recovery<'_> {
     /// Reads all headers and holds them against each other.
     fn outlines(&self) -> Result<Outlines, StorageError> {
-        let range = list_segments(self.disk, self.dir, self.retired.as_ref())?;
-        let (last, mut outlines) = (*range.end(), Vec::<Outline>::new());
-        for segment in range {
+        let through = self.retired.as_ref().map_or(0, |retired| retired.through);
+        let there = numbers_of_segments(self.disk, self.dir)?.last().copied().unwrap_or(0);
+        let begun = self.newest.map_or(0, |newest| newest.segment);
+        // One always remains of a log whose beginning was retired.
+        let last = there.max(begun).max(through + u64::from(self.retired.is_some()));
+        let mut found = Vec::<Result<Outline, Corruption>>::new();
+        for segment in through + 1..=last {
             // The only one may be cut short at a log's very beginning, but not where one follows what was retired.
-            let may_be_cut = segment == last && (self.retired.is_none() || !outlines.is_empty());
-            let Some((file, header)) = self.open(segment, may_be_cut)? else {
-                return Ok(Outlines { outlines, last_is_whole: true });
+            let may_be_cut =
+                segment == last && segment > begun && (self.retired.is_none() || !found.is_empty());
+            let outline = match self.outline(segment, may_be_cut) {
+                Ok(Some(outline)) => Ok(outline),
+                Ok(None) => return Ok(Outlines { found, last_is_whole: true }),
+                Err(StorageError::Corrupt(damage)) if damage.is_repairable() => Err(damage),
+                Err(other) => return Err(other),
             };
-            match (outlines.last(), &self.retired) {
-                (Some(before), _) => check_follows(self.dir, before, &header)?,
-                (None, Some(retired)) => check_begins(self.dir, retired, &header)?,
-                (None, None) => {}
-            }
-            outlines.push(Outline { header, length: file.length()? });
+            let (before, outline) = match (found.pop(), &self.retired, outline) {
+                (Some(Ok(before)), _, Ok(outline)) => {
+                    let (before, outline) = check_follows(self.dir, before, outline);
+                    (Some(before), outline)
+                }
+                (None, Some(retired), Ok(outline)) => (None, check_begins(self.dir, retired, outline)),
+                (before, _, outline) => (before, outline),
+            };
+            found.extend(before);
+            found.push(outline);
         }
-        Ok(Outlines { outlines, last_is_whole: false })
+        Ok(Outlines { found, last_is_whole: false })
+    }
+
+    /// `None` of a last segment whose creation was cut short.
+    fn outline(&self, segment: u64, may_be_cut: bool) -> Result<Option<Outline>, StorageError> {
+        let Some((file, header)) = self.open(segment, may_be_cut)? else { return Ok(None) };
+        let (newest, found) = (self.newest, header.identity.generation);
+        if let Some(newest) = newest.filter(|newest| newest.segment == segment && newest.generation != found)
+        {
+            let what = CorruptionKind::Generation { expected: newest.generation, found };
+            return Err(StorageError::corrupt(&file.path, 0, what));
+        }
+        Ok(Some(Outline { header, length: file.length()? }))
     }
 
     /// Opens a segment. A last one whose creation a crash cut short held no frame yet: it is removed, and `None`.
     fn open(
         &self,
         segment: u64,
-        is_last: bool,
+        may_be_cut: bool,
     ) -> Result<Option<(SegmentFile, SegmentHeader)>, StorageError> {
         let path = segment_path(self.dir, segment);
-        let file = self.disk.open_write(&path).map_err(StorageError::io("opening", &path))?;
+        let file = self.disk.open_write(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => StorageError::corrupt(&path, 0, CorruptionKind::Missing),
+            _ => StorageError::io("opening", &path)(error),
+        })?;
         match SegmentFile::open(path.clone(), Arc::clone(&file), segment, self.owner)? {
             Ok(opened) => Ok(Some(opened)),
-            Err(_) if is_last && is_headers_at_most(&*file, &path)? => {
+            Err(_) if may_be_cut && is_headers_at_most(&*file, &path)? => {
                 tracing::warn!(file = %path.display(), "a segment whose creation was cut short is removed");
                 self.remove(&path)?;
                 Ok(None)
             }
             Err(damage) => Err(StorageError::corrupt(&path, 0, damage)),
+        }
+    }
+
+    /// Keeps in mind what is damaged of the segments that nothing was read of, and lets go of what was mended.
+    fn judge_history(
+        &self,
+        history: &[Result<Outline, Corruption>],
+        needs_history: bool,
+    ) -> Result<(), StorageError> {
+        let suspect = Suspect::read(self.disk, self.dir)?;
+        let damage = match history.iter().find_map(|outline| outline.as_ref().err()) {
+            Some(damage) => Some(damage.clone()),
+            None => self.look_at(suspect.as_ref(), history)?,
+        };
+        match damage {
+            Some(damage) if needs_history => Err(damage.into()),
+            Some(damage) => {
+                tracing::error!(
+                    %damage,
+                    "older history of this node is damaged; neither its votes nor its acknowledgements stand on it, so \
+                     the log is opened"
+                );
+                Suspect::note(self.disk, self.dir, &damage).map(|_| ())
+            }
+            None if suspect.is_some() => Suspect::clear(self.disk, self.dir),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the segment that was suspected is still damaged. If it is none of history, it was read and is sound.
+    fn look_at(
+        &self,
+        suspect: Option<&Suspect>,
+        history: &[Result<Outline, Corruption>],
+    ) -> Result<Option<Corruption>, StorageError> {
+        let is_suspect =
+            |outline: &&Outline| suspect.is_some_and(|it| it.segment == outline.header.identity.segment);
+        let Some(outline) = history.iter().flatten().find(is_suspect) else { return Ok(None) };
+        let mut view = LogView::new(outline.header.standing, 0);
+        match self.follow(outline, false, &mut view) {
+            Ok(_) => Ok(None),
+            Err(StorageError::Corrupt(damage)) => Ok(Some(damage)),
+            Err(other) => Err(other),
         }
     }
 
@@ -210,11 +295,17 @@ impl Recovery<'_> {
         }
     }
 
-    /// Which segment comes after the last. One without frames gives its number back, but not its generation.
-    fn after(&self, last: &Outline, is_only: bool, end: u32) -> Result<Next, StorageError> {
+    /// Which segment comes after the last. One without frames gives its number back, but not its generation; the only one
+    /// keeps it, since it carries the log's birth.
+    fn after(&self, last: &Outline, before: Option<&Outline>, end: u32) -> Result<Next, StorageError> {
         let SegmentHeader { identity, previous_length, .. } = last.header;
         let generation = identity.generation + 1;
-        if end as usize == HEADER_BYTES && !is_only {
+        if end as usize == HEADER_BYTES
+            && let Some(before) = before
+        {
+            if self.newest.is_some() {
+                Newest::of(&before.header.identity).persist(self.disk, self.dir, self.owner)?;
+            }
             self.remove(&segment_path(self.dir, identity.segment))?;
             return Ok(Next { segment: identity.segment, generation, previous_length });
         }
@@ -230,40 +321,6 @@ impl Recovery<'_> {
 fn is_headers_at_most(file: &dyn DiskFile, path: &Path) -> Result<bool, StorageError> {
     let length = file.length().map_err(StorageError::io("reading the length of", path))?;
     Ok(length <= HEADER_BYTES as u64)
-}
-
-fn check_follows(dir: &Path, before: &Outline, header: &SegmentHeader) -> Result<(), StorageError> {
-    let path = segment_path(dir, before.header.identity.segment);
-    if before.length != header.previous_length {
-        let what = CorruptionKind::Length { expected: header.previous_length, found: before.length };
-        return Err(StorageError::corrupt(&path, before.length.min(header.previous_length), what));
-    }
-    if before.header.birth != header.birth {
-        let path = segment_path(dir, header.identity.segment);
-        return Err(StorageError::corrupt(&path, 0, CorruptionKind::OtherBirth));
-    }
-    Ok(())
-}
-
-/// The first one that is left follows what was retired.
-fn check_begins(dir: &Path, retired: &Retired, header: &SegmentHeader) -> Result<(), StorageError> {
-    let path = segment_path(dir, header.identity.segment);
-    if header.birth != retired.birth {
-        return Err(StorageError::corrupt(&path, 0, CorruptionKind::OtherBirth));
-    }
-    if header.standing != retired.standing() || header.previous_length != retired.length {
-        return Err(StorageError::corrupt(&path, 0, CorruptionKind::Standpoint));
-    }
-    Ok(())
-}
-
-/// Which of the segments that begin at these standings is the newest before which nothing above the purge floor was
-/// written: an open reads from there on.
-pub(super) fn first_needed<'a>(
-    mut standings: impl DoubleEndedIterator<Item = &'a Standing> + ExactSizeIterator + Clone,
-) -> usize {
-    let floor = standings.clone().next_back().and_then(|last| last.floor).map(|floor| floor.index);
-    standings.rposition(|standing| standing.last.map(|last| last.index) <= floor).unwrap_or(0)
 }
 
 fn take(view: &mut LogView, segment: &Arc<SegmentFile>, scanned: Scanned) -> Result<(), StandingError> {

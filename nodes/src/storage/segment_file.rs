@@ -78,7 +78,7 @@ pub(super) fn numbers_of_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64
 }
 
 /// Which segment a file is, by its name.
-pub(super) fn segment_number_of(path: &Path) -> Option<u64> {
+pub(crate) fn segment_number_of(path: &Path) -> Option<u64> {
     segment_number(path.file_name()?.to_str()?)
 }
 

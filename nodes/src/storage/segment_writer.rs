@@ -1,16 +1,18 @@
 //! Writes the stream: seals records into frames, and begins a new segment when it must.
 //!
 //! A segment begins at an open, at a truncation (both are new generations) and when the last one is full. It begins
-//! only after the one before it is durable as a whole, and holds frames only after its own header and name are durable.
+//! only after the one before it is durable as a whole, and holds frames only after its own header and name are durable,
+//! and after a file beside it names it (newest.rs).
 
 use super::disk::Disk;
 use super::error::StorageError;
-use super::segment_file::{Place, SegmentFile, segment_path};
+use super::newest::Newest;
+use super::segment_file::{Owner, Place, SegmentFile, segment_path};
 use crate::entropy::Entropy;
 use bytes::Bytes;
 use events::ids::{ClusterId, NodeId};
 use events::log::frame::FramePlace;
-use events::log::keys::{KeyEncryptionKey, SALT_BYTES};
+use events::log::keys::{SALT_BYTES, SegmentKeys};
 use events::log::record::Record;
 use events::log::segment::{HEADER_BYTES, SegmentHeader, SegmentIdentity};
 use events::log::standing::Standing;
@@ -25,7 +27,7 @@ pub(super) struct Stationery {
     pub(super) cluster: ClusterId,
     pub(super) node: NodeId,
     pub(super) birth: u64,
-    pub(super) key: KeyEncryptionKey,
+    pub(super) keys: SegmentKeys,
     pub(super) segment_bytes_target: u64,
 }
 
@@ -137,7 +139,8 @@ impl SegmentWriter {
 
 /// Creates a segment that holds its header, durable in content and name.
 fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc<SegmentFile>, StorageError> {
-    let Stationery { disk, entropy, dir, cluster, node, birth, key, .. } = stationery;
+    let Stationery { disk, entropy, dir, cluster, node, birth, keys, .. } = stationery;
+    let key = keys.newest();
     let mut salt = [0; SALT_BYTES];
     entropy.fill(&mut salt);
     let header = SegmentHeader {
@@ -159,5 +162,7 @@ fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc
     file.write_at(0, &bytes).map_err(StorageError::write(&path, 0))?;
     file.sync_data().map_err(StorageError::io("syncing", &path))?;
     disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
+    let owner = Owner { cluster: Some(*cluster), node: Some(*node), keys: keys.clone() };
+    Newest::of(&header.identity).persist(&**disk, dir, &owner)?;
     Ok(Arc::new(SegmentFile { path, file, cipher }))
 }

@@ -40,13 +40,19 @@ impl Suspect {
         Ok(Some(suspect))
     }
 
-    /// What was noted in `dir`.
+    /// What was noted in `dir`; a file that cannot be believed is no suspicion.
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Suspect>, StorageError> {
-        json_file::read(disk, &dir.join(SUSPECT_FILE))
+        match json_file::read(disk, &dir.join(SUSPECT_FILE)) {
+            Err(error @ StorageError::Corrupt(_)) => {
+                tracing::error!(%error, "a suspicion cannot be read and is passed over: the next check finds it again");
+                Ok(None)
+            }
+            read => read,
+        }
     }
 
     /// The segment was read and is sound: it was restored or repaired.
-    pub(super) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+    pub fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
         remove_if_there(disk, &dir.join(SUSPECT_FILE))?;
         disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
     }

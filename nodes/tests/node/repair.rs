@@ -8,10 +8,16 @@ use events::ids::NodeId;
 use nodes::node::core::Core;
 use nodes::node::repair::Repair;
 use nodes::peers::{PeerAddress, PeerReply, PeerRequest};
+use nodes::storage::disk::OsDisk;
+use nodes::storage::error::{Corruption, CorruptionKind};
+use nodes::storage::log_reader::{History, LogReader};
 use nodes::storage::repair::NEED_FILE;
+use nodes::storage::suspect::{SUSPECT_FILE, Suspect};
+use nodes::storage::view::LogEntry;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The segments of a node's log that hold frames, oldest first.
 fn segments(data: &Path) -> Vec<PathBuf> {
@@ -153,6 +159,117 @@ async fn torn_tails_after_a_power_cut_of_the_whole_cluster_need_no_repair_and_lo
     for node in 1..=3 {
         assert!(!members.data(node).join("log").join(NEED_FILE).exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_convalescent_that_knows_its_vote_lets_another_one_that_needs_every_members_word_come_back() {
+    let mut members = Members::start(5).await;
+    let leading = members.leader().await;
+    let patients: Vec<_> =
+        members.all().map(|(node, _)| node).filter(|node| *node != leading).take(2).collect();
+    let (unsure, sure) = (patients[0], patients[1]);
+    let before = propose_lots(&members, leading, 0..20).await;
+    members.all_applied(before).await;
+    // Of the damage of a first segment the header of the second tells what was voted in it.
+    for patient in &patients {
+        members.kill(*patient).await;
+        members.open(*patient).await;
+    }
+    let before = propose_lots(&members, leading, 20..40).await;
+    members.all_applied(before).await;
+    members.kill(unsure).await;
+    members.kill(sure).await;
+    // All that the one said last is gone, and it may have been a vote.
+    std::fs::remove_file(segments(&members.data(unsure)).pop().unwrap()).unwrap();
+    damage(&members.data(sure));
+
+    let repair_of = async |members: &Members, node| {
+        let deps = members.core_deps(node);
+        let failed = Core::open(deps.clone()).await.err().unwrap();
+        Repair::after(failed, &deps).await.unwrap().unwrap()
+    };
+    let convalescent = repair_of(&members, sure).await;
+    assert!(convalescent.need().vote_is_known);
+    members.board.plug_in(sure, convalescent.service().unwrap());
+    let repair = repair_of(&members, unsure).await;
+    assert!(!repair.need().vote_is_known && repair.need().tail_is_lost);
+    members.board.plug_in(unsure, repair.service().unwrap());
+    let ask = PeerRequest::LogStanding;
+    let to = PeerAddress { node: unsure, address: String::new() };
+    let reply = members.transport(sure).call(&to, ask, crate::support::PATIENCE).await.unwrap();
+    assert!(matches!(reply, PeerReply::Refused(_)), "it does not know it itself: {reply:?}");
+    in_time("the repair beside another patient", repair.run()).await.unwrap();
+    in_time("the repair of the other", convalescent.run()).await.unwrap();
+    for patient in patients {
+        members.open(patient).await;
+    }
+    let last = propose_lots(&members, leading, 40..60).await;
+    members.all_applied(last).await;
+}
+
+/// Lets a member's log begin a new segment, whose header knows that all before it is purged.
+async fn purge_and_begin_anew(members: &mut Members, node: NodeId) {
+    let raft = members.core(node).raft();
+    raft.trigger().snapshot().await.unwrap();
+    let purged = raft.wait(Some(crate::support::PATIENCE));
+    purged.metrics(|it| it.purged.is_some() && it.purged == it.snapshot, "purged").await.unwrap();
+    members.kill(node).await;
+    members.open(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_with_damage_in_old_history_come_back_after_a_power_cut_of_all() {
+    let mut members = Members::start(3).await;
+    let before = propose_lots(&members, members.leader().await, 0..40).await;
+    members.all_applied(before).await;
+    for node in [1, 2] {
+        purge_and_begin_anew(&mut members, node).await;
+        let last =
+            propose_lots(&members, members.leader().await, 100 * node as u32..100 * node as u32 + 10).await;
+        members.all_applied(last).await;
+        purge_and_begin_anew(&mut members, node).await;
+        let last =
+            propose_lots(&members, members.leader().await, 100 * node as u32 + 10..100 * node as u32 + 20)
+                .await;
+        members.all_applied(last).await;
+    }
+    for node in 1..=3 {
+        members.kill(node).await;
+    }
+    for node in [1, 2] {
+        let path = damage(&members.data(node));
+        let found = Corruption { path: path.clone(), offset: 192, what: CorruptionKind::Missing };
+        Suspect::note(&OsDisk, path.parent().unwrap(), &found).unwrap();
+    }
+    for node in 1..=3 {
+        members.try_open(node).await.unwrap();
+    }
+    let leading = members.leader().await;
+    let last = propose_lots(&members, leading, 400..420).await;
+    members.all_applied(last).await;
+    for node in [1, 2] {
+        let log = members.data(node).join("log");
+        assert!(!log.join(NEED_FILE).exists());
+        in_time("what is damaged mended in its place, from a peer", async {
+            while log.join(SUSPECT_FILE).exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        // Committed later than it was written, the end may differ.
+        assert_eq!(history(&members, node)[..60], history(&members, 3)[..60]);
+    }
+}
+
+/// All entries that a member's own log holds.
+fn history(members: &Members, node: NodeId) -> Vec<LogEntry> {
+    let keys = members.keyring().segment_keys().unwrap();
+    let reader = LogReader::open(Arc::new(OsDisk), members.data(node).join("log"), keys).unwrap();
+    let entries = reader.filter_map(|item| match item.unwrap() {
+        History::Entry(held) => Some(held.entry),
+        History::Gap { .. } => None,
+    });
+    entries.collect()
 }
 
 #[test]

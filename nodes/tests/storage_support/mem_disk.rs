@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SECTOR: usize = 512;
+/// What a kernel says of a device that failed.
+const EIO: i32 = 5;
 
 #[derive(Clone, Default)]
 pub struct MemDisk(Arc<Mutex<State>>);
@@ -22,6 +24,8 @@ struct State {
     operations: usize,
     syncs: usize,
     writes: usize,
+    /// How often each operation was asked for.
+    asked: BTreeMap<Op, usize>,
     late: Option<usize>,
 }
 
@@ -43,10 +47,40 @@ pub struct Faults {
     pub sync_fails_at: Option<usize>,
     /// This write puts a part of what it should and fails: (which write, how many bytes of it).
     pub write_fails_at: Option<(usize, usize)>,
+    /// This operation fails once, alone, with an error of the device, and does nothing: (which kind, which of that kind).
+    pub fails_at: Option<(Op, usize)>,
     /// The disk is full at this many bytes over all files: a write puts what fits and fails.
     pub capacity: Option<usize>,
     /// A planted bug: what a sync promises.
     pub sync: SyncPromise,
+}
+
+/// What a disk is asked for, reading and changing. Writes and syncs of files have faults of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    List,
+    Open,
+    Read,
+    Length,
+    CreateNew,
+    Rename,
+    Remove,
+    Truncate,
+    SyncDir,
+}
+
+impl Op {
+    pub const ALL: [Op; 9] = [
+        Op::List,
+        Op::Open,
+        Op::Read,
+        Op::Length,
+        Op::CreateNew,
+        Op::Rename,
+        Op::Remove,
+        Op::Truncate,
+        Op::SyncDir,
+    ];
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,6 +161,18 @@ impl MemDisk {
         (state.syncs, state.writes)
     }
 
+    /// Every way in which one operation of what was done here can fail alone.
+    pub fn single_faults(&self) -> Vec<Faults> {
+        let state = self.0.lock();
+        let of = |op: Op| (0..state.asked.get(&op).copied().unwrap_or(0)).map(move |at| (op, at));
+        let alone = Op::ALL.into_iter().flat_map(of);
+        let others = alone.map(|at| Faults { fails_at: Some(at), ..Faults::default() });
+        let syncs = (0..state.syncs).map(|at| Faults { sync_fails_at: Some(at), ..Faults::default() });
+        let writes =
+            (0..state.writes).map(|at| Faults { write_fails_at: Some((at, 30)), ..Faults::default() });
+        others.chain(syncs).chain(writes).collect()
+    }
+
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.0.lock();
         state.contents[state.names[path]].now.clone()
@@ -179,7 +225,8 @@ impl MemDisk {
     }
 
     fn file(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.ask(Op::Open)?;
         let id = *state.names.get(path).ok_or(ErrorKind::NotFound)?;
         Ok(Arc::new(MemFile { disk: self.clone(), id }))
     }
@@ -222,6 +269,13 @@ impl Content {
 }
 
 impl State {
+    fn ask(&mut self, op: Op) -> io::Result<()> {
+        let asked = self.asked.entry(op).or_default();
+        let this = (op, *asked);
+        *asked += 1;
+        if self.faults.fails_at == Some(this) { Err(Error::from_raw_os_error(EIO)) } else { Ok(()) }
+    }
+
     fn change(&mut self) -> io::Result<()> {
         let operation = self.operations;
         self.operations += 1;
@@ -249,7 +303,8 @@ impl Disk for MemDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.ask(Op::List)?;
         let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
@@ -271,6 +326,7 @@ impl Disk for MemDisk {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
         state.change()?;
+        state.ask(Op::CreateNew)?;
         if state.names.contains_key(path) {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -283,6 +339,7 @@ impl Disk for MemDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.change()?;
+        state.ask(Op::Rename)?;
         let id = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), id);
         Ok(())
@@ -291,12 +348,14 @@ impl Disk for MemDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.change()?;
+        state.ask(Op::Remove)?;
         state.names.remove(path).map(|_| ()).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.change()?;
+        state.ask(Op::SyncDir)?;
         let inside = |path: &Path| path.parent() == Some(dir);
         state.durable_names.retain(|path, _| !inside(path));
         let synced: Vec<_> =
@@ -340,7 +399,8 @@ impl DiskFile for MemFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = self.disk.0.lock();
+        let mut state = self.disk.0.lock();
+        state.ask(Op::Read)?;
         let rest = state.contents[self.id].now.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
         buffer[..read].copy_from_slice(&rest[..read]);
@@ -348,12 +408,15 @@ impl DiskFile for MemFile {
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().contents[self.id].now.len() as u64)
+        let mut state = self.disk.0.lock();
+        state.ask(Op::Length)?;
+        Ok(state.contents[self.id].now.len() as u64)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.change()?;
+        state.ask(Op::Truncate)?;
         let content = &mut state.contents[self.id];
         content.now.truncate(length as usize);
         content.touch(length as usize, length as usize + 1);

@@ -33,6 +33,7 @@ pub fn try_repair(disk: &MemDisk, peer: &[LogEntry], voted: Option<u64>) -> Resu
         Err(other) => return Err(other),
     };
     let vote = vote_after(&need, voted);
+    let need = need.reaching((peer.len() as u64).checked_sub(1));
     let mut rebuild = Rebuild::begin(as_disk, std::sync::Arc::new(OsEntropy), small(), need, vote)?;
     loop {
         let next = usize::try_from(rebuild.next_index()).unwrap();

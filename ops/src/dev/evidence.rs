@@ -3,7 +3,7 @@
 use super::cluster::DevCluster;
 use super::tap::HeartbeatName;
 use crate::offline::{Fold, open_log, read_keyring};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use events::batch::access;
 use events::ids::{Epoch, LogIndex, NodeId};
 use events::vocabulary::Event;
@@ -11,6 +11,7 @@ use nodes::api::shapes::Status;
 use projector::{HeartbeatOutcome, HeartbeatStatus, Outcome, Projector, StateDigest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// One node's log, read from its files and folded again.
 pub struct LogEvidence {
@@ -51,8 +52,8 @@ pub async fn read(statuses: Vec<Status>, data: Vec<(NodeId, PathBuf)>, keyring: 
     for (node, data) in data {
         let keyring = keyring.to_owned();
         let fixed_index = fixed.as_ref().map(|(index, _)| *index);
-        let read = move || read_log(node, data, keyring, fixed_index, end);
-        reading.push(tokio::task::spawn_blocking(read));
+        let read = move || read_log(node, &data, &keyring, fixed_index, end);
+        reading.push(tokio::task::spawn_blocking(move || once_it_is_written(read)));
     }
     let mut logs = Vec::new();
     for read in reading {
@@ -87,6 +88,10 @@ impl Evidence {
     }
 }
 
+/// A node that is idle writes once a second.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// The latest fixed index up to `end` at which every status knows a digest, and those digests.
 fn fixed_in_common(statuses: &[Status], end: LogIndex) -> Option<(LogIndex, Vec<StateDigest>)> {
     let at = |status: &Status, index| status.digests.iter().find(|at| at.index == index).map(|at| at.digest);
@@ -97,15 +102,38 @@ fn fixed_in_common(statuses: &[Status], end: LogIndex) -> Option<(LogIndex, Vec<
     })
 }
 
+/// A node applies what is committed before its file says so, and says it with whatever it writes next: what is not there
+/// yet is looked for again, for a while.
+fn once_it_is_written(read: impl Fn() -> Result<LogEvidence>) -> Result<LogEvidence> {
+    let give_up = Instant::now() + WRITTEN_WITHIN;
+    loop {
+        match read() {
+            Err(error) if error.is::<NotThereYet>() && Instant::now() < give_up => {
+                std::thread::sleep(LOOK_AGAIN_AFTER)
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The log ends before what its node has applied.
+#[derive(Debug, thiserror::Error)]
+#[error("the log of node {node} ends at {applied} although the node has applied {end}")]
+struct NotThereYet {
+    node: NodeId,
+    applied: LogIndex,
+    end: LogIndex,
+}
+
 fn read_log(
     node: NodeId,
-    data: PathBuf,
-    keyring: PathBuf,
+    data: &Path,
+    keyring: &Path,
     fixed: Option<LogIndex>,
     end: LogIndex,
 ) -> Result<LogEvidence> {
-    let keyring = read_keyring(&keyring)?;
-    let mut fold = Fold::new(open_log(&data, &keyring)?);
+    let keyring = read_keyring(keyring)?;
+    let mut fold = Fold::new(open_log(data, &keyring)?);
     let mut heartbeats = BTreeSet::new();
     let mut digest_at_fixed = None;
     let mut terms = BTreeMap::new();
@@ -127,7 +155,9 @@ fn read_log(
     }
     let projector = fold.projector();
     let applied = projector.applied();
-    ensure!(applied == end, "the log of node {node} ends at {applied} although the node has applied {end}");
+    if applied != end {
+        return Err(NotThereYet { node, applied, end }.into());
+    }
     Ok(LogEvidence { node, terms, heartbeats, digest_at_fixed, digest_at_end: projector.digest() })
 }
 

@@ -6,8 +6,9 @@ use super::{WORKSHOP, owner};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::log::LogOptions;
+use crate::storage::newest::Newest;
 use crate::storage::recover::recover;
-use crate::storage::segment_file::{last_segment, segment_path};
+use crate::storage::segment_file::{SegmentFile, last_segment, segment_path};
 use std::path::{Path, PathBuf};
 
 /// `None` once the log is whole and the need is cleared; the need, if there is more to do than to install.
@@ -19,7 +20,8 @@ pub(super) fn install(
     let Some(through) = need.rebuilt_through else { return Ok(Some(need)) };
     let dir = &options.dir;
     put_into_place(disk, dir, need.from_segment, through)?;
-    match recover(disk, dir, &owner(options), 0) {
+    name_newest(disk, options, through)?;
+    match recover(disk, dir, &owner(options), 0, options.needs_history) {
         Ok(recovered) if reaches(&recovered, &need) => {
             Need::clear(disk, dir)?;
             Ok(None)
@@ -29,7 +31,7 @@ pub(super) fn install(
             tracing::warn!("the rebuilt log is not whole: it is rebuilt again");
             need.rebuilt_through = None;
             need.generation += 1;
-            need.persist(disk, dir)?;
+            need.persist(disk, dir, &owner(options))?;
             Ok(Some(need))
         }
         Err(other) => Err(other),
@@ -51,7 +53,7 @@ fn put_into_place(disk: &dyn Disk, dir: &Path, from: u64, through: u64) -> Resul
         let (new, path) = (segment_path(&workshop, segment), segment_path(dir, segment));
         let is_waiting = is_in(&waiting, &new);
         if is_in(&names, &path) && (is_waiting || segment > through) {
-            rename_damaged(disk, &path)?;
+            rename_damaged(disk, &path, &names)?;
         }
     }
     // The old ones have their new names before new ones take theirs.
@@ -66,14 +68,44 @@ fn put_into_place(disk: &dyn Disk, dir: &Path, from: u64, through: u64) -> Resul
     disk.sync_dir(&workshop).map_err(StorageError::io("syncing", &workshop))
 }
 
+/// The last one that was rebuilt is the last one of the log. What lies there may not be readable, if it was lost on the
+/// way: then the open that follows says so.
+fn name_newest(disk: &dyn Disk, options: &LogOptions, through: u64) -> Result<(), StorageError> {
+    let (path, owner) = (segment_path(&options.dir, through), owner(options));
+    let Ok(file) = disk.open_read(&path) else { return Ok(()) };
+    let Ok(Ok((opened, _))) = SegmentFile::open(path, file, through, &owner) else { return Ok(()) };
+    Newest::of(opened.cipher.identity()).persist(disk, &options.dir, &owner)
+}
+
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
     disk.rename(from, to).map_err(StorageError::io("renaming to", to))
 }
 
-pub(super) fn rename_damaged(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
-    rename(disk, path, &damaged(path))
+/// Writes what a damaged file holds beside it, since the file itself must stay until another is in its place.
+pub(in crate::storage) fn keep_damaged(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
+    let Some(aside) = free_name(path, &names) else { return Ok(()) };
+    let file = disk.create_new(&aside).map_err(StorageError::io("creating", &aside))?;
+    file.write_at(0, bytes).map_err(StorageError::write(&aside, 0))?;
+    file.sync_data().map_err(StorageError::io("syncing", &aside))?;
+    disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
 }
 
-pub(super) fn damaged(path: &Path) -> PathBuf {
-    path.with_extension("log.damaged")
+/// Sets a file aside beside those that were set aside under its number before; `names` are those in its folder.
+pub(super) fn rename_damaged(disk: &dyn Disk, path: &Path, names: &[String]) -> Result<(), StorageError> {
+    free_name(path, names).map_or(Ok(()), |aside| rename(disk, path, &aside))
+}
+
+/// `….log.damaged`, `….log.damaged.2`, and so on: the first that none of `names` is.
+fn free_name(path: &Path, names: &[String]) -> Option<PathBuf> {
+    let is_free = |aside: &PathBuf| {
+        aside.file_name().is_some_and(|name| names.iter().all(|taken| name != taken.as_str()))
+    };
+    let later = (2u32..).map(|time| path.with_extension(format!("log.damaged.{time}")));
+    std::iter::once(path.with_extension("log.damaged")).chain(later).find(is_free)
 }

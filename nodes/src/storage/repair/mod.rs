@@ -14,6 +14,7 @@
 //!
 //! A torn tail is not damage: it is cut, and needs no repair.
 
+mod headless;
 mod install;
 mod need;
 mod rebuild;
@@ -23,6 +24,7 @@ mod survey;
 pub use need::{NEED_FILE, Need};
 pub use rebuild::Rebuild;
 
+pub(super) use install::keep_damaged;
 pub(super) use need::refuse_if_needed;
 pub(super) use set_aside::{salvage_set_aside, set_all_aside};
 
@@ -39,7 +41,7 @@ const WORKSHOP: &str = "repair";
 pub fn note_damage(disk: &dyn Disk, options: &LogOptions, damage: &Corruption) -> Result<Need, StorageError> {
     let _lock = prepare(disk, &options.dir)?;
     let need = survey::survey(disk, &options.dir, &owner(options), damage)?;
-    need.persist(disk, &options.dir)?;
+    need.persist(disk, &options.dir, &owner(options))?;
     Ok(need)
 }
 
@@ -47,8 +49,7 @@ pub fn note_damage(disk: &dyn Disk, options: &LogOptions, damage: &Corruption) -
 /// to do.
 pub fn noted(disk: &dyn Disk, options: &LogOptions) -> Result<Option<Need>, StorageError> {
     let _lock = prepare(disk, &options.dir)?;
-    let Some(need) = Need::read(disk, &options.dir)? else { return Ok(None) };
-    need.check(&options.dir, options.cluster, options.node)?;
+    let Some(need) = Need::read(disk, &options.dir, &owner(options))? else { return Ok(None) };
     install::install(disk, options, need)
 }
 

@@ -3,6 +3,7 @@
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::json_file::{self, remove_if_there};
+use crate::storage::segment_file::Owner;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -26,8 +27,11 @@ pub struct Need {
     pub generation: u64,
     /// The mark of the log's birth.
     pub birth: u64,
-    /// The highest index that this node may ever have acknowledged.
+    /// The highest index that this node may ever have acknowledged, unless the tail is lost.
     pub acknowledged: Option<LogIndex>,
+    /// The end of the log is gone without a trace, so nothing here bounds what it acknowledged. The other members do, all
+    /// of them together: what was committed with this node's word lies in the log of another one too.
+    pub tail_is_lost: bool,
     /// The highest vote that is left: term, node, whether that node was known to lead.
     pub vote: Option<(u64, NodeId, bool)>,
     /// Whether no later vote can be lost. If one can, every other member must name its term first: no candidate asked
@@ -39,24 +43,21 @@ pub struct Need {
 
 impl Need {
     /// Writes the file; when this returns it is durable.
-    pub(super) fn persist(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
-        json_file::persist(disk, &dir.join(NEED_FILE), self)
+    pub(super) fn persist(&self, disk: &dyn Disk, dir: &Path, owner: &Owner) -> Result<(), StorageError> {
+        json_file::persist_sealed(disk, &dir.join(NEED_FILE), self, owner)
     }
 
-    pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Need>, StorageError> {
-        json_file::read(disk, &dir.join(NEED_FILE))
+    /// What was noted; of another node's log it is refused.
+    pub(super) fn read(disk: &dyn Disk, dir: &Path, owner: &Owner) -> Result<Option<Need>, StorageError> {
+        json_file::read_sealed(disk, &dir.join(NEED_FILE), owner)
     }
 
-    /// Refuses what was noted of another node's log.
-    pub(super) fn check(&self, dir: &Path, cluster: ClusterId, node: NodeId) -> Result<(), StorageError> {
-        let path = dir.join(NEED_FILE);
-        if self.cluster != cluster {
-            return Err(StorageError::OtherCluster { path, found: self.cluster, expected: cluster });
-        }
-        if self.node != node {
-            return Err(StorageError::OtherNode { path, found: self.node, expected: node });
-        }
-        Ok(())
+    /// The same need, for a repair that reaches the last entry of every other member's log.
+    #[must_use]
+    pub fn reaching(self, last_of_all_others: Option<LogIndex>) -> Need {
+        let acknowledged =
+            if self.tail_is_lost { self.acknowledged.max(last_of_all_others) } else { self.acknowledged };
+        Need { acknowledged, ..self }
     }
 
     /// The log is whole again.
@@ -67,8 +68,12 @@ impl Need {
 }
 
 /// No log is opened while it needs repair.
-pub(in crate::storage) fn refuse_if_needed(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
-    match Need::read(disk, dir)? {
+pub(in crate::storage) fn refuse_if_needed(
+    disk: &dyn Disk,
+    dir: &Path,
+    owner: &Owner,
+) -> Result<(), StorageError> {
+    match Need::read(disk, dir, owner)? {
         Some(need) => {
             Err(StorageError::NeedsRepair { path: dir.join(NEED_FILE), file: need.file, offset: need.offset })
         }

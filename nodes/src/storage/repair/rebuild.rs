@@ -82,7 +82,7 @@ impl Rebuild {
             cluster: options.cluster,
             node: options.node,
             birth: need.birth,
-            key: options.keys.newest().clone(),
+            keys: options.keys.clone(),
             segment_bytes_target: options.segment_bytes_target,
         };
         let next = Next {
@@ -150,7 +150,7 @@ impl Rebuild {
         }
         self.segments.close()?;
         self.need.rebuilt_through = Some(self.segments.number());
-        self.need.persist(&*self.disk, &self.options.dir)?;
+        self.need.persist(&*self.disk, &self.options.dir, &owner(&self.options))?;
         match install::install(&*self.disk, &self.options, self.need)? {
             None => Ok(()),
             Some(need) => Err(StorageError::NeedsRepair {

@@ -3,29 +3,42 @@
 //! The stream is followed over its holes. After a hole:
 //! - Every later header, and every later entry, says how far the log had got; frames that no later record accounts for
 //!   are counted as entries, one each.
+//! - Of a segment without a header the heads of its frames are read (headless.rs). If the log ends with one of which
+//!   nothing is left, what it held is not known here at all.
 //! - A vote is known if a later header or vote tells it, or if the hole's frames are all accounted for by entries.
 
+use super::headless::{Headless, Piece, recognize};
 use super::need::Need;
 use crate::storage::disk::Disk;
-use crate::storage::error::{Corruption, StorageError};
-use crate::storage::recover::recover_before;
-use crate::storage::salvage::{Salvage, Salvaged, frames_at_most};
-use crate::storage::segment_file::{Owner, SegmentFile, last_segment, segment_number_of, segment_path};
+use crate::storage::error::{Corruption, CorruptionKind, StorageError};
+use crate::storage::newest::Newest;
+use crate::storage::recover::{Before, recover_before};
+use crate::storage::retention::Retired;
+use crate::storage::salvage::{Salvage, Salvaged};
+use crate::storage::segment_file::{
+    Owner, SegmentFile, last_segment, read_range, segment_number_of, segment_path,
+};
 use events::ids::LogIndex;
-use events::log::record::{Record, VoteRecord};
-use events::log::segment::SegmentHeader;
+use events::log::record::{EntryBody, PurgeFloor, Record, Told, VoteRecord};
+use events::log::segment::{SegmentHeader, SegmentIdentity};
 use std::io::ErrorKind;
 use std::path::Path;
+
+/// A segment was begun at most so many generations after the last one that is known.
+const GENERATIONS_TRIED: u64 = 16;
 
 /// What is known so far.
 #[derive(Default)]
 struct Known {
+    newest: Option<Newest>,
     birth: Option<u64>,
     generation: u64,
     /// The index after the last entry that was seen or told of.
     next: LogIndex,
     /// Frames in holes that may have been entries after that.
     unaccounted: u64,
+    /// A segment told nothing, and no header came after it.
+    tail_is_lost: bool,
     vote: Option<VoteRecord>,
     vote_is_known: VoteIs,
 }
@@ -51,7 +64,7 @@ pub(super) fn survey(
     let lost = || StorageError::Corrupt(damage.clone());
     let mut from_segment = segment_number_of(&damage.path).ok_or_else(lost)?;
     let before = loop {
-        match recover_before(disk, dir, owner, from_segment) {
+        match whole_before(disk, dir, owner, from_segment) {
             Ok(before) => break before,
             Err(StorageError::Corrupt(earlier)) => {
                 let segment = segment_number_of(&earlier.path).ok_or_else(lost)?;
@@ -63,13 +76,14 @@ pub(super) fn survey(
             Err(other) => return Err(other),
         }
     };
-    let mut known = Known { birth: before.birth, generation: before.generation, ..Known::default() };
+    let newest = Newest::read(disk, dir, owner)?;
+    let mut known = Known { newest, birth: before.birth, generation: before.generation, ..Known::default() };
     known.heard_of(&before.standing);
-    let last = last_segment(disk, dir)?;
-    let longest = longest(disk, dir, last)?;
+    let last = last_segment(disk, dir)?.max(newest.map_or(0, |newest| newest.segment));
     for segment in from_segment..=last {
-        known.look_into(disk, dir, owner, segment, longest)?;
+        known.look_into(disk, dir, owner, segment)?;
     }
+    let generation = known.generation.max(newest.map_or(0, |newest| newest.generation));
     // Without the mark no segment of this log can be written: the node's life cannot go on.
     let birth = known.birth.ok_or_else(lost)?;
     Ok(Need {
@@ -79,24 +93,35 @@ pub(super) fn survey(
         offset: damage.offset,
         what: damage.what.to_string(),
         from_segment,
-        generation: known.generation + 1,
+        generation: generation + 1,
         birth,
         acknowledged: (known.next + known.unaccounted).checked_sub(1),
+        tail_is_lost: known.tail_is_lost,
         vote: known.vote.map(|vote| (vote.term, vote.node, vote.committed)),
         vote_is_known: known.vote_is_known == VoteIs::Known,
         rebuilt_through: None,
     })
 }
 
-/// Length of the longest segment: a file in the place of another says nothing of the other's length.
-fn longest(disk: &dyn Disk, dir: &Path, last: u64) -> Result<usize, StorageError> {
-    let mut longest = 0;
-    for segment in 1..=last {
-        let path = segment_path(dir, segment);
-        let Ok(file) = disk.open_read(&path) else { continue };
-        longest = longest.max(file.length().map_err(StorageError::io("reading the length of", &path))?);
+/// Where the log stands before `segment`; all that an open needs of what lies before it must be whole. A purge floor that
+/// was damaged is not written anew, so that may be more than the last open needed.
+fn whole_before(disk: &dyn Disk, dir: &Path, owner: &Owner, segment: u64) -> Result<Before, StorageError> {
+    let before = recover_before(disk, dir, owner, segment)?;
+    let floor = before.standing.floor.map(|floor| floor.index);
+    let (mut number, mut beginning) = (segment.saturating_sub(1), before.beginning);
+    let retired = Retired::read(disk, dir, owner)?.map_or(0, |retired| retired.through);
+    while number > retired && beginning.0.last.map(|last| last.index) > floor {
+        let earlier = recover_before(disk, dir, owner, number)?;
+        if (earlier.standing, earlier.previous_length) != beginning {
+            return Err(StorageError::corrupt(
+                &segment_path(dir, (number - 1).max(1)),
+                0,
+                CorruptionKind::Standpoint,
+            ));
+        }
+        (number, beginning) = (number - 1, earlier.beginning);
     }
-    Ok(longest as usize)
+    Ok(before)
 }
 
 impl Known {
@@ -106,32 +131,78 @@ impl Known {
         dir: &Path,
         owner: &Owner,
         segment: u64,
-        longest: usize,
     ) -> Result<(), StorageError> {
         let path = segment_path(dir, segment);
         let file = match disk.open_read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // It is not the last one, so a header after it says more; if that is damaged too, this counts.
-                self.vote_is_known = VoteIs::Unknown;
-                self.unaccounted += frames_at_most(longest);
+                self.lose();
                 return Ok(());
             }
             Err(error) => return Err(StorageError::io("opening", &path)(error)),
         };
-        match SegmentFile::open(path, file, segment, owner) {
+        match SegmentFile::open(path.clone(), file.clone(), segment, owner) {
             Ok(Ok((opened, header))) => {
                 self.believe(&header);
                 let bytes = opened.read_all()?;
                 Salvage::new(&opened, &bytes).for_each(|piece| self.take(piece));
+                let is_another = |newest: &Newest| {
+                    newest.segment == segment && newest.generation != header.identity.generation
+                };
+                if self.newest.as_ref().is_some_and(is_another) {
+                    self.lose();
+                }
+            }
+            // A file in the place of another tells nothing of the other.
+            Err(StorageError::Corrupt(Corruption { what: CorruptionKind::Misplaced { .. }, .. })) => {
+                self.lose();
             }
             Ok(Err(_)) | Err(StorageError::Corrupt(_)) => {
-                self.vote_is_known = VoteIs::Unknown;
-                self.unaccounted += frames_at_most(longest);
+                let reading = StorageError::io("reading", &path);
+                let length = file.length().map_err(StorageError::io("reading the length of", &path))?;
+                let bytes = read_range(&*file, 0, length as usize).map_err(reading)?;
+                self.take_headless(owner, segment, &bytes);
             }
             Err(other) => return Err(other),
         }
         Ok(())
+    }
+
+    /// Nothing is known of what a segment held.
+    fn lose(&mut self) {
+        self.vote_is_known = VoteIs::Unknown;
+        self.tail_is_lost = true;
+    }
+
+    /// What is left of a segment without a header.
+    fn take_headless(&mut self, owner: &Owner, segment: u64, bytes: &[u8]) {
+        let (Some(cluster), Some(node)) = (owner.cluster, owner.node) else { return self.lose() };
+        let named = self.newest.filter(|newest| newest.segment == segment).map(|newest| newest.generation);
+        let tried = self.generation..=self.generation + GENERATIONS_TRIED;
+        let identities = named.into_iter().chain(tried).map(|generation| SegmentIdentity {
+            cluster,
+            node,
+            segment,
+            generation,
+        });
+        let Some(identity) = recognize(identities, bytes) else { return self.lose() };
+        self.generation = self.generation.max(identity.generation);
+        for piece in Headless::new(identity, bytes) {
+            match piece {
+                Piece::Hole { frames } => self.take(Salvaged::Hole { frames }),
+                Piece::Told(Told::Entry(at)) => {
+                    self.take(Salvaged::Record(Record::Entry { at, body: EntryBody::Blank }))
+                }
+                Piece::Told(Told::Committed(at)) => self.take(Salvaged::Record(Record::Committed(at))),
+                Piece::Told(Told::PurgeFloor(floor)) => {
+                    let purge = PurgeFloor { floor, history_through: None };
+                    self.take(Salvaged::Record(Record::PurgeFloor(purge)));
+                }
+                // For whom it was, nothing tells.
+                Piece::Told(Told::Vote { .. }) => self.vote_is_known = VoteIs::Unknown,
+                Piece::Told(Told::Other) => {}
+            }
+        }
     }
 
     fn believe(&mut self, header: &SegmentHeader) {
@@ -139,6 +210,7 @@ impl Known {
         self.generation = self.generation.max(header.identity.generation);
         self.heard_of(&header.standing);
         self.unaccounted = 0;
+        self.tail_is_lost = false;
         self.vote_is_known = VoteIs::Known;
     }
 

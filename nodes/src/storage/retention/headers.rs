@@ -3,7 +3,6 @@
 use super::retired::Retired;
 use crate::storage::disk::Disk;
 use crate::storage::error::{CorruptionKind, StorageError};
-use crate::storage::recover::first_needed;
 use crate::storage::segment_file::{Owner, SegmentFile, list_segments, segment_path};
 use events::log::segment::{SegmentHeader, SegmentIdentity};
 use std::io::ErrorKind;
@@ -39,7 +38,7 @@ impl Headers {
                 Err(damage) => return Err(StorageError::corrupt(&path, 0, damage)),
             }
         }
-        let history = first_needed(segments.iter().map(|(header, _)| &header.standing));
+        let history = first_needed(&segments);
         Ok(Headers { segments, history })
     }
 
@@ -58,4 +57,12 @@ impl Headers {
         let (next, _) = self.segments.get(at + 1)?;
         Some(Retired::before(next, self.segments[at].0.identity.generation))
     }
+}
+
+/// Which of the segments is the newest before which nothing above the purge floor was written: an open reads from there on.
+fn first_needed(segments: &[(SegmentHeader, u64)]) -> usize {
+    let floor = segments.last().and_then(|(last, _)| last.standing.floor).map(|floor| floor.index);
+    let begins_below =
+        |(header, _): &(SegmentHeader, u64)| header.standing.last.map(|last| last.index) <= floor;
+    segments.iter().rposition(begins_below).unwrap_or(0)
 }

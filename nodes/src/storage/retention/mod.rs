@@ -13,6 +13,7 @@
 //! - Every remaining segment carries the mark of the log's birth, and at least one always remains: a log whose beginning
 //!   was removed is no empty log.
 //! - Whenever the power goes, a segment is in the log, or in the archive with its line, or in both.
+//! - A copy is read back, frame by frame, before its line is written; and read again before the original goes.
 
 mod headers;
 mod manifest;
@@ -25,7 +26,10 @@ use super::disk::Disk;
 use super::error::StorageError;
 use super::json_file::remove_if_there;
 use super::log_reader::{History, HistoryEntry, LogReader};
-use super::segment_file::{Owner, numbers_of_segments, read_range, segment_number_of, segment_path};
+use super::segment_file::{
+    Owner, SegmentFile, numbers_of_segments, read_range, segment_number_of, segment_path,
+};
+use super::stream::{SegmentStream, Streamed};
 use events::batch::split_stamp;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::SegmentKeys;
@@ -33,7 +37,7 @@ use events::log::record::EntryBody;
 use events::log::segment::SegmentIdentity;
 use events::time::Timestamp;
 use headers::Headers;
-use sha2::{Digest, Sha256};
+use manifest::digest_of;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -108,8 +112,17 @@ impl Retention {
         if let Some(other) = headers.history().find(|it| manifest.find(it.segment).is_some_and(is_not(*it))) {
             self.set_aside(other.segment)?;
         }
-        let missing: Vec<SegmentIdentity> =
-            headers.history().filter(|it| manifest.find(it.segment).is_none_or(is_not(*it))).collect();
+        let mut missing = Vec::new();
+        for identity in headers.history() {
+            // A copy that went is made again, while the original is there.
+            let is_there = match manifest.find(identity.segment).filter(|line| !is_not(identity)(line)) {
+                Some(line) => manifest.has_copy(&*self.disk, line, false)?,
+                None => false,
+            };
+            if !is_there {
+                missing.push(identity);
+            }
+        }
         if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
             let held = self.look_through(first.segment, last.segment)?;
             for identity in missing {
@@ -134,12 +147,21 @@ impl Retention {
     pub fn retire(&self, through: u64) -> Result<(), StorageError> {
         let headers = Headers::read(&*self.disk, &self.log, &self.owner)?;
         let manifest = Manifest::open(&*self.disk, &self.archive, &self.owner)?;
-        let is_archived = |it: &SegmentIdentity| {
-            it.segment <= through && manifest.find(it.segment).is_some_and(|line| !is_not(*it)(line))
-        };
-        let Some(last) = headers.history().take_while(is_archived).last() else { return Ok(()) };
+        let mut last = None;
+        for it in headers.history().take_while(|it| it.segment <= through) {
+            let Some(line) = manifest.find(it.segment).filter(|line| !is_not(it)(line)) else { break };
+            if !manifest.has_copy(&*self.disk, line, true)? {
+                tracing::error!(
+                    file = line.file,
+                    "the archive does not hold the copy that it names: nothing after it goes"
+                );
+                break;
+            }
+            last = Some(it);
+        }
+        let Some(last) = last else { return Ok(()) };
         let Some(retired) = headers.retired_through(last.segment) else { return Ok(()) };
-        retired.persist(&*self.disk, &self.log)?;
+        retired.persist(&*self.disk, &self.log, &self.owner)?;
         retired.remove_files(&*self.disk, &self.log)
     }
 
@@ -170,6 +192,21 @@ impl Retention {
         Ok(held)
     }
 
+    /// Reads a copy back: every frame of it must be whole, to its end.
+    fn check_frames(&self, copy: &Path, segment: u64) -> Result<(), StorageError> {
+        let file = self.disk.open_read(copy).map_err(StorageError::io("opening", copy))?;
+        let opened = SegmentFile::open(copy.to_owned(), file, segment, &self.owner)?;
+        let (opened, _) = opened.map_err(|damage| StorageError::corrupt(copy, 0, damage))?;
+        let mut stream = SegmentStream::open(opened)?;
+        loop {
+            match stream.step()? {
+                Streamed::Record(..) => {}
+                Streamed::TornTail(damage) => return Err(stream.file.corrupt(stream.offset, damage)),
+                Streamed::End => return Ok(()),
+            }
+        }
+    }
+
     /// Copies one segment; when this returns the copy is durable.
     fn copy(&self, identity: SegmentIdentity, held: Held) -> Result<ArchivedSegment, StorageError> {
         let SegmentIdentity { cluster, node, segment, generation } = identity;
@@ -178,7 +215,7 @@ impl Retention {
         remove_if_there(disk, &temporary)?;
         let from = disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
         let to = disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
-        let (mut digest, mut offset) = (Sha256::new(), 0);
+        let mut offset = 0;
         loop {
             let bytes =
                 read_range(&*from, offset, COPIED_BYTES).map_err(StorageError::io("reading", &path))?;
@@ -186,10 +223,11 @@ impl Retention {
                 break;
             }
             to.write_at(offset, &bytes).map_err(StorageError::write(&temporary, offset))?;
-            digest.update(&bytes);
             offset += bytes.len() as u64;
         }
         to.sync_data().map_err(StorageError::io("syncing", &temporary))?;
+        let sha256 = digest_of(&*to, &temporary)?;
+        self.check_frames(&temporary, segment)?;
         disk.rename(&temporary, &copy).map_err(StorageError::io("renaming to", &copy))?;
         disk.sync_dir(&self.archive).map_err(StorageError::io("syncing", &self.archive))?;
         let Held { entries, stamps } = held;
@@ -204,7 +242,7 @@ impl Retention {
             first_stamp: stamps.map(|(first, _)| first),
             last_stamp: stamps.map(|(_, last)| last),
             bytes: offset,
-            sha256: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256,
         })
     }
 }

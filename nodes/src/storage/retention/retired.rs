@@ -59,17 +59,18 @@ impl Retired {
         owner: &Owner,
     ) -> Result<Option<Retired>, StorageError> {
         let path = dir.join(FILE);
-        let Some(retired) = json_file::read::<Retired>(disk, &path)? else { return Ok(None) };
+        let Some(retired) = json_file::read_sealed::<Retired>(disk, &path, owner)? else { return Ok(None) };
         owner.check(&path, retired.cluster, retired.node)?;
         Ok(Some(retired))
     }
 
     /// Writes the file; when this returns it is durable.
-    pub(super) fn persist(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
-        json_file::persist(disk, &dir.join(FILE), self)
+    pub(super) fn persist(&self, disk: &dyn Disk, dir: &Path, owner: &Owner) -> Result<(), StorageError> {
+        json_file::persist_sealed(disk, &dir.join(FILE), self, owner)
     }
 
-    /// Removes what is retired and still there: the files of a retirement that the power cut short.
+    /// Removes what is retired and still there: the files of a retirement that the power cut short. Whoever calls this has
+    /// seen that the segment after them begins where this says that they end.
     pub(in crate::storage) fn remove_files(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
         let left = numbers_of_segments(disk, dir)?.into_iter().filter(|segment| *segment <= self.through);
         let mut any = false;
