@@ -56,7 +56,7 @@ pub fn open_log(data: &Path, keyring: &Keyring) -> Result<LogReader> {
     let keys = keyring.segment_keys().context("the keyring's keys for segments")?;
     let reader = LogReader::open(Arc::new(OsDisk), log, keys)
         .with_context(|| format!("opening the log in {}", data.display()))?;
-    Ok(reader.of_cluster(keyring.cluster))
+    Ok(reader.of_cluster(keyring.cluster).checking_end())
 }
 
 /// Opens the logs of several nodes of one cluster as one history, with what each of them fetched to fill its gaps.

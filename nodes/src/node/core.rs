@@ -4,6 +4,7 @@
 use super::NodeError;
 use super::backfill::Backfilling;
 use super::form::form_cluster;
+use super::last_words::LastWords;
 use super::retention::Retaining;
 use super::room::{Room, RoomWatch};
 use super::scrubbing::Scrubbing;
@@ -488,16 +489,4 @@ fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), S
 pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
     let refused = |why: String| NodeError::SegmentKeys { file: config.keyring.clone(), why };
     keyring.segment_keys().map_err(|e| refused(e.to_string()))
-}
-
-/// Says that a task is gone, however it went.
-struct LastWords {
-    name: &'static str,
-    ended: watch::Sender<Option<&'static str>>,
-}
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        self.ended.send_replace(Some(self.name));
-    }
 }

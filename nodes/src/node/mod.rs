@@ -16,6 +16,7 @@ mod desk;
 mod error;
 mod form;
 mod keyring;
+mod last_words;
 mod ranges;
 pub mod repair;
 pub mod retention;

@@ -6,69 +6,24 @@
 //! An archive directory is read as a log is: its manifest says what of its last segment was committed. Each copy in it
 //! must be the one that its line names, and hold the history that it says.
 
+pub use super::history::{History, HistoryEntry, LogReport, TornTail};
+
 use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
+use super::newest::Newest;
 use super::retention::{Manifest, Retired};
 use super::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_number_of, segment_path};
 use super::stream::{SegmentStream, Streamed};
 use super::view::LogEntry;
 use bytes::Bytes;
-use events::ids::{ClusterId, LogIndex, NodeId};
+use events::ids::{ClusterId, LogIndex};
 use events::log::keys::SegmentKeys;
 use events::log::record::{PurgeFloor, Record};
 use events::log::segment::{HEADER_BYTES, SegmentHeader};
-use events::log::standing::Standing;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A stretch of history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum History {
-    Entry(HistoryEntry),
-    /// These entries are not in this log: they came to the node in a snapshot, or retention removed them (then
-    /// [`LogReport::retired_through`] says so). Both ends are included.
-    Gap {
-        from: LogIndex,
-        through: LogIndex,
-    },
-}
-
-/// A committed entry and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryEntry {
-    pub entry: LogEntry,
-    pub file: Arc<Path>,
-    /// Of its frame, in bytes.
-    pub offset: u64,
-}
-
-/// What was read so far; complete once the iterator ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogReport {
-    pub cluster: Option<ClusterId>,
-    pub node: Option<NodeId>,
-    pub segments: u64,
-    pub frames: u64,
-    pub bytes: u64,
-    /// Committed entries given.
-    pub entries: u64,
-    /// Entries at the end that are not known committed.
-    pub uncommitted: u64,
-    pub standing: Standing,
-    pub torn_tail: Option<TornTail>,
-    /// What lies up to this entry was removed by retention: an archive holds it.
-    pub retired_through: Option<LogIndex>,
-}
-
-/// Bytes at the end that are no whole frame: a node is writing just now, or crashed. The node cuts them when it opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornTail {
-    pub file: PathBuf,
-    pub offset: u64,
-    pub bytes: u64,
-}
 
 /// An iterator over history. Ends after the first error.
 pub struct LogReader {
@@ -99,6 +54,8 @@ pub struct LogReader {
     report: LogReport,
     ended: bool,
     past_damage: bool,
+    /// What says which segment was begun last is still to be held against what was read.
+    checks_end: bool,
     /// A hole was passed in this segment: where the log stands is not known again before the next header.
     lost: bool,
 }
@@ -136,6 +93,7 @@ impl LogReader {
             report: LogReport::default(),
             ended: false,
             past_damage: false,
+            checks_end: false,
             lost: false,
         };
         if first_segment > 1 {
@@ -152,6 +110,12 @@ impl LogReader {
         keys: SegmentKeys,
     ) -> Result<LogReader, StorageError> {
         Ok(LogReader { past_damage: true, ..LogReader::open(disk, dir, keys)? })
+    }
+
+    /// At its end it is held against what its node says of it: the loss of the last file is seen by that alone.
+    #[must_use]
+    pub fn checking_end(self) -> LogReader {
+        LogReader { checks_end: true, ..self }
     }
 
     /// What comes next does not follow what was given.
@@ -221,6 +185,22 @@ impl LogReader {
         }
         self.ended = false;
         Ok(())
+    }
+
+    fn check_end(&mut self) -> Result<(), StorageError> {
+        if !std::mem::take(&mut self.checks_end) || self.owner.cluster.is_none() {
+            return Ok(());
+        }
+        let newest = Newest::examine(&*self.disk, &self.dir, &self.owner)?;
+        let Some(begun) = newest.map(|newest| newest.segment).filter(|begun| *begun > self.segment) else {
+            return Ok(());
+        };
+        let path = segment_path(&self.dir, begun);
+        match self.disk.open_read(&path) {
+            // Its node began it while this one was read.
+            Ok(file) if file.length().is_ok_and(|length| length > HEADER_BYTES as u64) => Ok(()),
+            _ => Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing)),
+        }
     }
 
     /// Takes one step; `false` at the end of the log.
@@ -460,7 +440,13 @@ impl Iterator for LogReader {
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() && !self.ended {
             match self.read_on() {
-                Ok(more) => self.ended = !more,
+                Ok(true) => {}
+                Ok(false) => {
+                    self.ended = true;
+                    if let Err(error) = self.check_end() {
+                        return Some(Err(error));
+                    }
+                }
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));

@@ -26,6 +26,7 @@ pub mod birth;
 pub mod disk;
 pub mod error;
 pub mod gaps;
+mod history;
 pub mod log;
 pub mod log_reader;
 pub mod mend;

@@ -11,7 +11,7 @@
 //! is enough.
 
 use super::disk::Disk;
-use super::error::StorageError;
+use super::error::{CorruptionKind, StorageError};
 use super::json_file::{self, remove_if_there};
 use super::segment_file::Owner;
 use events::log::segment::SegmentIdentity;
@@ -41,13 +41,27 @@ impl Newest {
 
     /// What the file says; `None` in a folder of an older version, or if it cannot be believed.
     pub(super) fn read(disk: &dyn Disk, dir: &Path, owner: &Owner) -> Result<Option<Newest>, StorageError> {
-        match json_file::read_sealed(disk, &dir.join(FILE), owner) {
-            Err(error @ (StorageError::Corrupt(_) | StorageError::Key { .. })) => {
+        match Newest::examine(disk, dir, owner) {
+            Err(error @ StorageError::Corrupt(_)) => {
                 tracing::error!(%error, "which segment was begun last is not known; it is written anew");
                 Ok(None)
             }
             read => read,
         }
+    }
+
+    /// As [`Newest::read`], for whoever checks the folder: a file that cannot be believed is damage.
+    pub(super) fn examine(
+        disk: &dyn Disk,
+        dir: &Path,
+        owner: &Owner,
+    ) -> Result<Option<Newest>, StorageError> {
+        let path = dir.join(FILE);
+        json_file::read_sealed(disk, &path, owner).map_err(|error| match error {
+            // The number of its key is a part of it.
+            StorageError::Key { .. } => StorageError::corrupt(&path, 0, CorruptionKind::Note),
+            other => other,
+        })
     }
 
     /// Nothing is begun any more.
