@@ -4,8 +4,8 @@
 use super::ApiState;
 use super::extract::{Id, Write};
 use super::refusal::Refused;
-use super::shapes::{Base64, Certified, CertifyStation, CreateLot, Done, Reason, Refusal, RefusalCode};
-use super::write::{commit, done, propose_one, words};
+use super::shapes::{Base64, Certified, CertifyStation, CreateLot, Done, Reason, Refusal};
+use super::write::{believed, commit, done, propose_one, words};
 use crate::entropy::EntropyRng;
 use axum::Json;
 use axum::extract::State;
@@ -68,17 +68,12 @@ pub(super) async fn revoke_station(
 
 /// The factory key that a request names, if this node believes it.
 pub(super) fn factory_key(state: &ApiState, given: &Base64) -> Result<PublicKey, Refused> {
-    let key =
-        PublicKey::from_bytes(&given.0).map_err(|e| Refused::malformed(format!("`factory_key`: {e}")))?;
-    let believed = &state.deps.config.factory_keys;
-    if believed.is_empty() || believed.contains(&key) {
-        return Ok(key);
-    }
-    Err(Refused::new(
-        RefusalCode::Declined,
-        "the factory key is none of those that this node's configuration names",
-        "check which factory signed it; add its key to `factory_keys` if it is yours",
-    ))
+    believed("factory_key", given, &state.deps.config.factory_keys, || {
+        (
+            "the factory key is none of those that this node's configuration names",
+            "check which factory signed it; add its key to `factory_keys` if it is yours",
+        )
+    })
 }
 
 /// The event of a lot that the factory declared; its tamper key is wrapped anew each time.

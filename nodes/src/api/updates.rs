@@ -5,8 +5,8 @@ use super::ApiState;
 
 use super::extract::{Id, Write};
 use super::refusal::Refused;
-use super::shapes::{Base64, CreateUpdate, Refusal, RefusalCode, SwitchUpdate, UpdateDone, UpdateList};
-use super::write::{done, propose_one, signed};
+use super::shapes::{Base64, CreateUpdate, Refusal, SwitchUpdate, UpdateDone, UpdateList};
+use super::write::{believed, done, propose_one, signed};
 use axum::Json;
 use axum::extract::State;
 use events::identity::key::PublicKey;
@@ -66,17 +66,12 @@ pub(super) async fn create(
 
 /// The update key that a request names, if the terminals pin it as far as this node was told.
 fn update_key(state: &ApiState, given: &Base64) -> Result<PublicKey, Refused> {
-    let key =
-        PublicKey::from_bytes(&given.0).map_err(|e| Refused::malformed(format!("`update_key`: {e}")))?;
-    let pinned = &state.deps.config.update_keys;
-    if pinned.is_empty() || pinned.contains(&key) {
-        return Ok(key);
-    }
-    Err(Refused::new(
-        RefusalCode::Declined,
-        "the update key is none of those that this node's configuration names: no terminal would take the offer",
-        "sign it under a key that the terminals pin; once they pin this one, add it to `update_keys` of every node",
-    ))
+    believed("update_key", given, &state.deps.config.update_keys, || {
+        (
+            "the update key is none of those that this node's configuration names: no terminal would take the offer",
+            "sign it under a key that the terminals pin; once they pin this one, add it to `update_keys` of every node",
+        )
+    })
 }
 
 /// Nobody is told anew until it is resumed.

@@ -3,8 +3,9 @@
 use super::ApiState;
 use super::access::Caller;
 use super::refusal::Refused;
-use super::shapes::Done;
+use super::shapes::{Base64, Done, RefusalCode};
 use axum::Json;
+use events::identity::key::PublicKey;
 use events::vocabulary::{Event, RequestKeyed};
 use projector::{Outcome, Outcomes};
 
@@ -74,4 +75,20 @@ pub(super) fn words(field: &'static str, text: String) -> Result<String, Refused
         )));
     }
     Ok(text)
+}
+
+/// The key that a request names in `field`, if it is one of those that the configuration lists; without a list any is.
+/// `declined` says what is wrong with another, and what to do.
+pub(super) fn believed(
+    field: &'static str,
+    given: &Base64,
+    listed: &[PublicKey],
+    declined: impl FnOnce() -> (&'static str, &'static str),
+) -> Result<PublicKey, Refused> {
+    let key = PublicKey::from_bytes(&given.0).map_err(|e| Refused::malformed(format!("`{field}`: {e}")))?;
+    if listed.is_empty() || listed.contains(&key) {
+        return Ok(key);
+    }
+    let (why, what_to_do) = declined();
+    Err(Refused::new(RefusalCode::Declined, why, what_to_do))
 }

@@ -152,8 +152,8 @@ impl Repair {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// The vote to come back with. If one may be lost (as it always may with the tail), all others must say their term: a candidate saves its term before
-    /// it asks for votes, so no lost vote was in a later one.
+    /// The vote to come back with. If one may be lost (as it always may with the tail), all others must say their term: a
+    /// candidate saves its term before it asks for votes, so no lost vote was in a later one.
     fn vote(&self, standings: &BTreeMap<NodeId, LogStanding>) -> Result<Option<VoteRecord>, Setback> {
         let left = self.need.vote.map(|(term, node, committed)| VoteRecord { term, node, committed });
         if self.need.vote_is_known {
