@@ -1,12 +1,13 @@
-//! The calling end: one connection per peer and lane, opened when first needed, opened again when it broke.
+//! The calling end: one connection with one line per peer and lane, opened when first needed, opened again when it broke.
 
-use super::codec::{BytesCodec, CALL_PATH};
-use super::identity::{RequestHead, certificate_name};
-use super::message::{MESSAGE_BYTES_MAX, PeerReply, PeerRequest, decode, encode};
-use super::{PeerAddress, PeerError, PeerTransport};
-use bytes::Bytes;
+use super::codec::{BytesCodec, FRAME_BYTES_MAX, LINE_PATH};
+use super::identity::{LineHead, certificate_name};
+use super::line::Line;
+use super::message::{PeerReply, PeerRequest};
+use super::{PeerAddress, PeerError, PeerTransport, chain};
 use events::ids::{ClusterId, NodeId};
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -22,7 +23,7 @@ use tonic::client::Grpc;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 /// What must not wait behind large messages has a connection of its own.
@@ -30,18 +31,18 @@ use tonic::{Code, Request};
 enum Lane {
     /// Votes, raft's heartbeats, status.
     Small,
-    /// Entries, snapshots, forwarded batches.
-    Large,
+    /// Entries and forwarded batches.
+    Log,
+    /// Snapshots and history, in pieces of megabytes.
+    Bulk,
 }
 
 impl Lane {
     fn of(request: &PeerRequest) -> Lane {
         match request {
             PeerRequest::Append(append) if append.entries.is_empty() => Lane::Small,
-            PeerRequest::Append(_)
-            | PeerRequest::Snapshot(_)
-            | PeerRequest::Forward(_)
-            | PeerRequest::LogRange { .. } => Lane::Large,
+            PeerRequest::Append(_) | PeerRequest::Forward(_) => Lane::Log,
+            PeerRequest::Snapshot(_) | PeerRequest::LogRange { .. } => Lane::Bulk,
             PeerRequest::Vote(_)
             | PeerRequest::PreVote(_)
             | PeerRequest::TransferLeader(_)
@@ -59,8 +60,12 @@ pub struct TonicTransport {
     own: NodeId,
     tls: TlsConnector,
     connect_within: Duration,
-    channels: Mutex<BTreeMap<(PeerAddress, Lane), Channel>>,
+    lines: Mutex<BTreeMap<(PeerAddress, Lane), Opening>>,
 }
+
+/// A line that is open or being opened, for all who want it. Opening goes on though who asked for it gives up: a call that
+/// has less time than a handshake across the world takes would otherwise never see a line.
+type Opening = Shared<BoxFuture<'static, Result<Arc<Line>, PeerError>>>;
 
 impl TonicTransport {
     #[must_use]
@@ -71,46 +76,79 @@ impl TonicTransport {
         connect_within: Duration,
     ) -> Self {
         let tls = TlsConnector::from(tls);
-        TonicTransport { cluster, own, tls, connect_within, channels: Mutex::default() }
-    }
-
-    fn channel(&self, to: &PeerAddress, lane: Lane) -> Result<Channel, PeerError> {
-        let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(&(to.clone(), lane)) {
-            return Ok(channel.clone());
-        }
-        let unreachable =
-            |why: &dyn std::fmt::Display| PeerError::Unreachable { node: to.node, why: why.to_string() };
-        let name = certificate_name(self.cluster, to.node);
-        let server_name = ServerName::try_from(name).map_err(|e| unreachable(&e))?;
-        // The connector below does TLS; the URI names where to go, nothing more.
-        let endpoint = Endpoint::from_shared(format!("http://{}", to.address))
-            .map_err(|e| unreachable(&e))?
-            .connect_timeout(self.connect_within)
-            .initial_stream_window_size(Some(1 << 20))
-            .initial_connection_window_size(Some(4 << 20))
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(self.connect_within);
-        let connector = Connector { address: to.address.clone(), server_name, tls: self.tls.clone() };
-        let channel = endpoint.connect_with_connector_lazy(connector);
-        channels.insert((to.clone(), lane), channel.clone());
-        Ok(channel)
+        TonicTransport { cluster, own, tls, connect_within, lines: Mutex::default() }
     }
 
     async fn exchange(&self, to: &PeerAddress, request: PeerRequest) -> Result<PeerReply, PeerError> {
-        let node = to.node;
-        let lane = Lane::of(&request);
-        let bytes = encode(&request).map_err(|e| PeerError::Malformed { node, why: e.to_string() })?;
-        let mut grpc = Grpc::new(self.channel(to, lane)?)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        grpc.ready().await.map_err(|e| PeerError::Unreachable { node, why: chain(&e) })?;
-        let mut request: Request<Bytes> = Request::new(bytes);
-        RequestHead { cluster: self.cluster, from: self.own, to: node }.write(request.metadata_mut());
-        let path = PathAndQuery::from_static(CALL_PATH);
-        let reply = grpc.unary(request, path, BytesCodec).await.map_err(|status| refusal(node, &status))?;
-        decode(reply.get_ref()).map_err(|e| PeerError::Malformed { node, why: e.to_string() })
+        let line = self.line(to, Lane::of(&request)).await?;
+        line.call(&request).await
     }
+
+    /// The line that is open, or a new one if there is none or it broke.
+    fn line(&self, to: &PeerAddress, lane: Lane) -> Opening {
+        let mut lines = self.lines.lock();
+        let known = lines.get(&(to.clone(), lane)).filter(|opening| match opening.peek() {
+            None => true,
+            Some(opened) => opened.as_ref().is_ok_and(|line| !line.is_broken()),
+        });
+        if let Some(opening) = known {
+            return opening.clone();
+        }
+        let opening = self.open(to.clone());
+        lines.insert((to.clone(), lane), opening.clone());
+        opening
+    }
+
+    fn open(&self, to: PeerAddress) -> Opening {
+        let node = to.node;
+        let head = LineHead { cluster: self.cluster, from: self.own, to: node };
+        let opening = open_line(to, head, self.tls.clone(), self.connect_within);
+        let opening = tokio::spawn(opening);
+        let opened = async move {
+            opening.await.unwrap_or_else(|e| Err(PeerError::Unreachable { node, why: e.to_string() }))
+        };
+        opened.boxed().shared()
+    }
+}
+
+/// Connects, proves who both are, and says the head.
+async fn open_line(
+    to: PeerAddress,
+    head: LineHead,
+    tls: TlsConnector,
+    connect_within: Duration,
+) -> Result<Arc<Line>, PeerError> {
+    let node = to.node;
+    let unreachable = |why: &dyn std::fmt::Display| PeerError::Unreachable { node, why: why.to_string() };
+    let name = certificate_name(head.cluster, node);
+    let server_name = ServerName::try_from(name).map_err(|e| unreachable(&e))?;
+    // The connector below does TLS; the URI names where to go, nothing more.
+    let endpoint = Endpoint::from_shared(format!("http://{}", to.address))
+        .map_err(|e| unreachable(&e))?
+        .connect_timeout(connect_within)
+        .initial_stream_window_size(Some(4 << 20))
+        .initial_connection_window_size(Some(4 << 20))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(connect_within);
+    let connector = Connector { address: to.address, server_name, tls };
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|e| unreachable(&chain(&e)))?;
+
+    let mut grpc = Grpc::new(channel)
+        .max_decoding_message_size(FRAME_BYTES_MAX)
+        .max_encoding_message_size(FRAME_BYTES_MAX);
+    let (line, calls) = Line::new(node);
+    let mut request = Request::new(calls);
+    head.write(request.metadata_mut());
+    let opening = async {
+        grpc.ready().await.map_err(|e| unreachable(&chain(&e)))?;
+        let path = PathAndQuery::from_static(LINE_PATH);
+        grpc.streaming(request, path, BytesCodec).await.map_err(|status| refusal(node, &status))
+    };
+    match tokio::time::timeout(connect_within, opening).await {
+        Ok(answers) => line.listen(answers?.into_inner()),
+        Err(_) => return Err(PeerError::Timeout { node, after: connect_within }),
+    }
+    Ok(Arc::new(line))
 }
 
 impl PeerTransport for TonicTransport {
@@ -139,21 +177,6 @@ fn refusal(node: NodeId, status: &tonic::Status) -> PeerError {
         }
         _ => PeerError::Unreachable { node, why: chain(status) },
     }
-}
-
-/// An error with its causes, since a transport hides the telling one at the bottom.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Opens TCP and TLS to one peer; the certificate must carry the peer's name.

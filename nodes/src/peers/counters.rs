@@ -11,9 +11,9 @@ pub struct PeerCounters {
     pub handshakes_pushed_out: AtomicU64,
     /// Certificates of this authority that name no member of this cluster.
     pub identities_refused: AtomicU64,
-    /// Requests whose head names another cluster, sender or receiver.
+    /// Lines whose head names another cluster, sender or receiver.
     pub heads_refused: AtomicU64,
-    /// Bodies that are no request.
+    /// Calls that are no request.
     pub malformed: AtomicU64,
     pub answered: AtomicU64,
 }

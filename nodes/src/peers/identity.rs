@@ -1,11 +1,11 @@
-//! Who a peer is: what its certificate is named for, and what its requests must say.
+//! Who a peer is: what its certificate is named for, and what its lines must say.
 
 use events::ids::{ClusterId, NodeId};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tonic::codegen::http;
 use tonic::metadata::MetadataMap;
 
-/// Heads of every request.
+/// Heads of every line.
 pub(super) const CLUSTER_HEAD: &str = "muster-cluster";
 pub(super) const FROM_HEAD: &str = "muster-from";
 pub(super) const TO_HEAD: &str = "muster-to";
@@ -29,7 +29,7 @@ pub enum IdentityError {
     NoCertificate,
     #[error("the peer's certificate names no member of cluster {cluster}")]
     NotAMember { cluster: ClusterId },
-    #[error("the request's head `{head}` says `{got}`, expected `{expected}`")]
+    #[error("the line's head `{head}` says `{got}`, expected `{expected}`")]
     Head { head: &'static str, got: String, expected: String },
 }
 
@@ -49,15 +49,15 @@ pub(super) fn prove(
     members.iter().find(named_for).map(|&node| ProvenPeer { node }).ok_or(not_a_member)
 }
 
-/// What a request says of itself, before its body.
+/// What a line says of itself, before its first call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RequestHead {
+pub(super) struct LineHead {
     pub(super) cluster: ClusterId,
     pub(super) from: NodeId,
     pub(super) to: NodeId,
 }
 
-impl RequestHead {
+impl LineHead {
     pub(super) fn write(self, metadata: &mut MetadataMap) {
         let heads = [
             (CLUSTER_HEAD, self.cluster.to_string()),
@@ -71,7 +71,7 @@ impl RequestHead {
         }
     }
 
-    /// Checks the heads of a request against what they must be.
+    /// Checks the heads of a line against what they must be.
     pub(super) fn check(self, heads: &http::HeaderMap) -> Result<(), IdentityError> {
         let expected = [
             (CLUSTER_HEAD, self.cluster.to_string()),

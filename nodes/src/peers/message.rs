@@ -187,7 +187,12 @@ pub struct MessageError(String);
 
 /// Encodes a request or a reply.
 pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, MessageError> {
-    postcard::to_stdvec(message).map(Bytes::from).map_err(|e| MessageError(e.to_string()))
+    encode_after(Vec::new(), message).map(Bytes::from)
+}
+
+/// Encodes a request or a reply behind what stands before it.
+pub(super) fn encode_after<T: Serialize>(head: Vec<u8>, message: &T) -> Result<Vec<u8>, MessageError> {
+    postcard::to_extend(message, head).map_err(|e| MessageError(e.to_string()))
 }
 
 /// Decodes a request or a reply; bytes that are left over are refused.

@@ -3,12 +3,13 @@
 //! ```text
 //!   raft/network ─┐                                              ┌─▶ raft handlers
 //!   proposer ─────┼─ PeerTransport::call ══ gRPC, mutual TLS ══▶ gate ─ PeerService::answer ─┼─▶ proposer (forwarded batches)
-//!   watch ────────┘   (client.rs)                     (server.rs, identity.rs)               └─▶ status
+//!   watch ────────┘   (client.rs, line.rs)            (server.rs, identity.rs)               └─▶ status
 //! ```
 //!
-//! Identity comes first. A peer's certificate is signed by the cluster's own authority and its name carries cluster
-//! and node ([`certificate_name`]); every request names cluster, sender and receiver in its head. What does not
-//! match is refused and counted before a byte of the body is read.
+//! Calls travel on *lines*: a stream of calls to a peer and of their answers back, opened when first needed and again
+//! when it broke. Identity comes first. A peer's certificate is signed by the cluster's own authority and its name
+//! carries cluster and node ([`certificate_name`]); every line names cluster, sender and receiver in its head. What
+//! does not match is refused and counted before a byte of a call is read.
 //!
 //! [`PeerTransport`] and [`PeerService`] are the seam at which simulation takes the place of sockets.
 
@@ -16,6 +17,7 @@ mod client;
 mod codec;
 pub mod counters;
 pub mod identity;
+mod line;
 mod lobby;
 pub mod message;
 mod server;
@@ -66,4 +68,19 @@ pub trait PeerTransport: Send + Sync + 'static {
 /// What a node does with a call of a peer whose identity was proven.
 pub trait PeerService: Send + Sync + 'static {
     fn answer(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply>;
+}
+
+/// An error with its causes, since a transport hides the telling one at the bottom.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }

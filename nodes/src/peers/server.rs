@@ -1,16 +1,19 @@
-//! The receiving end: TLS, then the member's name, then the request's head, and only then the body.
+//! The receiving end: TLS, then the member's name, then the line's head, and only then its calls.
 
-use super::codec::{BytesCodec, CALL_PATH};
+use super::codec::{BytesCodec, FRAME_BYTES_MAX, LINE_PATH, encode_malformed, encode_reply, split_call};
 use super::counters::PeerCounters;
-use super::identity::{ProvenPeer, RequestHead, prove};
+use super::identity::{ProvenPeer, LineHead, prove};
 use super::lobby::Lobby;
-use super::message::{MESSAGE_BYTES_MAX, PeerRequest, decode, encode};
+use super::message::{PeerRequest, decode};
 use super::{PeerService, identity::IdentityError};
 use crate::rare_log::RareLog;
 use bytes::Bytes;
 use events::ids::{ClusterId, NodeId};
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use std::convert::Infallible;
+use std::future::Ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -26,14 +29,17 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
-use tonic::server::{Grpc, UnaryService};
+use tonic::server::{Grpc, StreamingService};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tonic::{Status, Streaming};
 
 /// A handshake that takes longer is given up; three round trips across the world fit.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
 /// Proven connections that wait to be served.
 const PROVEN_MAX: usize = 64;
+/// Calls of one line that are answered at one time; what comes then stays in the socket.
+const UNDER_WAY_MAX: usize = 64;
 
 /// Who this node is, to judge who speaks to it.
 #[derive(Clone)]
@@ -65,7 +71,7 @@ impl PeerServer {
         let gate = Gate { cluster, own, members, counters, strangers: Arc::default() };
         let (proven, incoming) = mpsc::channel(PROVEN_MAX);
         tokio::spawn(accept(listener, TlsAcceptor::from(tls), gate.clone(), proven, stopping.clone()));
-        let endpoint = Endpoint { gate, service };
+        let endpoint = Endpoint { gate, service, stopping: stopping.clone() };
         let task = tokio::spawn(async move {
             let mut until = stopping;
             let until = async move {
@@ -73,7 +79,7 @@ impl PeerServer {
             };
             let incoming = ReceiverStream::new(incoming);
             let server = Server::builder()
-                .initial_stream_window_size(Some(1 << 20))
+                .initial_stream_window_size(Some(4 << 20))
                 .initial_connection_window_size(Some(4 << 20))
                 .http2_keepalive_interval(Some(Duration::from_secs(5)));
             if let Err(error) = server.serve_with_incoming_shutdown(endpoint, incoming, until).await {
@@ -221,13 +227,14 @@ impl AsyncWrite for ProvenStream {
 struct Endpoint {
     gate: Gate,
     service: Arc<dyn PeerService>,
+    stopping: watch::Receiver<bool>,
 }
 
 impl Endpoint {
-    /// The head, before the body is touched.
+    /// The head, before a call is touched.
     fn check_head(&self, request: &http::Request<Body>) -> Result<ProvenPeer, IdentityError> {
         let peer = request.extensions().get::<ProvenPeer>().copied().ok_or(IdentityError::NoCertificate)?;
-        let expected = RequestHead { cluster: self.gate.cluster, from: peer.node, to: self.gate.own };
+        let expected = LineHead { cluster: self.gate.cluster, from: peer.node, to: self.gate.own };
         expected.check(request.headers())?;
         Ok(peer)
     }
@@ -247,45 +254,71 @@ impl Service<http::Request<Body>> for Endpoint {
             Ok(peer) => peer,
             Err(error) => {
                 PeerCounters::count(&self.gate.counters.heads_refused);
-                tracing::warn!(%error, "refused a peer's request by its head");
-                let refusal = tonic::Status::permission_denied(error.to_string()).into_http();
+                tracing::warn!(%error, "refused a peer's line by its head");
+                let refusal = Status::permission_denied(error.to_string()).into_http();
                 return Box::pin(std::future::ready(Ok(refusal)));
             }
         };
-        if request.uri().path() != CALL_PATH {
-            let refusal = tonic::Status::unimplemented("the peers' wire has one method, Call").into_http();
+        if request.uri().path() != LINE_PATH {
+            let refusal = Status::unimplemented("the peers' wire has one method, Line").into_http();
             return Box::pin(std::future::ready(Ok(refusal)));
         }
-        let call = Call { peer, endpoint: self.clone() };
+        let line = Answering { peer, endpoint: self.clone() };
         Box::pin(async move {
             let mut grpc = Grpc::new(BytesCodec)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            Ok(grpc.unary(call, request).await)
+                .max_decoding_message_size(FRAME_BYTES_MAX)
+                .max_encoding_message_size(FRAME_BYTES_MAX);
+            Ok(grpc.streaming(line, request).await)
         })
     }
 }
 
-struct Call {
+/// The answering end of one line. All of its calls are answered within the task that writes the answers: none is handed
+/// from one thread to another.
+struct Answering {
     peer: ProvenPeer,
     endpoint: Endpoint,
 }
 
-impl UnaryService<Bytes> for Call {
+impl StreamingService<Bytes> for Answering {
     type Response = Bytes;
-    type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, tonic::Status>>;
+    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+    fn call(&mut self, calls: tonic::Request<Streaming<Bytes>>) -> Self::Future {
         let (peer, endpoint) = (self.peer, self.endpoint.clone());
-        Box::pin(async move {
-            let request = decode::<PeerRequest>(request.get_ref()).map_err(|error| {
-                PeerCounters::count(&endpoint.gate.counters.malformed);
-                tonic::Status::invalid_argument(error.to_string())
-            })?;
+        let mut stopping = endpoint.stopping.clone();
+        let stopped = async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        let answers = calls
+            .into_inner()
+            .map(move |call| answer(peer, endpoint.clone(), call))
+            .buffer_unordered(UNDER_WAY_MAX)
+            .take_until(stopped);
+        std::future::ready(Ok(tonic::Response::new(answers.boxed())))
+    }
+}
+
+async fn answer(
+    peer: ProvenPeer,
+    endpoint: Endpoint,
+    call: Result<Bytes, Status>,
+) -> Result<Bytes, Status> {
+    let counters = &endpoint.gate.counters;
+    let Some((number, request)) = split_call(call?) else {
+        PeerCounters::count(&counters.malformed);
+        return Err(Status::invalid_argument("a call without a number"));
+    };
+    match decode::<PeerRequest>(&request) {
+        Ok(request) => {
             let reply = endpoint.service.answer(peer.node, request).await;
-            PeerCounters::count(&endpoint.gate.counters.answered);
-            let bytes = encode(&reply).map_err(|error| tonic::Status::internal(error.to_string()))?;
-            Ok(tonic::Response::new(bytes))
-        })
+            PeerCounters::count(&counters.answered);
+            Ok(encode_reply(number, &reply))
+        }
+        Err(error) => {
+            PeerCounters::count(&counters.malformed);
+            Ok(encode_malformed(number, &error.to_string()))
+        }
     }
 }
