@@ -119,7 +119,10 @@ mod tests {
     fn a_call_and_its_answers_keep_their_number() {
         let call = number_call(encode_call(&"who?").unwrap(), 7);
         let (number, request) = split_call(call).unwrap();
-        assert_eq!((number, super::super::message::decode::<String>(&request).unwrap()), (7, "who?".to_owned()));
+        assert_eq!(
+            (number, super::super::message::decode::<String>(&request).unwrap()),
+            (7, "who?".to_owned())
+        );
 
         let (number, answer) = split_answer(encode_reply(7, &"I")).unwrap();
         let Answer::Reply(reply) = answer else { panic!("another kind came back") };

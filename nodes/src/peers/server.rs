@@ -2,7 +2,7 @@
 
 use super::codec::{BytesCodec, FRAME_BYTES_MAX, LINE_PATH, encode_malformed, encode_reply, split_call};
 use super::counters::PeerCounters;
-use super::identity::{ProvenPeer, LineHead, prove};
+use super::identity::{LineHead, ProvenPeer, prove};
 use super::lobby::Lobby;
 use super::message::{PeerRequest, decode};
 use super::{PeerService, identity::IdentityError};
@@ -300,11 +300,7 @@ impl StreamingService<Bytes> for Answering {
     }
 }
 
-async fn answer(
-    peer: ProvenPeer,
-    endpoint: Endpoint,
-    call: Result<Bytes, Status>,
-) -> Result<Bytes, Status> {
+async fn answer(peer: ProvenPeer, endpoint: Endpoint, call: Result<Bytes, Status>) -> Result<Bytes, Status> {
     let counters = &endpoint.gate.counters;
     let Some((number, request)) = split_call(call?) else {
         PeerCounters::count(&counters.malformed);
