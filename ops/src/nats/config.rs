@@ -7,6 +7,10 @@ use std::path::PathBuf;
 /// A subject that nobody hears: an allow-list must not be empty, or it would allow everything.
 const NOWHERE: &str = "muster.nowhere";
 
+/// The server keeps what matched the last thousand subjects. Here every device has subjects of its own, so that it would only
+/// fill and empty that memory.
+const NO_MEMORY_OF_SUBJECTS: &str = "disable_sublist_cache: true";
+
 /// A handshake takes a terminal on a slow link so long; the server's own default is 2.
 const TLS_SECONDS: u32 = 5;
 
@@ -19,7 +23,8 @@ pub struct User {
 
 /// What a user may do.
 pub enum Permissions {
-    /// Every node: listens to all that comes up in any region, answers what it received.
+    /// Every node: listens to all that comes up in any region, speaks in the inboxes of this server's sources, and elsewhere
+    /// answers what it received.
     Nodes,
     /// One connection of one source: publishes as that source, listens below `inbox` only.
     Source { source: String, inbox: String },
@@ -41,7 +46,7 @@ pub struct ServerTls {
 pub fn config_text(listen: &str, region: &str, users: &[User], tls: Option<&ServerTls>) -> String {
     let mut text = format!(
         "listen: \"{listen}\"\nserver_name: \"muster-{region}\"\nmax_payload: 65536\nmax_pending: 67108864\n\
-         ping_interval: \"20s\"\nping_max: 2\n"
+         ping_interval: \"20s\"\nping_max: 2\n{NO_MEMORY_OF_SUBJECTS}\n"
     );
     if let Some(ServerTls { certificate, key }) = tls {
         let (certificate, key) = (certificate.display(), key.display());
@@ -54,8 +59,9 @@ pub fn config_text(listen: &str, region: &str, users: &[User], tls: Option<&Serv
     for user in users {
         let permissions = match &user.may {
             Permissions::Nodes => format!(
-                "publish: {{ allow: [\"{NOWHERE}\"] }}, subscribe: {{ allow: [\"muster.v1.*.up.>\"] }}, \
-                 allow_responses: {{ max: 1, expires: \"30s\" }}"
+                "publish: {{ allow: [{}] }}, subscribe: {{ allow: [\"muster.v1.*.up.>\"] }}, \
+                 allow_responses: {{ max: 1, expires: \"30s\" }}",
+                inboxes(users)
             ),
             Permissions::Source { source, inbox } => format!(
                 "publish: {{ allow: [\"muster.v1.{region}.up.{source}.>\"] }}, subscribe: {{ allow: [\"{inbox}\"] }}"
@@ -74,6 +80,18 @@ pub fn config_text(listen: &str, region: &str, users: &[User], tls: Option<&Serv
     text
 }
 
+/// Where the nodes may speak unasked, as a list. `allow_responses` alone would do, and stays for those who ask through
+/// another region's server; but it makes the server remember every message until it is answered, and go through all of them
+/// again and again while somebody sends what is never answered.
+fn inboxes(users: &[User]) -> String {
+    let inbox = |user: &User| match &user.may {
+        Permissions::Source { inbox, .. } => Some(format!("\"{inbox}\"")),
+        Permissions::Nodes | Permissions::Tap => None,
+    };
+    let inboxes: Vec<String> = users.iter().filter_map(inbox).collect();
+    if inboxes.is_empty() { format!("\"{NOWHERE}\"") } else { inboxes.join(", ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +106,19 @@ mod tests {
         let text = config_text("127.0.0.1:4222", "home", &users, None);
         assert!(text.contains(r#"publish: { allow: ["muster.v1.home.up.shop-1.>"] }"#), "{text}");
         assert!(text.contains(r#"subscribe: { allow: ["_INBOX_dev_x.>"] }"#), "{text}");
+    }
+
+    #[test]
+    fn the_nodes_speak_unasked_in_the_inboxes_of_sources_only() {
+        let nodes = || User { name: "nodes".into(), password: "p".into(), may: Permissions::Nodes };
+        let source = |inbox: &str| User {
+            name: "s".into(),
+            password: "p".into(),
+            may: Permissions::Source { source: "s".into(), inbox: inbox.into() },
+        };
+        let text = |users: &[User]| config_text("127.0.0.1:4222", "home", users, None);
+        assert!(text(&[nodes()]).contains(r#"publish: { allow: ["muster.nowhere"] }"#));
+        let two = text(&[nodes(), source("_INBOX_dev_x.>"), source("*.shop.>")]);
+        assert!(two.contains(r#"publish: { allow: ["_INBOX_dev_x.>", "*.shop.>"] }"#), "{two}");
     }
 }

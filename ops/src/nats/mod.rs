@@ -3,7 +3,7 @@
 //!
 //! Each source is a user that may publish below its own subjects only and listen in its own inboxes only: NATS
 //! messages carry no sender, so this confinement *is* the sender. Allow-lists only, no deny rules. The nodes may
-//! publish answers to what they received (`allow_responses`) and nothing else.
+//! publish below the inboxes of the sources, and elsewhere answers to what they received (`allow_responses`).
 
 mod config;
 mod registry;

@@ -82,7 +82,7 @@ async fn a_source_cannot_listen_to_another() {
 }
 
 #[tokio::test]
-async fn a_node_may_answer_what_it_received_and_publish_nothing_else() {
+async fn a_node_speaks_in_the_inboxes_of_sources_and_elsewhere_only_to_answer_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path()).await;
     let (nodes, mut said) = connect(&server, "nodes").await;
@@ -90,20 +90,30 @@ async fn a_node_may_answer_what_it_received_and_publish_nothing_else() {
     nodes.flush().await.unwrap();
 
     let (shop, _quiet) = connect(&server, "shop").await;
-    let asking =
-        tokio::spawn(
-            async move { shop.request("muster.v1.home.up.shop.dev_shop.hello", "hello".into()).await },
-        );
+    let subject = "muster.v1.home.up.shop.dev_shop.hello";
+    let asking = tokio::spawn({
+        let shop = shop.clone();
+        async move { shop.request(subject, "hello".into()).await }
+    });
     let request = tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
     let reply = request.reply.unwrap();
     assert!(reply.starts_with("_INBOX_dev_shop."), "{reply}");
-    nodes.publish(reply.clone(), "ticket".into()).await.unwrap();
+    nodes.publish(reply, "ticket".into()).await.unwrap();
     assert_eq!(&asking.await.unwrap().unwrap().payload[..], b"ticket");
 
+    // As one does that asks through another region's server: its inbox stands in no list here.
+    shop.publish_with_reply(subject, "_INBOX_dev_far.1", "hello".into()).await.unwrap();
+    let request = tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+    let reply = request.reply.unwrap();
+    nodes.publish(reply.clone(), "ticket".into()).await.unwrap();
     nodes.publish(reply, "once more".into()).await.unwrap();
-    assert!(violation(&mut said).await.contains("publish"));
-    nodes.publish("_INBOX_dev_thief.1", "unasked".into()).await.unwrap();
-    assert!(violation(&mut said).await.contains("publish"));
+    let refused = violation(&mut said).await;
+    assert!(refused.contains("publish") && refused.contains("_inbox_dev_far.1"), "{refused}");
+
+    for unasked in ["_INBOX_dev_far.2", "muster.v1.home.up.shop.dev_shop.heartbeat", "$SYS.REQ.SERVER.PING"] {
+        nodes.publish(unasked, "unasked".into()).await.unwrap();
+        assert!(violation(&mut said).await.contains("publish"), "{unasked}");
+    }
 }
 
 #[tokio::test]
