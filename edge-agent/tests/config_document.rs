@@ -87,6 +87,7 @@ fn the_defaults_of_the_document_are_those_of_the_code() {
         ("rekey_jitter_ms", settings.rekey_jitter),
         ("time_floor_interval_ms", settings.time_floor_interval),
         ("tamper_interval_ms", settings.tamper_interval),
+        ("hardware_patience_ms", config.hardware_patience().as_millis() as u64),
     ] {
         assert_eq!(table("timing")[field][1], value.to_string(), "{field}");
     }

@@ -205,6 +205,8 @@ async fn an_offer_is_fetched_checked_installed_and_settled_by_the_next_start_whi
     drop(desk);
     // The boot loader fell back later: what is below the floor is not taken, however well it is signed.
     let mut desk = bench.start(6);
+    let reason = UpdateFailure::NotBooted;
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Failed { rollout, reason });
     bench.give(&desk, Offer { firmware: 7, floor: 7, ..bench.offer() });
     assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason: UpdateRefusal::BelowFloor });
 }

@@ -67,6 +67,15 @@ pub fn create_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     create(path, bytes, PUBLIC_FILE)
 }
 
+/// Finds out whether [`create_public`] could write a file of this name, and leaves nothing behind.
+pub fn check_new_public(path: &Path) -> Result<(), FileError> {
+    if path.exists() {
+        return Err(FileError::Exists { path: path.to_owned() });
+    }
+    let beside = write_beside(path, b"", PUBLIC_FILE)?;
+    fs::remove_file(&beside).map_err(io_error("remove", &beside))
+}
+
 /// Writes a file of secrets (mode 0600) in place of an older one, which it must contain or be able to do without.
 pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace(path, bytes, SECRET_FILE)

@@ -12,6 +12,7 @@ use events::identity::manifest::{Manifest, ManifestError};
 use events::identity::otp::OtpRecord;
 use events::keyring::Keyring;
 use provisioning::otp::OtpMemory;
+use provisioning::station::ExportError;
 use provisioning::{files, manifest};
 use std::fs;
 
@@ -32,6 +33,43 @@ fn rule_22_burned_units_reach_the_cluster_in_a_sealed_manifest() {
         (opened.station.station(), opened.declaration.lot()),
         (station.id(), floor.lot.firmware().lot)
     );
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_found_before_units_are_written_down_as_exported() {
+    let floor = Floor::new(10);
+    let mut station = floor.open().unwrap();
+    floor.burn(&mut station, 0).unwrap();
+    let taken = floor.dir.path().join("taken");
+    fs::write(&taken, "somebody's").unwrap();
+    for out in [taken, floor.dir.path().join("no such folder").join("manifest-1")] {
+        let refused = station.export_into(&out, None, &mut rng(), NOW).unwrap_err();
+        assert!(matches!(refused, ExportError::Unwritable(_)), "{refused}");
+        assert_eq!(station.ledger().unexported(), [1], "{refused}");
+    }
+    let out = floor.dir.path().join("manifest-1");
+    let exported = station.export_into(&out, None, &mut rng(), NOW).unwrap();
+    assert_eq!((exported.number, exported.units), (1, vec![1]));
+    assert_eq!(floor.open_manifest(&manifest::load(&out).unwrap()).entries.len(), 1);
+}
+
+#[test]
+fn a_manifest_whose_file_was_lost_is_made_again_by_its_number_also_after_later_ones() {
+    let floor = Floor::new(10);
+    let mut station = floor.open().unwrap();
+    let out = |name: &str| floor.dir.path().join(name);
+    for (terminal, name) in [(0, "first"), (1, "second")] {
+        floor.burn(&mut station, terminal).unwrap();
+        station.export_into(&out(name), None, &mut rng(), NOW).unwrap();
+    }
+    fs::remove_file(out("first")).unwrap();
+    let again = station.export_into(&out("again"), Some(1), &mut rng(), NOW).unwrap();
+    assert_eq!((again.number, again.units), (1, vec![1]));
+    let opened = floor.open_manifest(&manifest::load(&out("again")).unwrap());
+    assert_eq!(opened.entries.iter().map(|entry| entry.unit).collect::<Vec<_>>(), [1]);
+    let unknown = station.export_into(&out("third"), Some(3), &mut rng(), NOW).unwrap_err();
+    assert!(matches!(unknown, ExportError::NoSuchManifest { number: 3, last: 2 }), "{unknown}");
+    assert!(!out("third").exists());
 }
 
 #[test]

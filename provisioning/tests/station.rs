@@ -47,6 +47,26 @@ fn memory_that_holds_anything_else_is_refused_before_a_unit_is_planned() {
     assert!(station.ledger().units().is_empty());
 }
 
+#[test]
+fn data_behind_the_record_is_found_before_the_burn_and_by_the_verification_as_the_terminal_will_find_it() {
+    let (bench, power) = (Bench::new(10), Power::default());
+    let mut station = bench.station(&power).unwrap();
+    let mut fuses = Fuses::new(&power, SLOT_BYTES);
+    fuses.slot[250] = 7;
+    let refused = terminal_error(burn(&mut station, 0, &mut fuses, NOW).unwrap_err());
+    let behind = matches!(refused, TerminalError::Memory(OtpMemoryError::RestNotBlank { used: 240, .. }));
+    assert!(behind, "{refused}");
+    assert!(station.ledger().units().is_empty() && fuses.burns == 0);
+    // Something else writes there after the unit was burned: the boot check will not take the record.
+    fuses.slot[250] = 0;
+    burn(&mut station, 0, &mut fuses, NOW).unwrap();
+    fuses.slot[250] = 7;
+    let hardware = fingerprint(0);
+    let mut terminal = Terminal { fingerprint: &hardware, memory: Memory::Full(&mut fuses) };
+    let refused = station.verify_unit(&mut terminal).unwrap_err();
+    assert!(matches!(&refused, VerifyError::Record { why: OtpError::Padding, .. }), "{refused}");
+}
+
 fn terminal_error(refused: BurnError) -> TerminalError {
     match refused {
         BurnError::Terminal(why) => why,

@@ -46,7 +46,7 @@ pub enum Verb {
     ///
     /// A running agent gets the code handed over; without one this command boots, activates and ends, and the next
     /// `run` resumes. The plain code is never written to flash.
-    #[command(after_help = "Example:\n  muster-agent activate < code.txt")]
+    #[command(after_help = "Example:\n  sudo -u muster muster-agent activate < code.txt")]
     Activate(ActivateArgs),
     /// Show how the terminal's software update stands; with --offer, install a signed offer from a file now.
     ///

@@ -139,6 +139,7 @@ fn read_code(wanted: &ActivateArgs) -> Result<Zeroizing<String>, Failure> {
 fn agent_failure(error: AgentError) -> Failure {
     let code = match &error {
         AgentError::Boot(_) => exit::USAGE,
+        AgentError::Owner(_) => exit::REFUSED,
         AgentError::Lock(LockError::Held(_)) => exit::LOCKED,
         AgentError::Lock(_) | AgentError::StateFile(_) | AgentError::Bus(_) | AgentError::StateDir { .. } => {
             exit::FAILED

@@ -7,6 +7,7 @@ use crate::shell::clock::Clock;
 use crate::shell::config::Config;
 use crate::shell::flash::FolderFlash;
 use crate::shell::lock::{InstanceLock, LockError};
+use crate::shell::owner;
 use crate::update::{
     OfferTime, Step, UpdateConfig, UpdateDesk, UpdateEvent, UpdateIdentity, Wanted, folder, read,
 };
@@ -66,6 +67,7 @@ pub(super) async fn install(config: &Config, file: &Path, output: Output) -> Res
         let what = format!("cannot use the state directory `{}`: {error}", config.state_dir.display());
         Failure::new(exit::FAILED, what)
     })?;
+    owner::check(&config.state_dir).map_err(|error| Failure::new(exit::REFUSED, error))?;
     let _lock = InstanceLock::acquire(&config.state_dir).map_err(|error| match error {
         LockError::Held(_) => Failure::new(exit::LOCKED, error),
         LockError::Io { .. } => Failure::new(exit::FAILED, error),

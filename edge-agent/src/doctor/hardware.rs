@@ -1,11 +1,11 @@
 //! The OTP source, the components of the fingerprint, and the boot check over both.
 
 use super::finding::FindingCode::{
-    BootCheckFull, BootCheckRestricted, ComponentDiffers, ComponentUnreadable, ComponentsRead,
-    FuseSecretUnreadable, OtpBlank, OtpFound, OtpIsFile, OtpUnreadable,
+    BootCheckFull, BootCheckRestricted, BootCheckUnread, ComponentDiffers, ComponentUnreadable,
+    ComponentsRead, FuseSecretUnreadable, OtpBlank, OtpFound, OtpIsFile, OtpUnreadable,
 };
 use super::finding::{Level, Report};
-use crate::machine::{BootCheck, boot_check};
+use crate::machine::{BootCheck, HardwareSource, boot_check};
 use crate::shell::config::Config;
 use crate::shell::hardware;
 use events::identity::fingerprint::Component;
@@ -13,7 +13,11 @@ use events::identity::lot::LotFirmware;
 use std::path::Path;
 
 pub fn examine(config: &Config, firmware: &LotFirmware, report: &mut Report) -> Option<BootCheck> {
+    let mut unread = Vec::new();
     let record = otp(config, report);
+    if record.is_none() {
+        unread.push(HardwareSource::Record);
+    }
     let fuse_secret = match hardware::read_fuse_secret(config) {
         Ok(secret) => secret,
         Err(error) => {
@@ -21,8 +25,9 @@ pub fn examine(config: &Config, firmware: &LotFirmware, report: &mut Report) -> 
             return None;
         }
     };
-    let components = components(config, firmware, report);
-    let check = boot_check(record.as_deref(), firmware, fuse_secret.as_ref(), components);
+    let components = components(config, firmware, &mut unread, report);
+    let check = boot_check(record.as_deref(), firmware, fuse_secret.as_ref(), components)
+        .with_unread(unread, &firmware.policy);
     let found = check.report();
     match check.is_full() {
         true => {
@@ -30,7 +35,8 @@ pub fn examine(config: &Config, firmware: &LotFirmware, report: &mut Report) -> 
         }
         false => {
             let reason = found.reason.map_or("", |reason| reason.as_str());
-            report.add(BootCheckRestricted, format!("{reason}: {}", found.explained));
+            let code = if check.awaits_hardware() { BootCheckUnread } else { BootCheckRestricted };
+            report.add(code, format!("{reason}: {}", found.explained));
         }
     }
     if check.is_full() && !found.mismatched.is_empty() {
@@ -72,12 +78,20 @@ fn nvmem_nodes() -> String {
     nodes.join(", ")
 }
 
-fn components(config: &Config, firmware: &LotFirmware, report: &mut Report) -> Vec<Component> {
+fn components(
+    config: &Config,
+    firmware: &LotFirmware,
+    unread: &mut Vec<HardwareSource>,
+    report: &mut Report,
+) -> Vec<Component> {
     let mut found = Vec::new();
     for (kind, file) in &config.components {
         match hardware::read_component(*kind, file) {
             Ok(component) => found.push(component),
             Err(error) => {
+                if hardware::is_unread(&error) {
+                    unread.push(HardwareSource::Component(*kind));
+                }
                 let required = firmware.policy.required().contains(kind);
                 let level = if required { Level::Problem } else { Level::Warning };
                 report.add_as(ComponentUnreadable, level, format!("{kind}, `{}`: {error}", file.display()));

@@ -6,19 +6,28 @@ use super::finding::FindingCode::{
 use super::finding::Report;
 use crate::machine::StateSummary;
 use crate::shell::config::Config;
+use crate::shell::owner::agents_user;
 use events::keyring::ClusterPublic;
 use events::license::{TokenError, token};
-use rustix::process::geteuid;
+use events::time::Timestamp;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub fn examine(config: &Config, cluster: &ClusterPublic, state: &StateSummary, report: &mut Report) {
+/// `wall` is the clock of this terminal.
+pub fn examine(
+    config: &Config,
+    cluster: &ClusterPublic,
+    state: &StateSummary,
+    wall: Timestamp,
+    report: &mut Report,
+) {
     let Some(held) = &state.license_token else {
         return report.add(LicenseNone, "the state holds none");
     };
-    // By the floor: without the running agent nothing better is known, and the clock is judged elsewhere.
+    // As an agent judges that heard nobody yet in its boot.
+    let at = state.time_reached.max(state.time_floor).max(wall);
     let keys = [&cluster.license_key].into_iter().chain(&config.license.keys);
-    let mut judged = keys.map(|key| token::verify(key, held, state.time_floor));
+    let mut judged = keys.map(|key| token::verify(key, held, at));
     match judged.find(|judged| *judged != Err(TokenError::Signature)) {
         Some(Ok(claims)) if claims.device == state.device => {
             report.add(LicenseHeld, format!("plan `{}`, lease until {}", claims.plan, claims.expires));
@@ -38,7 +47,7 @@ pub fn socket(config: &Config, report: &mut Report) {
     let Ok(metadata) = folder.metadata() else {
         return report.add(LicenseSocketMissing, format!("`{}` is not there", folder.display()));
     };
-    let ours = metadata.uid() == 0 || metadata.uid() == geteuid().as_raw();
+    let ours = metadata.uid() == 0 || metadata.uid() == agents_user(&config.state_dir);
     if metadata.mode() & 0o022 != 0 || !ours {
         let mode = metadata.mode() & 0o777;
         let about = format!("`{}` has mode {mode:04o} and owner {}", folder.display(), metadata.uid());

@@ -20,6 +20,7 @@ mod update;
 
 pub use finding::{Finding, FindingCode, Level, Report};
 
+use crate::shell::clock::Clock;
 use crate::shell::config::Config;
 use finding::FindingCode::{ConfigInvalid, ConfigRead};
 use std::path::Path;
@@ -43,7 +44,7 @@ pub async fn examine(config_file: &Path, newest_cluster: Option<&Path>) -> Repor
     let state = state::examine(&config, device, &mut report);
     clock::examine(state.as_ref(), &mut report);
     if let (Some(cluster), Some(state)) = (&cluster, &state) {
-        license::examine(&config, cluster, state, &mut report);
+        license::examine(&config, cluster, state, Clock::start().now().wall, &mut report);
     }
     license::socket(&config, &mut report);
     hooks::examine(&config, &mut report);

@@ -4,6 +4,7 @@
 //! under a key of its lot. A record that opens on hardware that changed too much leaves the key, and a restriction.
 
 use super::effects::Standing;
+use super::unread::HardwareSource;
 use events::envelope::TamperReport;
 use events::identity::fingerprint::{Component, Fingerprint};
 use events::identity::key::{DeviceKey, PreSharedKey};
@@ -38,6 +39,11 @@ pub struct BootCheck {
     pub mismatched: Vec<ComponentKind>,
     /// None if the record does not open.
     pub(super) identity: Option<Identity>,
+    /// What could not be read, see `unread.rs`.
+    pub(super) unread: Vec<HardwareSource>,
+    pub(super) awaits_hardware: bool,
+    /// The record is of profile `seed`, and there was no secret to open it with.
+    pub(super) wants_fuse_secret: bool,
     tamper_key: TamperKey,
     explained: String,
 }
@@ -57,6 +63,7 @@ pub fn boot_check(
         Err(error) => BootCheck {
             mismatched: missing_required,
             explained: error.to_string(),
+            wants_fuse_secret: error == OtpError::FuseSecret && fuse_secret.is_none(),
             ..BootCheck::restricted(error.tamper_reason(), record, firmware)
         },
     }
@@ -88,6 +95,9 @@ impl BootCheck {
             reason: Some(reason),
             mismatched: Vec::new(),
             identity: None,
+            unread: Vec::new(),
+            awaits_hardware: false,
+            wants_fuse_secret: false,
             tamper_key: firmware.lot_secret.tamper_key(firmware.lot),
             explained: String::new(),
         }
@@ -144,6 +154,7 @@ impl BootCheck {
             record: self.record,
             reason: self.reason,
             mismatched: self.mismatched.clone(),
+            unread: self.unread.clone(),
             explained: self.explained.clone(),
         }
     }
@@ -164,6 +175,9 @@ pub struct BootCheckReport {
     pub record: RecordDigest,
     pub reason: Option<TamperReason>,
     pub mismatched: Vec<ComponentKind>,
+    /// Could not be read; what is restricted by that alone is judged again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<HardwareSource>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub explained: String,
 }
@@ -181,6 +195,10 @@ impl fmt::Display for BootCheckReport {
         if !self.mismatched.is_empty() {
             let names: Vec<_> = self.mismatched.iter().map(|kind| kind.as_str()).collect();
             writeln!(f, "differs     {}", names.join(", "))?;
+        }
+        if !self.unread.is_empty() {
+            let names: Vec<_> = self.unread.iter().map(|source| source.as_str()).collect();
+            writeln!(f, "unreadable  {}", names.join(", "))?;
         }
         Ok(())
     }

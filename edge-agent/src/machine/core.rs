@@ -37,6 +37,8 @@ pub(super) struct Core {
     pub boot: BootId,
     pub started_millis: u64,
     pub time: KnownTime,
+    /// When the shell was heard last.
+    pub now: Now,
     /// The terminal's clock was found behind the time known; told once.
     pub clock_behind: bool,
     /// Resumes refused in a row, each with a fresh ticket.
@@ -113,7 +115,12 @@ impl Core {
             saved,
             boot: BootId::from_bytes([0; 16]),
             started_millis: 0,
-            time: KnownTime::start(Timestamp::ZERO, Now { monotonic_millis: 0, wall: Timestamp::ZERO }),
+            time: KnownTime::start(
+                Timestamp::ZERO,
+                Timestamp::ZERO,
+                Now { monotonic_millis: 0, wall: Timestamp::ZERO },
+            ),
+            now: Now { monotonic_millis: 0, wall: Timestamp::ZERO },
             clock_behind: false,
             refusals: Refusals::default(),
             ticket_refusals: 0,
@@ -255,6 +262,8 @@ impl Core {
         self.gate.dirty = false;
         self.gate.in_flight = true;
         self.gate.revision += 1;
+        // A write that is made anyway takes along how late it is, so that no reboot lengthens a lease.
+        self.saved.time_reached = self.time.reached(self.now);
         Some(Snapshot { revision: self.gate.revision, bytes: self.saved.encode() })
     }
 

@@ -43,6 +43,7 @@ mod session;
 mod settings;
 mod spool;
 mod spooling;
+mod unread;
 
 pub use boot_check::{BootCheck, BootCheckReport, boot_check};
 pub use effects::{
@@ -52,6 +53,7 @@ pub use license::HandedLicense;
 pub use now::Now;
 pub use saved::{SavedError, StateSummary};
 pub use settings::{CLOCK_SLACK_MILLIS, Settings};
+pub use unread::HardwareSource;
 
 use self::core::{Core, World};
 use self::hello::{Hello, Purpose};
@@ -107,7 +109,8 @@ impl Machine {
         core.boot = BootId::from_bytes(boot);
         core.started_millis = now.monotonic_millis;
         core.spooling = Spooling::start(now);
-        core.time = KnownTime::start(core.saved.time_floor, now);
+        core.now = now;
+        core.time = KnownTime::start(core.saved.time_floor, core.saved.time_reached, now);
         core.saved.boot_count = core.saved.boot_count.saturating_add(1);
         core.must_persist();
         core.events.push_back(AgentEvent::Started {
@@ -120,12 +123,14 @@ impl Machine {
 
     /// Bytes arrived as an answer to `request`. They may be anything.
     pub fn handle_reply(&mut self, request: RequestId, bytes: &[u8], now: Now, rng: &mut dyn CryptoRng) {
+        self.core.now = now;
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
         self.phase = phase.handle_reply(request, bytes, &mut self.core, &mut World { now, rng });
     }
 
     /// Time passed; harmless when nothing was due.
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        self.core.now = now;
         if self.phase.is_offline() {
             self.core.spool_when_due(&World { now, rng });
         }
@@ -135,6 +140,7 @@ impl Machine {
 
     /// The terminal's owner wants something. The outcome comes as an event.
     pub fn handle_command(&mut self, command: Command, now: Now, rng: &mut dyn CryptoRng) {
+        self.core.now = now;
         let Command::Activate(code) = command;
         let why = if matches!(self.phase, Phase::Stopped) {
             Some("the agent has not started")

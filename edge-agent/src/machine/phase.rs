@@ -21,6 +21,8 @@ pub(super) enum Phase {
     Beating(Box<Beating>),
     /// Awaits an activation code: there is no session and no license.
     AwaitingCode,
+    /// Awaits a boot check over hardware that can be read, and so another start.
+    AwaitingHardware,
     /// Awaits nothing: a failed boot check without a key can only be reported.
     Reporting(Reporting),
 }
@@ -39,7 +41,7 @@ impl Phase {
             Phase::Resuming(resuming) => resuming.handle_reply(request, bytes, core, world),
             Phase::Beating(beating) => beating.handle_reply(request, bytes, core, world),
             // Nothing was asked, or nothing that is answered is believed.
-            Phase::Stopped | Phase::AwaitingCode | Phase::Reporting(_) => self,
+            Phase::Stopped | Phase::AwaitingCode | Phase::AwaitingHardware | Phase::Reporting(_) => self,
         }
     }
 
@@ -50,7 +52,7 @@ impl Phase {
             Phase::Resuming(resuming) => resuming.handle_timeout(core, world),
             Phase::Beating(beating) => beating.handle_timeout(core, world),
             Phase::Reporting(reporting) => reporting.handle_timeout(core, world),
-            Phase::Stopped | Phase::AwaitingCode => self,
+            Phase::Stopped | Phase::AwaitingCode | Phase::AwaitingHardware => self,
         }
     }
 
@@ -62,7 +64,7 @@ impl Phase {
             Phase::Resuming(resuming) => Some(resuming.due()),
             Phase::Beating(beating) => Some(beating.due()),
             Phase::Reporting(reporting) => Some(reporting.due()),
-            Phase::Stopped | Phase::AwaitingCode => None,
+            Phase::Stopped | Phase::AwaitingCode | Phase::AwaitingHardware => None,
         }
     }
 
@@ -70,7 +72,11 @@ impl Phase {
     pub fn is_offline(&self) -> bool {
         match self {
             Phase::Hello(_) | Phase::Activating(_) | Phase::Resuming(_) => true,
-            Phase::Stopped | Phase::Beating(_) | Phase::AwaitingCode | Phase::Reporting(_) => false,
+            Phase::Stopped
+            | Phase::Beating(_)
+            | Phase::AwaitingCode
+            | Phase::AwaitingHardware
+            | Phase::Reporting(_) => false,
         }
     }
 
@@ -82,6 +88,7 @@ impl Phase {
             Phase::Resuming(_) => "resuming",
             Phase::Beating(_) => "beating",
             Phase::AwaitingCode => "awaiting-code",
+            Phase::AwaitingHardware => "awaiting-hardware",
             Phase::Reporting(_) => "reporting",
         }
     }

@@ -1,7 +1,7 @@
 //! What to do next, decided from what is on flash: the one place that chooses between the ways into a session.
 //!
 //! ```text
-//! boot check without key ───────────▶ Reporting
+//! boot check without key ───────────▶ Reporting; AwaitingHardware if only because something could not be read
 //! sealed activation on flash ───────▶ Activating (the same bytes)
 //! a session on flash ───────────────▶ Hello → Resuming; refused again and again → Hello → Activating (re-key)
 //! neither, first time in this boot ─▶ Hello → Activating (re-key): a lost state heals if the device is licensed
@@ -21,7 +21,7 @@ use super::saved::Saved;
 pub(super) fn next(core: &mut Core, delay: u64, world: &mut World<'_>) -> Phase {
     let may_redeem = core.standing() == Standing::Full;
     if core.check.identity.is_none() {
-        return Phase::Reporting(Reporting::start(core, world));
+        return report(core, world);
     }
     let pending = core.saved.activation.clone().filter(|activation| may_redeem || !activation.has_code);
     if let Some(phase) = pending.and_then(|activation| Activating::again(&activation, delay, core, world)) {
@@ -31,7 +31,7 @@ pub(super) fn next(core: &mut Core, delay: u64, world: &mut World<'_>) -> Phase 
         return Phase::Hello(Hello::start(Purpose::Resume, core, delay, world));
     }
     if !core.check.is_full() {
-        return Phase::Reporting(Reporting::start(core, world));
+        return report(core, world);
     }
     if !core.rekey_tried_blank {
         core.rekey_tried_blank = true;
@@ -39,6 +39,14 @@ pub(super) fn next(core: &mut Core, delay: u64, world: &mut World<'_>) -> Phase 
     }
     core.events.push_back(AgentEvent::CodeNeeded);
     Phase::AwaitingCode
+}
+
+/// Only what was read and differs is evidence; the rest the shell reads again.
+fn report(core: &mut Core, world: &mut World<'_>) -> Phase {
+    if core.check.awaits_hardware() {
+        return Phase::AwaitingHardware;
+    }
+    Phase::Reporting(Reporting::start(core, world))
 }
 
 /// A resume was refused although its ticket was fresh. After a few of these the sessions on flash are of no use

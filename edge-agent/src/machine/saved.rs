@@ -8,7 +8,7 @@
 //! - Once `current` was gone back to although `next` was spoken, that `next` is on flash no more: speaking again it would
 //!   be the proof of a second holder (rule 4). `went_back` keeps this from happening twice for one `current`.
 //! - `activation` was written before its first transmission and holds no plain code (rule 18).
-//! - `obeyed`, `time_floor` and `epoch_highest` never go down, unless the flash lied.
+//! - `obeyed`, `time_floor`, `time_reached` and `epoch_highest` never go down, unless the flash lied.
 
 use super::spool::Spool;
 use events::envelope::SuiteSet;
@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// First byte of the payload; a changed layout gets a new number.
-const LAYOUT: u8 = 4;
-/// Older layouts are the same with less at the end: without `went_back` ...
+const LAYOUT: u8 = 5;
+/// Older layouts are the same with less at the end: without `time_reached` ...
+const LAYOUT_WITHOUT_TIME_REACHED: u8 = 4;
+/// ... without `went_back` ...
 const LAYOUT_WITHOUT_WENT_BACK: u8 = 3;
 /// ... and without the spool.
 const LAYOUT_WITHOUT_SPOOL: u8 = 2;
@@ -85,6 +87,9 @@ pub(super) struct Saved {
     pub spool: Spool,
     /// A resume from `current` left after its successor was spoken.
     pub went_back: bool,
+    /// It was at least this late when the state was written: sealed stamps, and what a clock that nobody can set counted
+    /// on from them. Leases go on from here after a boot; it is told to nobody.
+    pub time_reached: Timestamp,
 }
 
 impl Saved {
@@ -107,6 +112,7 @@ impl Saved {
             lease: 0,
             spool: Spool::default(),
             went_back: false,
+            time_reached: Timestamp::ZERO,
         }
     }
 
@@ -124,8 +130,9 @@ impl Saved {
         let (layout, body) = bytes.split_first().ok_or(SavedError::Malformed)?;
         let missing = match *layout {
             LAYOUT => Ok(Vec::new()),
-            LAYOUT_WITHOUT_WENT_BACK => postcard::to_stdvec(&false),
-            LAYOUT_WITHOUT_SPOOL => postcard::to_stdvec(&(Spool::default(), false)),
+            LAYOUT_WITHOUT_TIME_REACHED => postcard::to_stdvec(&Timestamp::ZERO),
+            LAYOUT_WITHOUT_WENT_BACK => postcard::to_stdvec(&(false, Timestamp::ZERO)),
+            LAYOUT_WITHOUT_SPOOL => postcard::to_stdvec(&(Spool::default(), false, Timestamp::ZERO)),
             unknown => return Err(SavedError::Layout(unknown)),
         };
         let missing = missing.map_err(|_| SavedError::Malformed)?;
@@ -170,6 +177,9 @@ pub struct StateSummary {
     pub licensed: bool,
     /// Heartbeats of an outage that the cluster does not have yet, as far as they are on flash.
     pub spooled: usize,
+    /// For `doctor`, which judges the lease by it.
+    #[serde(skip)]
+    pub time_reached: Timestamp,
     /// For `doctor`, which checks it; never shown.
     #[serde(skip)]
     pub license_token: Option<String>,
@@ -191,6 +201,7 @@ impl StateSummary {
             legitimacy: saved.legitimacy,
             obeyed: saved.obeyed,
             time_floor: saved.time_floor,
+            time_reached: saved.time_reached,
             licensed: saved.license_token.is_some(),
             spooled: saved.spool.len(),
             license_token: saved.license_token,
@@ -207,7 +218,12 @@ mod tests {
         let saved = Saved { boot_count: 7, went_back: false, ..Saved::fresh(DeviceId::from_bytes([4; 16])) };
         let newest = saved.encode();
         let spool = postcard::to_stdvec(&Spool::default()).unwrap().len();
-        for (layout, lacks) in [(LAYOUT_WITHOUT_WENT_BACK, 1), (LAYOUT_WITHOUT_SPOOL, 1 + spool)] {
+        let lacks = [
+            (LAYOUT_WITHOUT_TIME_REACHED, 1),
+            (LAYOUT_WITHOUT_WENT_BACK, 2),
+            (LAYOUT_WITHOUT_SPOOL, 2 + spool),
+        ];
+        for (layout, lacks) in lacks {
             let mut older = newest[..newest.len() - lacks].to_vec();
             older[0] = layout;
             let read = Saved::decode(&older).unwrap();

@@ -2,6 +2,7 @@
 //! activates and ends, and the next `run` resumes from what it left on flash.
 
 use super::agent::{Agent, AgentError};
+use super::boot;
 use super::config::Config;
 use super::control::{self, ActivationOutcome, ControlError};
 use super::lock::LockError;
@@ -36,11 +37,18 @@ pub async fn activate(
         .trim()
         .parse()
         .map_err(|error: events::license::CodeError| ActivateError::Code(error.to_string()))?;
+    if !control::is_listening(&config.state_dir) {
+        boot::await_hardware(config, |_| ()).await;
+    }
     match Agent::boot(config).await {
         Ok(agent) => match tokio::time::timeout(patience, redeem(agent, parsed)).await {
             Ok(outcome) => outcome.map_err(ActivateError::Agent),
             Err(_elapsed) => Err(ActivateError::NoAnswer(patience.as_secs())),
         },
+        // A running agent has its lock and its state already: who hands it a code leaves nothing behind.
+        Err(AgentError::Owner(_)) if control::is_listening(&config.state_dir) => {
+            Ok(control::hand_over(&config.state_dir, &code, patience).await?)
+        }
         Err(AgentError::Lock(LockError::Held(_))) => {
             Ok(control::hand_over(&config.state_dir, &code, patience).await?)
         }

@@ -8,6 +8,7 @@ use super::entropy::Entropy;
 use super::flash::{Flash, FolderFlash};
 use super::home::{self, Home};
 use super::lock::{InstanceLock, LockError};
+use super::owner::{self, NotOwner};
 use super::state_file::{StateFile, StateFileError};
 use crate::hooks::TerminalStanding;
 use crate::machine::{AgentEvent, BootCheck, Command, HandedLicense, Machine, RequestId};
@@ -31,6 +32,8 @@ pub enum AgentError {
     #[error(transparent)]
     Boot(#[from] BootError),
     #[error(transparent)]
+    Owner(#[from] NotOwner),
+    #[error(transparent)]
     Lock(#[from] LockError),
     #[error(transparent)]
     StateFile(#[from] StateFileError),
@@ -53,7 +56,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// One boot: lock, boot check, state, connection. Nothing was sent yet.
+    /// One boot: owner, lock, boot check, state, connection. Nothing was sent yet.
     pub async fn boot(config: &Config) -> Result<Self, AgentError> {
         let dir_error = |source| AgentError::StateDir { folder: config.state_dir.clone(), source };
         let flash = FolderFlash::open(&config.state_dir).map_err(dir_error)?;
@@ -64,6 +67,7 @@ impl Agent {
     /// must be there: lock and result of the boot check lie in it.
     pub async fn boot_on(config: &Config, flash: Box<dyn Flash + Send>) -> Result<Self, AgentError> {
         let dir_error = |source| AgentError::StateDir { folder: config.state_dir.clone(), source };
+        owner::check(&config.state_dir)?;
         let lock = InstanceLock::acquire(&config.state_dir)?;
         let check = boot::check(config)?;
         boot::publish(&check, &config.state_dir).map_err(dir_error)?;
@@ -142,10 +146,10 @@ impl Agent {
         Ok(std::iter::from_fn(|| self.machine.poll_event()).collect())
     }
 
-    /// Publishes an update request.
-    pub async fn ask_update(&mut self, payload: Vec<u8>) {
+    /// Publishes an update request. False if there is no connection that it could leave on.
+    pub async fn ask_update(&mut self, payload: Vec<u8>) -> bool {
         self.update_requests += 1;
-        self.bus.ask_update(self.update_requests, payload).await;
+        self.bus.ask_update(self.update_requests, payload).await
     }
 
     /// What came as answers to update requests since the last call.
@@ -175,6 +179,11 @@ impl Agent {
             sku: boot::lot_firmware(config)?.declaration.sku().to_owned(),
             firmware: config.firmware,
         })
+    }
+
+    #[must_use]
+    pub fn boot_check(&self) -> &BootCheck {
+        self.machine.boot_check()
     }
 
     /// What the terminal may do now, and why.

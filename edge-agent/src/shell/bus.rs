@@ -111,23 +111,31 @@ impl Bus {
             headers.insert(traceparent::HEADER, context.to_string());
             headers
         });
-        self.hand_over(subject, reply, headers, transmit.payload).await;
+        // The machine sends again what finds no answer, whatever became of it.
+        let _left = self.hand_over(subject, reply, headers, transmit.payload).await;
     }
 
-    /// Asks for the update offer of the lot. Lost without a connection: it is asked again.
-    pub async fn ask_update(&self, request: RequestId, payload: Vec<u8>) {
+    /// Asks for the update offer of the lot. Lost without a connection, and false then: it is asked again.
+    pub async fn ask_update(&self, request: RequestId, payload: Vec<u8>) -> bool {
         let who = self.address.who();
         let subject = format!("{}{who}.update", self.subject_prefix);
         let reply = format!("_INBOX_{who}.{}.{request}", self.token);
-        self.hand_over(subject, reply, None, payload.into()).await;
+        self.hand_over(subject, reply, None, payload.into()).await
     }
 
     /// Hands a request to the client if it can leave now. The client would queue it without a connection, and wait once
-    /// its queue is full: stale requests would leave as a burst, and the agent's loop would stand still until then.
-    async fn hand_over(&self, subject: String, reply: String, headers: Option<HeaderMap>, payload: Bytes) {
+    /// its queue is full: stale requests would leave as a burst, and the agent's loop would stand still until then. Whether
+    /// the client took it.
+    async fn hand_over(
+        &self,
+        subject: String,
+        reply: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> bool {
         if self.client.connection_state() != State::Connected {
             tracing::debug!(subject, "a request found no connection");
-            return;
+            return false;
         }
         let published = timeout(QUEUE_PATIENCE, async {
             match headers {
@@ -138,10 +146,11 @@ impl Bus {
             }
         });
         match published.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::debug!(%error, "a request was not published; it will be retried"),
             Err(_elapsed) => tracing::warn!("the NATS connection takes nothing; the request will be retried"),
         }
+        false
     }
 
     /// The next answer. Sends what waited for a connection.

@@ -101,6 +101,8 @@ pub struct OtpConfig {
     #[serde(default)]
     pub profile: ProfileName,
     pub fuse_secret: Option<PathBuf>,
+    /// First byte of the secret in it [default: 0].
+    pub fuse_offset: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -147,6 +149,7 @@ pub struct TimingConfig {
     pub rekey_jitter_ms: Option<Millis>,
     pub time_floor_interval_ms: Option<Millis>,
     pub tamper_interval_ms: Option<Millis>,
+    pub hardware_patience_ms: Option<Millis>,
 }
 
 fn default_suites() -> Vec<Suite> {
@@ -182,9 +185,18 @@ impl Config {
         if self.nats.password.is_some() && self.nats.password_file.is_some() {
             return Err("table `[nats]`: expected `password` or `password_file`, got both");
         }
+        let has_password = self.nats.password.is_some() || self.nats.password_file.is_some();
+        if self.nats.user.is_some() != has_password {
+            return Err(
+                "table `[nats]`: expected `user` with `password` or `password_file`, got one of the two",
+            );
+        }
         match (self.otp.profile, &self.otp.fuse_secret) {
             (ProfileName::Seed, None) => Err("table `[otp]`: profile `seed` needs `fuse_secret`"),
             (ProfileName::Full, Some(_)) => Err("table `[otp]`: profile `full` has no `fuse_secret`"),
+            (ProfileName::Full, None) if self.otp.fuse_offset.is_some() => {
+                Err("table `[otp]`: profile `full` has no `fuse_offset`")
+            }
             _ => Ok(()),
         }
     }
@@ -203,6 +215,12 @@ impl Config {
         for path in paths {
             *path = folder.join(&*path);
         }
+    }
+
+    /// So long the boot check waits for hardware that cannot be read, and so often it looks again afterwards.
+    #[must_use]
+    pub fn hardware_patience(&self) -> Duration {
+        self.timing.hardware_patience_ms.map_or(Duration::from_secs(60), Millis::as_duration)
     }
 
     /// The machine's settings: the defaults, where the file does not say otherwise.
@@ -308,6 +326,18 @@ reply_timeout_ms = 700
     fn a_seed_profile_without_its_fuse_secret_is_refused() {
         let said = refused(&GOOD.replace("[otp]", "[otp]\nprofile = \"seed\""));
         assert!(said.contains("needs `fuse_secret`"), "{said}");
+    }
+
+    #[test]
+    fn a_user_without_a_password_and_a_password_without_a_user_are_refused() {
+        for half in ["user = \"shop-7\"", "password = \"secret-word\""] {
+            let said = refused(&GOOD.replace(&format!("{half}\n"), ""));
+            assert!(said.contains("[nats]") && said.contains("one of the two"), "{said}");
+            assert!(!said.contains("secret-word"));
+        }
+        Config::parse(&GOOD.replace("password = \"secret-word\"", "password_file = \"nats.password\""))
+            .unwrap();
+        Config::parse(&GOOD.replace("user = \"shop-7\"\npassword = \"secret-word\"\n", "")).unwrap();
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod flash;
 pub mod hardware;
 pub mod home;
 pub mod lock;
+pub mod owner;
 pub mod replace;
 pub mod run;
 pub mod spans;

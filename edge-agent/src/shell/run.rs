@@ -2,6 +2,7 @@
 
 use super::agent::{Agent, AgentError};
 use super::announcer::Announcer;
+use super::boot;
 use super::config::Config;
 use super::control::{ActivationOutcome, ControlError, ControlSocket, HandedCode};
 use super::supervisor::Supervisor;
@@ -9,7 +10,8 @@ use crate::license::socket::{Asked, LicenseSocket, LicenseSocketError};
 use crate::machine::{AgentEvent, Command, SessionOrigin};
 use crate::update::{JournalError, UpdateDesk, Wanted};
 use events::license::ActivationCode;
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,21 +28,67 @@ pub enum RunError {
     Signals(std::io::Error),
 }
 
+/// What ends the process in good order.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    /// Safe to cancel.
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Why one life of the agent is over.
+enum Over {
+    Told,
+    /// What the boot check could not read can be read now: it is judged at a start, and every start is a boot.
+    HardwareCame,
+}
+
+/// After the hardware the start needs this, as without waiting for it.
+const START: Duration = Duration::from_secs(60);
+
 /// Runs until SIGTERM or SIGINT, and tells `report` everything that happens.
 pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut ending = Ending { terminate, interrupt };
+    let mut supervisor = Supervisor::from_environment();
+    tokio::select! {
+        () = boot::await_hardware(config, |patience| supervisor.extend_start(patience + START)) => {}
+        () = ending.wanted() => return Ok(()),
+    }
+    while let Over::HardwareCame = live(config, &mut ending, &mut supervisor, &mut report).await? {
+        tracing::info!("hardware that could not be read can be read now: the agent starts anew");
+    }
+    Ok(())
+}
+
+/// One life: a boot, and all that follows.
+async fn live(
+    config: &Config,
+    ending: &mut Ending,
+    supervisor: &mut Supervisor,
+    report: &mut impl FnMut(&AgentEvent),
+) -> Result<Over, RunError> {
     let mut agent = Agent::boot(config).await?;
     let mut control = ControlSocket::listen(&config.state_dir)?;
     let mut licenses = LicenseSocket::listen(&config.license)?;
     let mut announcer = Announcer::open(config);
-    let mut supervisor = Supervisor::from_environment();
+    let hardware = boot::hardware_came(config, agent.boot_check().clone());
+    tokio::pin!(hardware);
     let mut waiting = None;
     let mut told = agent.start().await?;
     // Only now the floor of the time is known: before it a clock without a battery would judge what lies on flash.
     let mut updates = open_updates(config, &agent)?;
     supervisor.ready();
-    loop {
+    let over = loop {
         for event in told.drain(..) {
             report(&event);
             answer_waiting(&event, &mut waiting);
@@ -56,7 +104,11 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
         tokio::select! {
             woken = agent.wait() => woken?,
             wanted = updates.next() => match wanted? {
-                Wanted::Ask(request) => agent.ask_update(request).await,
+                Wanted::Ask(request) => {
+                    if agent.ask_update(request).await {
+                        updates.question_left();
+                    }
+                }
                 Wanted::Tell(event) => told.push(AgentEvent::Update(event)),
             },
             () = supervisor.due() => supervisor.alive(),
@@ -68,13 +120,16 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
                     told = agent.command(command).await?;
                 }
             }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = &mut hardware => break Over::HardwareCame,
+            () = ending.wanted() => break Over::Told,
         }
         told.extend(agent.settle().await?);
+    };
+    if let Over::Told = over {
+        supervisor.stopping();
     }
-    supervisor.stopping();
-    Ok(agent.stop().await?)
+    agent.stop().await?;
+    Ok(over)
 }
 
 fn open_updates(config: &Config, agent: &Agent) -> Result<UpdateDesk, RunError> {

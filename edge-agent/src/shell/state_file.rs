@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! save:  write state.tmp ─▶ fsync it ─▶ rename over the OLDER of state.a, state.b ─▶ fsync the folder
-//! open:  of the copies whose checksum holds, the one with the higher revision
+//! open:  of the copies whose checksum holds, the one with the higher revision; a copy in a bad sector counts as damaged
 //!
 //! copy = "MSTA" ‖ format u16 ‖ 0 u16 ‖ revision u64 ‖ length u32 ‖ payload ‖ crc32c u32 (over all before), LE
 //! ```
@@ -11,6 +11,7 @@
 //! second try would prove nothing. The process ends and starts again from what the flash really holds.
 
 use super::flash::Flash;
+use rustix::io::Errno;
 use std::io;
 use zeroize::Zeroizing;
 
@@ -37,7 +38,7 @@ pub enum StateFileError {
 pub struct Found {
     /// The newest whole copy.
     pub payload: Option<Zeroizing<Vec<u8>>>,
-    /// Copies that are there and not whole, by file name.
+    /// Copies that are there and not whole, or not readable, by file name.
     pub damaged: Vec<&'static str>,
 }
 
@@ -50,15 +51,13 @@ pub struct StateFile<F> {
 }
 
 impl<F: Flash> StateFile<F> {
-    /// Reads both copies, after making them durable: what was read must not vanish with the next power cut.
+    /// Reads both copies and makes them durable: what was read must not vanish with the next power cut.
     pub fn open(mut flash: F) -> Result<(Self, Found), StateFileError> {
-        for name in NAMES {
-            if flash.read(name).map_err(io_error("read", name))?.is_some() {
-                flash.sync_file(name).map_err(io_error("fsync", name))?;
-            }
+        let Copies { newest, found, readable } = read_copies(&flash)?;
+        for name in readable {
+            flash.sync_file(name).map_err(io_error("fsync", name))?;
         }
         flash.sync_names().map_err(io_error("fsync", "."))?;
-        let (newest, found) = read_copies(&flash)?;
         let (revision, older) = match newest {
             Some((revision, index)) => (revision, 1 - index),
             None => (0, 0),
@@ -94,28 +93,48 @@ impl<F: Flash> StateFile<F> {
 
 /// Reads without writing or locking: for `status`, beside a running agent.
 pub fn read_only<F: Flash>(flash: &F) -> Result<Found, StateFileError> {
-    read_copies(flash).map(|(_, found)| found)
+    read_copies(flash).map(|copies| copies.found)
 }
 
-/// The newest whole copy as (revision, index in `NAMES`), and what was found.
-type Copies = (Option<(u64, usize)>, Found);
+struct Copies {
+    /// The newest whole copy as (revision, index in `NAMES`).
+    newest: Option<(u64, usize)>,
+    found: Found,
+    /// Those whose bytes came, whole or not.
+    readable: Vec<&'static str>,
+}
 
 fn read_copies<F: Flash>(flash: &F) -> Result<Copies, StateFileError> {
-    let mut newest: Option<(u64, usize)> = None;
-    let mut found = Found { payload: None, damaged: Vec::new() };
+    let mut copies =
+        Copies { newest: None, found: Found { payload: None, damaged: Vec::new() }, readable: Vec::new() };
     for (index, name) in NAMES.into_iter().enumerate() {
-        let Some(bytes) = flash.read(name).map_err(io_error("read", name))? else { continue };
-        let bytes = Zeroizing::new(bytes);
+        let bytes = match flash.read(name) {
+            Ok(None) => continue,
+            Ok(Some(bytes)) => Zeroizing::new(bytes),
+            // One bad sector must not end a terminal whose other copy is whole: the next save gives it new ones.
+            Err(error) if is_damage(&error) => {
+                copies.found.damaged.push(name);
+                continue;
+            }
+            Err(error) => return Err(io_error("read", name)(error)),
+        };
+        copies.readable.push(name);
         match decode(&bytes) {
-            Some((revision, payload)) if newest.is_none_or(|(newer, _)| revision > newer) => {
-                newest = Some((revision, index));
-                found.payload = Some(Zeroizing::new(payload.to_vec()));
+            Some((revision, payload)) if copies.newest.is_none_or(|(newer, _)| revision > newer) => {
+                copies.newest = Some((revision, index));
+                copies.found.payload = Some(Zeroizing::new(payload.to_vec()));
             }
             Some(_) => {}
-            None => found.damaged.push(name),
+            None => copies.found.damaged.push(name),
         }
     }
-    Ok((newest, found))
+    Ok(copies)
+}
+
+/// What a block device or a file system says of a sector or an inode that is broken, against what somebody can mend.
+fn is_damage(error: &io::Error) -> bool {
+    let damage = [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::NODATA, Errno::ILSEQ];
+    damage.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn encode(revision: u64, payload: &[u8]) -> Zeroizing<Vec<u8>> {

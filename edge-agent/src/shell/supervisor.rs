@@ -31,6 +31,11 @@ impl Supervisor {
         self.say("READY=1");
     }
 
+    /// The start takes so much longer than it is used to.
+    pub fn extend_start(&self, by: Duration) {
+        self.say(&format!("EXTEND_TIMEOUT_USEC={}", by.as_micros()));
+    }
+
     pub fn stopping(&self) {
         self.say("STOPPING=1");
     }

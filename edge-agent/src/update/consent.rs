@@ -7,14 +7,14 @@
 //!                  └───── nothing is offered ──▶ Withheld ── this rollout is offered again ──▶ Given
 //! ```
 //!
-//! Nobody has to answer: an offer is signed and counts by itself, and a terminal that reaches no cluster must be updated all
-//! the same.
+//! Nobody has to answer: an offer is signed and counts by itself. But only a question that left can be met by silence: one
+//! that found no connection was asked of nobody. What was withheld is on flash with the job, so that no power-on forgets it.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So long an answer is waited for ...
-const PATIENCE: Duration = Duration::from_secs(10);
+/// So long an answer is waited for at most ...
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// ... before it is asked once more, so many times in all.
 const ASKS: u8 = 3;
 
@@ -23,7 +23,10 @@ pub(super) enum Consent {
     #[default]
     Unasked,
     Awaited {
+        /// Questions that left and found no answer.
         asks: u8,
+        /// Whether the last one left.
+        left: bool,
         until: Instant,
     },
     Given,
@@ -31,16 +34,27 @@ pub(super) enum Consent {
 }
 
 impl Consent {
-    /// The question leaves now.
+    /// The question is to leave now, and its answer within `patience`.
     #[must_use]
-    pub fn asked(self, now: Instant) -> Self {
+    pub fn asked(self, now: Instant, patience: Duration) -> Self {
+        let asks = match self {
+            Consent::Unasked => 0,
+            Consent::Awaited { asks, left, .. } => asks + u8::from(left),
+            Consent::Given | Consent::Withheld => return self,
+        };
+        if asks < ASKS {
+            Consent::Awaited { asks, left: false, until: now + patience }
+        } else {
+            Consent::Given
+        }
+    }
+
+    /// A question left on a connection that lives.
+    #[must_use]
+    pub fn question_left(self) -> Self {
         match self {
-            Consent::Unasked => Consent::Awaited { asks: 1, until: now + PATIENCE },
-            Consent::Awaited { asks, .. } if asks < ASKS => {
-                Consent::Awaited { asks: asks + 1, until: now + PATIENCE }
-            }
-            Consent::Awaited { .. } => Consent::Given,
-            Consent::Given | Consent::Withheld => self,
+            Consent::Awaited { asks, until, .. } => Consent::Awaited { asks, left: true, until },
+            Consent::Unasked | Consent::Given | Consent::Withheld => self,
         }
     }
 
@@ -75,13 +89,29 @@ mod tests {
         let mut silent = Consent::default();
         for _ask in 0..ASKS {
             assert!(silent.due(now).is_some());
-            silent = silent.asked(now);
+            silent = silent.asked(now, PATIENCE).question_left();
             assert!(matches!(silent, Consent::Awaited { .. }));
         }
-        assert_eq!(silent.asked(now), Consent::Given);
+        assert_eq!(silent.asked(now, PATIENCE), Consent::Given);
         let withheld = silent.answered(false);
         assert_eq!((withheld, withheld.due(now)), (Consent::Withheld, None));
         assert_eq!(withheld.answered(true), Consent::Given);
         assert_eq!(Consent::Given.answered(false), Consent::Given, "the hook may run already");
+    }
+
+    #[test]
+    fn silence_after_questions_that_found_no_connection_says_nothing() {
+        let now = Instant::now();
+        let mut unheard = Consent::default();
+        for _ask in 0..10 * ASKS {
+            unheard = unheard.asked(now, PATIENCE);
+            assert!(matches!(unheard, Consent::Awaited { .. }));
+        }
+        // Once there is a connection it counts from the first question.
+        for _ask in 0..ASKS {
+            assert!(matches!(unheard, Consent::Awaited { .. }));
+            unheard = unheard.question_left().question_left().asked(now, PATIENCE);
+        }
+        assert_eq!(unheard, Consent::Given);
     }
 }

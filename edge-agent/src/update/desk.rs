@@ -108,6 +108,11 @@ impl UpdateDesk {
         let _full = self.inputs.try_send(Input::Answer { bytes, time });
     }
 
+    /// What was wanted to be asked last left on a connection that lives: silence after it means something.
+    pub fn question_left(&self) {
+        let _full = self.inputs.try_send(Input::QuestionLeft);
+    }
+
     /// Somebody beside the terminal hands in a signed offer. Whatever becomes of it is told, also that it was taken before.
     pub fn handed(&self, offer: Vec<u8>) {
         let _full = self.inputs.try_send(Input::Handed(offer));

@@ -1,16 +1,21 @@
 //! An artifact on its way to flash: resumed where it ended, bounded by the offer's size, checked over what lies in the
 //! file. What a server says is never believed.
+//!
+//! Invariants:
+//! - What lies on flash is written once a round, whatever a server sends again: flash wears, and who owns the way to the
+//!   server owns what it sends.
+//! - All that comes for one job is a small multiple of the artifact.
 
 use super::http::{HttpClient, HttpError, Response};
 use super::pace::{LEAST_BYTES, Pace};
+use super::sink::{Sink, away};
 use crate::shell::entropy::Entropy;
 use events::update::{Offer, UpdateFailure};
 use rand_core::Rng;
 use rustix::fs::statvfs;
 use sha2::{Digest, Sha384};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -19,6 +24,9 @@ use tokio::time::{Instant, sleep};
 const BARREN_TRIES_MAX: u32 = 12;
 /// Whole downloads that are begun anew because a continued one did not match.
 const ROUNDS_MAX: u32 = 3;
+/// What is received for one job, as a multiple of the artifact, and beside it for small ones.
+const RECEIVED_MAX: u64 = 8;
+const RECEIVED_BESIDE: u64 = 1024 * 1024;
 /// Left alone on the disk, in bytes.
 const SPACE_LEFT_ALONE: u64 = 16 * 1024 * 1024;
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -50,8 +58,10 @@ enum Try {
     Broken {
         brought: bool,
     },
-    /// This server has something else.
+    /// This server has something else: another artifact, or a page of a portal on the way.
     OtherSize,
+    /// More came than any honest place needs to send.
+    TooMuch,
     Disk(io::Error),
 }
 
@@ -63,62 +73,68 @@ impl<'a> Download<'a> {
 
     /// Fetches what is missing. Safe to call again after any interruption.
     pub async fn fetch(&self, http: &mut HttpClient) -> Fetched {
+        let mut received = 0;
         for _round in 0..ROUNDS_MAX {
-            match self.round(http).await {
+            match self.round(http, &mut received).await {
                 Ok(continued) => match self.verify().await {
                     Ok(true) => return Fetched::Whole,
                     // A power cut may have left holes in what came before it: once more, from the start.
                     Ok(false) if continued => {
                         tracing::warn!("a continued download does not match: begun anew")
                     }
-                    Ok(false) => return self.discard(UpdateFailure::Digest),
-                    Err(error) => return self.storage(&error),
+                    Ok(false) => return self.discard(UpdateFailure::Digest).await,
+                    Err(error) => return self.storage(&error).await,
                 },
                 Err(failed) => return failed,
             }
-            if let Err(error) = discard(self.folder) {
-                return self.storage(&error);
+            if let Err(error) = self.remove().await {
+                return self.storage(&error).await;
             }
         }
-        self.discard(UpdateFailure::Digest)
+        self.discard(UpdateFailure::Digest).await
     }
 
     /// Gets the file to its full length; true if not all of it came in one go.
-    async fn round(&self, http: &mut HttpClient) -> Result<bool, Fetched> {
-        let (mut continued, mut barren, mut other_size) = (false, 0_u32, 0_usize);
-        let disk = |error: io::Error| self.storage(&error);
+    async fn round(&self, http: &mut HttpClient, received: &mut u64) -> Result<bool, Fetched> {
+        // Tries in a row that brought nothing, and how many of them met something else.
+        let (mut continued, mut barren, mut other_size) = (false, 0_u32, 0_u32);
         loop {
-            let have = self.have().map_err(disk)?;
+            let (have, fits) = match self.have().and_then(|have| Ok((have, self.fits(have)?))) {
+                Ok(found) => found,
+                Err(error) => return Err(self.storage(&error).await),
+            };
             continued |= have > 0;
             if have == self.offer.size {
                 return Ok(continued);
             }
-            if !self.fits(have).map_err(disk)? {
-                return Err(self.discard(UpdateFailure::NoSpace));
+            if !fits {
+                return Err(self.discard(UpdateFailure::NoSpace).await);
             }
             let url = &self.offer.urls[barren as usize % self.offer.urls.len()];
-            match self.attempt(http, url, have).await {
+            match self.attempt(http, url, have, received).await {
                 Try::Complete => return Ok(continued),
-                Try::Broken { brought: true } => barren = 0,
+                Try::Broken { brought: true } => (barren, other_size) = (0, 0),
                 Try::Broken { brought: false } => barren += 1,
                 Try::OtherSize => {
+                    tracing::info!(url, "something else than the artifact is served");
                     (barren, other_size) = (barren + 1, other_size + 1);
-                    if other_size >= self.offer.urls.len() {
-                        return Err(self.discard(UpdateFailure::Size));
-                    }
                 }
-                Try::Disk(error) => return Err(self.storage(&error)),
+                Try::TooMuch => return Err(self.discard(UpdateFailure::Download).await),
+                Try::Disk(error) => return Err(self.storage(&error).await),
             }
             if barren >= BARREN_TRIES_MAX {
-                return Err(self.discard(UpdateFailure::Download));
+                // One portal or stale mirror is no verdict on the offer; all that is ever heard is.
+                let nothing_else = other_size == barren;
+                let failure = if nothing_else { UpdateFailure::Size } else { UpdateFailure::Download };
+                return Err(self.discard(failure).await);
             }
             sleep(self.jitter(barren)).await;
         }
     }
 
-    async fn attempt(&self, http: &mut HttpClient, url: &str, have: u64) -> Try {
+    async fn attempt(&self, http: &mut HttpClient, url: &str, have: u64, received: &mut u64) -> Try {
         match http.get(url, have).await {
-            Ok(response) => self.receive(response, have).await,
+            Ok(response) => self.receive(response, have, received).await,
             Err(error) => {
                 tracing::info!(url, have, %error, "a download is tried again");
                 Try::Broken { brought: false }
@@ -127,16 +143,17 @@ impl<'a> Download<'a> {
     }
 
     /// Writes what comes, and makes it durable however it ends.
-    async fn receive(&self, mut response: Response, have: u64) -> Try {
+    async fn receive(&self, mut response: Response, have: u64, received: &mut u64) -> Try {
         let promised =
             response.total.map(|total| if response.from == 0 { total } else { total.max(response.from) });
         if promised.is_some_and(|total| total != self.offer.size) {
             return Try::OtherSize;
         }
-        let mut file = match self.open_at(response.from) {
-            Ok(file) => file,
+        let mut sink = match Sink::open(self.file.clone(), have).await {
+            Ok(sink) => sink,
             Err(error) => return Try::Disk(error),
         };
+        let most = self.offer.size.saturating_mul(RECEIVED_MAX).saturating_add(RECEIVED_BESIDE);
         let (mut at, mut pace) = (response.from, Pace::default());
         let ended = loop {
             let asked = Instant::now();
@@ -144,12 +161,19 @@ impl<'a> Download<'a> {
                 Ok(None) if at == self.offer.size => break Try::Complete,
                 Ok(None) => break Try::Broken { brought: at.saturating_sub(have) >= LEAST_BYTES },
                 Ok(Some(piece)) => {
+                    *received = received.saturating_add(piece.len() as u64);
                     let after = at + piece.len() as u64;
                     if after > self.offer.size {
                         break Try::OtherSize;
                     }
-                    if let Err(error) = file.write_all(&piece) {
-                        break Try::Disk(error);
+                    if *received > most {
+                        tracing::warn!(received, "a download takes too much and is given up");
+                        break Try::TooMuch;
+                    }
+                    // A server without ranges begins at 0 again: what lies on flash is passed over.
+                    let known = have.saturating_sub(at).min(piece.len() as u64) as usize;
+                    if let Err(error) = sink.write(&piece[known..]).await {
+                        return Try::Disk(error);
                     }
                     at = after;
                     if at == self.offer.size {
@@ -170,19 +194,10 @@ impl<'a> Download<'a> {
                 }
             }
         };
-        match file.sync_all().and_then(|()| File::open(self.folder)?.sync_all()) {
+        match sink.finish(self.folder).await {
             Ok(()) => ended,
             Err(error) => Try::Disk(error),
         }
-    }
-
-    /// Opened for writing from this byte on; what is behind it is cut off.
-    fn open_at(&self, from: u64) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.file)?;
-        file.set_len(from)?;
-        file.seek(SeekFrom::Start(from))?;
-        Ok(file)
     }
 
     /// Bytes in the file; a file that is too long is none of ours.
@@ -204,7 +219,7 @@ impl<'a> Download<'a> {
     /// Whether the file on flash is what the offer says. Away from the agent's loop: it may take a while.
     pub async fn verify(&self) -> io::Result<bool> {
         let (file, size, digest) = (self.file.clone(), self.offer.size, self.offer.digest);
-        tokio::task::spawn_blocking(move || holds(&file, size, &digest)).await.map_err(io::Error::other)?
+        away(move || holds(&file, size, &digest)).await
     }
 
     fn jitter(&self, barren: u32) -> Duration {
@@ -212,19 +227,24 @@ impl<'a> Download<'a> {
         Duration::from_millis(Entropy.next_u64() % (bound.as_millis() as u64).max(1))
     }
 
-    fn storage(&self, error: &io::Error) -> Fetched {
+    async fn storage(&self, error: &io::Error) -> Fetched {
         tracing::error!(file = %self.file.display(), %error, "the artifact cannot be kept");
         if error.kind() == io::ErrorKind::StorageFull {
-            return self.discard(UpdateFailure::NoSpace);
+            return self.discard(UpdateFailure::NoSpace).await;
         }
-        self.discard(UpdateFailure::Storage)
+        self.discard(UpdateFailure::Storage).await
     }
 
-    fn discard(&self, failure: UpdateFailure) -> Fetched {
-        if let Err(error) = discard(self.folder) {
+    async fn discard(&self, failure: UpdateFailure) -> Fetched {
+        if let Err(error) = self.remove().await {
             tracing::error!(%error, "the artifact cannot be removed");
         }
         Fetched::Failed(failure)
+    }
+
+    async fn remove(&self) -> io::Result<()> {
+        let folder = self.folder.to_owned();
+        away(move || discard(&folder)).await
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Job {
     pub(super) signed: Vec<u8>,
     pub step: Step,
     pub source: Source,
+    /// The cluster did not offer it any more, or not then, when it was asked last.
+    pub withheld: bool,
 }
 
 /// What a start of the agent finds.
@@ -56,7 +58,7 @@ pub enum Settled {
 impl Job {
     #[must_use]
     pub fn new(signed: &[u8], source: Source) -> Self {
-        Job { signed: signed.to_vec(), step: Step::Downloading, source }
+        Job { signed: signed.to_vec(), step: Step::Downloading, source, withheld: false }
     }
 
     /// None only if the flash gave other bytes than it was given.

@@ -8,8 +8,10 @@ use events::update::{Offer, UpdateFailure};
 use serde::{Deserialize, Serialize};
 
 /// First byte of the payload; a changed layout gets a new number.
-const LAYOUT: u8 = 2;
-/// The layout before: the same without `unsettled`, and jobs without their source.
+const LAYOUT: u8 = 3;
+/// The layout before: the same without `installed`, and jobs without what was withheld.
+const LAYOUT_WITHOUT_INSTALLED: u8 = 2;
+/// The one before that: also without `unsettled`, and jobs without their source.
 const LAYOUT_WITHOUT_SOURCE: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,15 @@ pub struct Kept {
     /// The rollout that failed last, and the number of its `UpdateFailure`.
     pub failed: Option<(RolloutId, u8)>,
     pub unsettled: Option<Unsettled>,
+    /// The version that booted last: the boot loader may fall back from it.
+    pub installed: Option<Installed>,
+}
+
+/// A version that was offered and ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    pub rollout: RolloutId,
+    pub firmware: u32,
 }
 
 /// A version whose hook began and did not end well. It may boot all the same, because the hook did all but its last
@@ -41,6 +52,21 @@ pub struct Unsettled {
     pub rollout: RolloutId,
     pub firmware: u32,
     pub floor: u32,
+}
+
+#[derive(Deserialize)]
+struct KeptWithoutInstalled {
+    floor: u32,
+    job: Option<JobWithoutWithheld>,
+    failed: Option<(RolloutId, u8)>,
+    unsettled: Option<Unsettled>,
+}
+
+#[derive(Deserialize)]
+struct JobWithoutWithheld {
+    signed: Vec<u8>,
+    step: Step,
+    source: Source,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +117,7 @@ impl<F: Flash> Journal<F> {
 
     /// Somebody beside the terminal wants what is under way.
     pub fn hand_over(&mut self) -> Result<(), JournalError> {
-        let job = self.kept.job.clone().map(|job| Job { source: Source::Hand, ..job });
+        let job = self.kept.job.clone().map(|job| Job { source: Source::Hand, withheld: false, ..job });
         self.save(Kept { job, ..self.kept.clone() })
     }
 
@@ -100,15 +126,37 @@ impl<F: Flash> Journal<F> {
         self.save(Kept { job, ..self.kept.clone() })
     }
 
+    /// Whether the cluster offers what is under way; on flash, so that a power-on does not install what was withdrawn.
+    pub fn withhold(&mut self, withheld: bool) -> Result<(), JournalError> {
+        match self.kept.job.clone() {
+            Some(job) if job.withheld != withheld => {
+                self.save(Kept { job: Some(Job { withheld, ..job }), ..self.kept.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn close_installed(&mut self, floor: u32) -> Result<(), JournalError> {
-        self.save(Kept { floor: self.kept.floor.max(floor), ..Kept::default() })
+        let offer = self.kept.job.as_ref().and_then(Job::offer);
+        let installed = offer.map(|Offer { rollout, firmware, .. }| Installed { rollout, firmware });
+        self.save(Kept { floor: self.kept.floor.max(floor), installed, ..Kept::default() })
+    }
+
+    /// What ran does not run any more: its rollout failed here. A job that is under way stays, and if the version comes
+    /// back the failure is forgotten.
+    pub fn fell_back(&mut self, from: Installed) -> Result<(), JournalError> {
+        let Installed { rollout, firmware } = from;
+        let failed = Some((rollout, UpdateFailure::NotBooted as u8));
+        let unsettled = Some(Unsettled { rollout, firmware, floor: self.kept.floor });
+        self.save(Kept { failed, unsettled, installed: None, ..self.kept.clone() })
     }
 
     /// The version that runs was offered once and called failed: the floor rises, and a job that is under way stays.
     pub fn settle_unsettled(&mut self, unsettled: Unsettled) -> Result<(), JournalError> {
         let floor = self.kept.floor.max(unsettled.floor);
         let failed = self.kept.failed.filter(|(rollout, _)| *rollout != unsettled.rollout);
-        self.save(Kept { floor, failed, unsettled: None, ..self.kept.clone() })
+        let installed = Some(Installed { rollout: unsettled.rollout, firmware: unsettled.firmware });
+        self.save(Kept { floor, failed, unsettled: None, installed, ..self.kept.clone() })
     }
 
     pub fn close_failed(&mut self, rollout: RolloutId, failure: UpdateFailure) -> Result<(), JournalError> {
@@ -142,11 +190,22 @@ fn decode(payload: &[u8]) -> Option<Kept> {
     let (layout, body) = payload.split_first()?;
     match *layout {
         LAYOUT => whole(body),
+        LAYOUT_WITHOUT_INSTALLED => {
+            let KeptWithoutInstalled { floor, job, failed, unsettled } = whole(body)?;
+            let job = job.map(|JobWithoutWithheld { signed, step, source }| Job {
+                signed,
+                step,
+                source,
+                withheld: false,
+            });
+            Some(Kept { floor, job, failed, unsettled, installed: None })
+        }
         LAYOUT_WITHOUT_SOURCE => {
             let KeptWithoutSource { floor, job, failed } = whole(body)?;
+            let source = Source::Cluster;
             let job =
-                job.map(|JobWithoutSource { signed, step }| Job { signed, step, source: Source::Cluster });
-            Some(Kept { floor, job, failed, unsettled: None })
+                job.map(|JobWithoutSource { signed, step }| Job { signed, step, source, withheld: false });
+            Some(Kept { floor, job, failed, ..Kept::default() })
         }
         _ => None,
     }
@@ -177,12 +236,19 @@ mod tests {
         assert_eq!(journal.kept().floor, 7);
         assert_eq!(journal.failure(), Some((rollout, UpdateFailure::Digest)));
     }
+
     #[test]
-    fn a_journal_of_the_layout_before_keeps_its_floor_and_its_job() {
+    fn a_journal_of_an_older_layout_keeps_its_floor_and_its_job() {
         let failed = Some((RolloutId::from_bytes([3; 16]), UpdateFailure::Digest as u8));
-        let before = (7_u32, Some((vec![1_u8, 2], Step::Verified)), failed);
-        let bytes = [vec![LAYOUT_WITHOUT_SOURCE], postcard::to_stdvec(&before).unwrap()].concat();
-        let job = Job { signed: vec![1, 2], step: Step::Verified, source: Source::Cluster };
-        assert_eq!(decode(&bytes), Some(Kept { floor: 7, job: Some(job), failed, unsettled: None }));
+        let job = |source| Job { signed: vec![1, 2], step: Step::Verified, source, withheld: false };
+        let first = (7_u32, Some((vec![1_u8, 2], Step::Verified)), failed);
+        let bytes = [vec![LAYOUT_WITHOUT_SOURCE], postcard::to_stdvec(&first).unwrap()].concat();
+        let read = Kept { floor: 7, job: Some(job(Source::Cluster)), failed, ..Kept::default() };
+        assert_eq!(decode(&bytes), Some(read));
+        let unsettled = Some(Unsettled { rollout: RolloutId::from_bytes([4; 16]), firmware: 8, floor: 8 });
+        let second = (7_u32, Some((vec![1_u8, 2], Step::Verified, Source::Url)), failed, unsettled);
+        let bytes = [vec![LAYOUT_WITHOUT_INSTALLED], postcard::to_stdvec(&second).unwrap()].concat();
+        let read = Kept { floor: 7, job: Some(job(Source::Url)), failed, unsettled, installed: None };
+        assert_eq!(decode(&bytes), Some(read));
     }
 }

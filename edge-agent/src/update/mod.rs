@@ -7,9 +7,11 @@
 //!                 result.rs: what heartbeats tell       refused: told to nobody             consent.rs: is it still offered?
 //! ```
 //!
+//! What comes is written by `sink.rs`, away from the agent's loop.
+//!
 //! Invariants:
 //! - Nothing but a file whose size and digest are those of an offer under a pinned key reaches the hook.
-//! - What the cluster took back before the hook began is not installed, if it could be asked.
+//! - What the cluster took back before the hook began is not installed, if it could be asked, until it is offered again.
 //! - Nothing is given up because of a clock that no sealed stamp of this boot vouches for.
 //! - The floor rises only after the version offered has booted, and never goes down.
 //! - Each step is durable before the next begins; after a power cut the work goes on from the last one.
@@ -26,6 +28,7 @@ mod judge;
 mod offer_time;
 mod pace;
 mod result;
+mod sink;
 mod worker;
 
 pub use config::UpdateConfig;
@@ -34,6 +37,6 @@ pub use download::{Download, Fetched};
 pub use event::UpdateEvent;
 pub use http::{HttpClient, HttpError};
 pub use job::{Job, Settled, Source, Step};
-pub use journal::{Journal, JournalError, Kept, Unsettled, read};
+pub use journal::{Installed, Journal, JournalError, Kept, Unsettled, read};
 pub use judge::{Target, judge};
 pub use offer_time::OfferTime;

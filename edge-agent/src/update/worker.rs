@@ -1,12 +1,12 @@
 //! Does the work of an update beside the agent's loop, one step after the other, each on flash before the next.
 
 use super::config::UpdateConfig;
-use super::consent::Consent;
+use super::consent::{Consent, PATIENCE};
 use super::desk::{UpdateIdentity, Wanted};
 use super::download::{Download, Fetched, artifact, discard};
 use super::event::UpdateEvent;
 use super::http::HttpClient;
-use super::job::{Job, Settled, Source, Step};
+use super::job::{Job, Source, Step};
 use super::journal::{Journal, JournalError};
 use super::offer_time::OfferTime;
 use super::result::Shown;
@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 mod considering;
+mod starting;
 
 /// A terminal that hears nothing asks first within this after its start, and again while no answer comes.
 const UNANSWERED: Duration = Duration::from_secs(300);
@@ -57,6 +58,8 @@ pub(super) enum Input {
     Time(OfferTime),
     /// A signed offer from somebody beside the terminal.
     Handed(Vec<u8>),
+    /// The last question left on a connection that lives.
+    QuestionLeft,
 }
 
 /// What is to be done next.
@@ -95,7 +98,11 @@ impl Worker {
         inputs: mpsc::Receiver<Input>,
         wants: mpsc::Sender<Wanted>,
     ) -> (Self, watch::Receiver<Option<UpdateFailure>>) {
-        let shown = Shown::told_before(journal.failure());
+        let kept = journal.kept();
+        // While another rollout is under way, its failure would be taken for that one's.
+        let shown = Shown::told_before(journal.failure().filter(|_| kept.job.is_none()));
+        let withheld = kept.job.as_ref().is_some_and(|job| job.withheld);
+        let consent = if withheld { Consent::Withheld } else { Consent::default() };
         let (failure, told) = watch::channel(shown.now());
         let (http, now) = (HttpClient::new(config.ca_file.as_deref()), Instant::now());
         let first = jitter(config.ask_interval().min(UNANSWERED));
@@ -113,7 +120,7 @@ impl Worker {
             named: None,
             ask_at: now + first,
             time,
-            consent: Consent::default(),
+            consent,
         };
         (worker, told)
     }
@@ -135,32 +142,6 @@ impl Worker {
             if !goes_on {
                 return Ok(());
             }
-        }
-    }
-
-    /// What the last start left.
-    fn settle_start(&mut self) -> Result<(), JournalError> {
-        let running = self.identity.firmware;
-        if let Some(unsettled) = self.journal.kept().unsettled.filter(|found| found.firmware <= running) {
-            self.journal.settle_unsettled(unsettled)?;
-            if self.journal.failure().is_none() {
-                self.shown.clear();
-                self.show();
-            }
-            self.tell_running();
-        }
-        let Some(job) = self.journal.kept().job.clone() else { return Ok(()) };
-        match job.settle(running, &kernel_boot()) {
-            Settled::GoesOn => Ok(()),
-            Settled::Installed { floor } => {
-                self.journal.close_installed(floor)?;
-                self.remove_artifact();
-                self.shown.clear();
-                self.show();
-                self.tell_running();
-                Ok(())
-            }
-            Settled::Failed(failure) => self.fail(failure),
         }
     }
 
@@ -256,6 +237,10 @@ impl Worker {
                 self.answered(&answer.offer)
             }
             Input::Handed(offer) => self.consider(&offer, Source::Hand),
+            Input::QuestionLeft => {
+                self.consent = self.consent.question_left();
+                Ok(())
+            }
         }
     }
 
@@ -265,6 +250,7 @@ impl Worker {
             let same = self.journal.kept().job.as_ref().is_some_and(|job| job.signed == offer);
             let before = self.consent;
             self.consent = before.answered(same);
+            self.journal.withhold(self.consent == Consent::Withheld)?;
             if self.consent == Consent::Withheld && before != Consent::Withheld {
                 let rollout =
                     self.journal.kept().job.as_ref().and_then(Job::offer).map(|offer| offer.rollout);
@@ -277,7 +263,7 @@ impl Worker {
     }
 
     fn ask_consent(&mut self) {
-        self.consent = self.consent.asked(Instant::now());
+        self.consent = self.consent.asked(Instant::now(), PATIENCE.min(self.config.ask_interval()));
         if self.consent != Consent::Given {
             self.ask_cluster();
         }

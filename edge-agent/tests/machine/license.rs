@@ -2,7 +2,7 @@
 
 use crate::support::rng::SeededRng;
 use crate::support::sim::Sim;
-use edge_agent::machine::{AgentEvent, Now};
+use edge_agent::machine::{AgentEvent, Now, StateSummary};
 use events::identity::key::SigningKey;
 use events::ids::AppName;
 use events::license::{LicenseRefusal, ProofStatement, token};
@@ -87,6 +87,27 @@ fn a_token_survives_a_reboot_without_network_and_expires_by_floor_and_uptime() {
     // Nobody was heard in this boot, so the wall clock may end the lease, never lengthen it.
     let later = sim.cluster.stamp.plus_millis(100 * HOUR);
     assert_eq!(machine.license(clocks(HOUR, later)), Err(LicenseRefusal::Expired));
+}
+
+#[test]
+fn a_lease_ends_also_for_a_terminal_that_is_rebooted_in_time_and_has_no_clock() {
+    let mut sim = Sim::new(9);
+    let terminal = sim.add_beating_terminal();
+    sim.outage = true;
+    let floor =
+        |sim: &Sim| StateSummary::parse(sim.terminals[terminal].flash.as_ref().unwrap()).unwrap().time_floor;
+    let before = floor(&sim);
+    // Each boot is shorter than the lease; together they are longer.
+    for _boot in 0..3 {
+        sim.power_cycle(terminal);
+        sim.run_for(30 * HOUR);
+    }
+    let none = clocks(30 * HOUR, Timestamp::ZERO);
+    assert_eq!(sim.terminals[terminal].machine.license(none), Err(LicenseRefusal::Expired));
+    assert_eq!(floor(&sim), before, "what is told to the cluster is what sealed answers said");
+    let state = StateSummary::parse(sim.terminals[terminal].flash.as_ref().unwrap()).unwrap();
+    assert!(state.time_reached <= sim.cluster.stamp, "never later than it is");
+    assert!(state.time_reached > before.plus_millis(72 * HOUR), "{} after {before}", state.time_reached);
 }
 
 #[test]

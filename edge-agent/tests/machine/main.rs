@@ -14,3 +14,4 @@ mod restarts;
 mod restricted;
 mod spool;
 mod support;
+mod unread;

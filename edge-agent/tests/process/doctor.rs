@@ -3,6 +3,7 @@
 use crate::agent::Terminal;
 use crate::bus::Bus;
 use events::identity::key::SigningKey;
+use events::time::Timestamp;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -120,4 +121,34 @@ async fn a_server_that_is_gone_and_a_region_without_nodes_are_told_apart() {
     let (codes, exit) = ailments(&terminal, &[]).await;
     assert!(codes.contains("NATS_UNREACHABLE"), "{codes:?}");
     assert_eq!(exit, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_root_left_in_the_agents_state_is_found_also_by_root_and_the_agents_own_files_are_no_ailment() {
+    let bus = Bus::start(36).await;
+    let terminal = healthy(&bus, 36).await;
+    let give_away = |name: &str| std::os::unix::fs::chown(terminal.path(name), Some(54_321), None);
+    if give_away("state").is_err() {
+        // Only root can build this story.
+        return;
+    }
+    for file in std::fs::read_dir(terminal.path("state")).unwrap() {
+        give_away(&format!("state/{}", file.unwrap().file_name().display())).unwrap();
+    }
+    let (codes, _) = ailments(&terminal, &[]).await;
+    assert!(!codes.contains("PERMISSIONS_TOO_WIDE") && !codes.contains("STATE_OTHER_OWNER"), "{codes:?}");
+    std::os::unix::fs::chown(terminal.path("state/lock"), Some(0), None).unwrap();
+    let (codes, exit) = ailments(&terminal, &[]).await;
+    assert!(codes.contains("STATE_OTHER_OWNER"), "{codes:?}");
+    assert_eq!(exit, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_ended_by_the_terminals_clock_is_told_as_the_agent_tells_it() {
+    let bus = Bus::start(37).await;
+    // The cluster's time is that of its first day; this machine's clock is later by more than a lease.
+    bus.cluster.lock().unwrap().stamp = Timestamp::from_millis(1_700_000_000_000);
+    let terminal = healthy(&bus, 37).await;
+    let (codes, _) = ailments(&terminal, &[]).await;
+    assert!(codes.contains("LICENSE_EXPIRED"), "{codes:?}");
 }

@@ -21,4 +21,5 @@ mod story;
 mod supervisor;
 #[path = "../machine/support/mod.rs"]
 mod support;
+mod unread;
 mod update;

@@ -71,3 +71,28 @@ async fn one_damaged_copy_of_the_state_costs_nothing_and_two_cost_a_re_key() {
     let cluster = bus.cluster.lock().unwrap();
     assert!(!cluster.device(terminal.device).cloned);
 }
+
+/// A user that is not the one who runs this test.
+const SOMEBODY: u32 = 54_321;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_the_owner_of_the_state_directory_is_sent_away_before_he_leaves_a_lock_behind() {
+    let bus = Bus::start(6).await;
+    let terminal = Terminal::new(&bus, 6);
+    let state = terminal.path("state");
+    std::fs::create_dir(&state).unwrap();
+    if std::os::unix::fs::chown(&state, Some(SOMEBODY), None).is_err() {
+        // Only root may give a folder away; whoever is not root finds one of root's.
+        let config = std::fs::read_to_string(terminal.path("agent.toml")).unwrap();
+        terminal.write("agent.toml", &config.replace("state_dir = \"state\"", "state_dir = \"/usr\""));
+    }
+    terminal.write("offer", "anything");
+    let (code, offer) = (bus_code(&bus), terminal.path("offer").display().to_string());
+    for command in [&["run"][..], &["activate", "--code", &code], &["update", "--offer", &offer]] {
+        let refused = terminal.command(command).await;
+        assert_eq!(refused.status.code(), Some(4), "{command:?}: {refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("run this as ") && said.contains("sudo -u "), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing is left behind");
+}

@@ -1,6 +1,7 @@
 //! What is heard, or found out, while an update is on its way: another time, another offer, no offer any more.
 
 use super::*;
+use edge_agent::shell::config::Millis;
 
 /// A server that takes requests and says nothing.
 fn silent() -> String {
@@ -92,9 +93,9 @@ async fn a_rollout_that_was_stopped_while_its_artifact_came_is_not_installed_unt
     assert_eq!(bench.next(&mut desk).await, UpdateEvent::Held { rollout });
     assert!(!bench.hook_ran());
     drop(desk);
-    // A start asks anew.
+    // A power-on does not forget it, and asks nothing that silence could answer.
     let mut desk = bench.start(7);
-    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Held { rollout });
+    assert_eq!(desk.next().await.unwrap(), Wanted::Tell(UpdateEvent::Held { rollout }));
     assert!(!bench.hook_ran());
     bench.give(&desk, bench.offer());
     assert_eq!(bench.next(&mut desk).await, UpdateEvent::Installed { rollout, firmware: 8 });
@@ -157,4 +158,81 @@ async fn a_clock_that_was_set_while_nobody_was_heard_is_asked_from_then_on() {
     desk.time(believed(CENTURIES_LATER));
     desk.handed(bench.offer().sign(&bench.key).unwrap().encode());
     assert_eq!(bench.next(&mut desk).await, UpdateEvent::Refused { reason: UpdateRefusal::Expired });
+}
+
+/// The next event, while nobody answers what is asked.
+async fn next_told(desk: &mut UpdateDesk) -> UpdateEvent {
+    loop {
+        if let Wanted::Tell(event) = desk.next().await.unwrap() {
+            return event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn silence_installs_only_after_questions_that_left_on_a_connection() {
+    let mut bench = Bench::new(GOOD_HOOK, artifact());
+    bench.config.ask_interval_ms = Some(Millis::try_from(20).unwrap());
+    let rollout = bench.offer().rollout;
+    let mut desk = bench.start(7);
+    bench.give(&desk, bench.offer());
+    let taken = (next_told(&mut desk).await, next_told(&mut desk).await);
+    assert_eq!(taken, (UpdateEvent::Taken { rollout, firmware: 8 }, UpdateEvent::Verified { rollout }));
+    // Nobody is reached, so nobody was asked.
+    for _question in 0..40 {
+        assert!(matches!(desk.next().await.unwrap(), Wanted::Ask(_)));
+    }
+    assert!(!bench.hook_ran());
+    loop {
+        match desk.next().await.unwrap() {
+            Wanted::Ask(_) => desk.question_left(),
+            Wanted::Tell(event) => {
+                assert_eq!(event, UpdateEvent::Installed { rollout, firmware: 8 });
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_ran_and_fell_back_is_told_as_failed_and_not_taken_again_unless_it_comes_back() {
+    let bench = Bench::new(GOOD_HOOK, artifact());
+    let rollout = bench.offer().rollout;
+    let mut desk = bench.start(7);
+    bench.give(&desk, bench.offer());
+    let _taken = (bench.next(&mut desk).await, bench.next(&mut desk).await);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Installed { rollout, firmware: 8 });
+    drop(desk);
+    let mut desk = bench.start(8);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Running { firmware: 8, floor: 8 });
+    assert_eq!(desk.failure(), None);
+    drop(desk);
+    let reason = UpdateFailure::NotBooted;
+    let mut desk = bench.start(7);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Failed { rollout, reason });
+    assert_eq!((desk.failure(), bench.floor()), (Some(reason), 8));
+    desk.handed(bench.offer().sign(&bench.key).unwrap().encode());
+    let refused = UpdateEvent::Refused { reason: UpdateRefusal::AlreadyFailed };
+    assert_eq!(bench.next(&mut desk).await, refused);
+    drop(desk);
+    let mut desk = bench.start(8);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Running { firmware: 8, floor: 8 });
+    assert_eq!(desk.failure(), None, "it runs after all");
+    drop(desk);
+    let mut desk = bench.start(7);
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Failed { rollout, reason }, "each time");
+}
+
+#[tokio::test]
+async fn a_failure_of_one_rollout_is_not_told_while_another_is_under_way_also_after_a_start() {
+    let bench = Bench::new("exit 3", artifact());
+    let mut desk = bench.start(7);
+    bench.give(&desk, bench.offer());
+    let _taken = (bench.next(&mut desk).await, bench.next(&mut desk).await, bench.next(&mut desk).await);
+    assert_eq!(desk.failure(), Some(UpdateFailure::HookFailed));
+    let rollout = RolloutId::from_bytes([10; 16]);
+    bench.give(&desk, Offer { rollout, firmware: 9, urls: vec![silent()], ..bench.offer() });
+    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Taken { rollout, firmware: 9 });
+    drop(desk);
+    assert_eq!(bench.start(7).failure(), None);
 }

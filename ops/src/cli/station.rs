@@ -45,7 +45,7 @@ pub(crate) enum StationCommand {
     Burn(BurnArguments),
     /// Read a burned terminal back and open its record as its boot check will
     Verify(TerminalArguments),
-    /// Write the manifest of all burned units that are in none yet
+    /// Write the manifest of all burned units that are in none yet, or an earlier one again
     Export {
         /// The station's directory
         #[arg(long, value_name = "DIR")]
@@ -53,6 +53,9 @@ pub(crate) enum StationCommand {
         /// New file for the manifest; it is sealed and may lie anywhere
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Make this manifest once more, with the same units: its file was lost, or could not be written
+        #[arg(long, value_name = "N")]
+        manifest: Option<u32>,
     },
     /// Void the unit that a power cut left unfinished, when its terminal is gone
     GiveUp {
@@ -108,7 +111,7 @@ pub(crate) async fn run(global: &Global, command: StationCommand) -> Result<()> 
         StationCommand::Equip { dir, firmware, cluster } => equip(global, &dir, &firmware, &cluster),
         StationCommand::Burn(arguments) => burn(global, &arguments),
         StationCommand::Verify(arguments) => verify(global, &arguments),
-        StationCommand::Export { dir, out } => export(global, &dir, &out),
+        StationCommand::Export { dir, out, manifest } => export(global, &dir, &out, manifest),
         StationCommand::GiveUp { dir } => give_up(global, &dir),
         StationCommand::Revoke { station, reason } => {
             let path = format!("/v1/stations/{station}/revoke");
@@ -273,10 +276,9 @@ struct Exported {
     file: PathBuf,
 }
 
-fn export(global: &Global, dir: &Path, out: &Path) -> Result<()> {
-    let exported = Station::open(dir, now())?.export(&mut EntropyRng(&OsEntropy), now())?;
-    let text = provisioning::manifest::text(exported.number, &exported.manifest);
-    provisioning::files::create_public(out, text.as_bytes())?;
+fn export(global: &Global, dir: &Path, out: &Path, again: Option<u32>) -> Result<()> {
+    let mut station = Station::open(dir, now())?;
+    let exported = station.export_into(out, again, &mut EntropyRng(&OsEntropy), now())?;
     let said = Exported {
         manifest: exported.number,
         units: exported.units.len(),

@@ -61,8 +61,9 @@ impl TerminalArguments {
         match (&self.otp, &self.nvmem) {
             (Some(file), None) => Ok(Box::new(FileOtp::new(file, size))),
             (None, Some(folder)) => {
-                let size = if self.record.is_some() { FuseSecret::BYTES } else { RECORD_BYTES };
-                Ok(Box::new(NvmemOtp::open(folder, self.offset, size, self.blank)?))
+                // A terminal reads what lies behind its record too, so far as there is anything.
+                let least = if self.record.is_some() { FuseSecret::BYTES } else { RECORD_BYTES };
+                Ok(Box::new(NvmemOtp::open_up_to(folder, self.offset, least, size, self.blank)?))
             }
             _ => Err(coded(USAGE, "give --otp FILE or --nvmem DIR")),
         }

@@ -41,6 +41,10 @@ pub trait OtpMemory {
 pub enum OtpMemoryError {
     #[error("{place} was burned before and is never burned again: connect a blank terminal")]
     NotBlank { place: String },
+    #[error(
+        "{place} is blank for {used} bytes, but not behind them: a terminal reads up to {size} and takes no record before other data. Choose another offset"
+    )]
+    RestNotBlank { place: String, used: usize, size: usize },
     #[error("{place} has {size} bytes, {need} are needed: choose another offset or memory")]
     TooSmall { place: String, size: usize, need: usize },
     #[error(
@@ -53,6 +57,10 @@ pub enum OtpMemoryError {
     Rewritable { place: String, found: String },
     #[error("{place} is no nvmem device; present are: {present}")]
     NoDevice { place: String, present: String },
+    #[error(
+        "could not burn the word at byte {at} of {path}: {source}. {burned} bytes before it are burned; this driver may want words of another size"
+    )]
+    Word { path: PathBuf, at: usize, burned: usize, source: io::Error },
     #[error("could not {doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }

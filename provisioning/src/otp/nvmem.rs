@@ -6,6 +6,9 @@
 //! | `type` | `OTP`, `EEPROM`, `FRAM`, `Battery backed` or `Unknown` |
 //! | `force_ro` | present since Linux 6.11 where the memory can be written: `1` means locked |
 //!
+//! Drivers burn in words: that of the i.MX (`imx-ocotp`) refuses every write but of exactly one. So words are written one
+//! by one, in order.
+//!
 //! Many drivers of real fuses leave `type` at `Unknown`: it is treated as fuses, and thus as permanent.
 
 use super::{OtpMemory, OtpMemoryError, is_blank};
@@ -57,6 +60,20 @@ impl NvmemOtp {
         }
     }
 
+    /// The slot at `offset` that has `least` bytes, and up to `most` where the memory has them.
+    pub fn open_up_to(
+        folder: impl Into<PathBuf>,
+        offset: usize,
+        least: usize,
+        most: usize,
+        blank: u8,
+    ) -> Result<Self, OtpMemoryError> {
+        let folder = folder.into();
+        let memory = fs::metadata(folder.join("nvmem")).map_or(0, |found| found.len() as usize);
+        let size = memory.saturating_sub(offset).min(most) / WORD * WORD;
+        NvmemOtp::open(folder, offset, size.max(least), blank)
+    }
+
     /// The memory's type. Kernels that do not tell (before 5.0) are treated like `Unknown`.
     fn kind(&self) -> Result<String, OtpMemoryError> {
         let path = self.folder.join("type");
@@ -78,20 +95,13 @@ impl NvmemOtp {
         Err(OtpMemoryError::Misaligned { place: self.place(), offset: self.offset, length })
     }
 
-    /// Writes the words once, going on where a short write ended: a word is never written twice.
     fn write(&self, bytes: &[u8]) -> Result<(), OtpMemoryError> {
         let path = self.contents();
         let file =
             OpenOptions::new().write(true).open(&path).map_err(self.failed("open for burning", &path))?;
-        let mut done = 0;
-        while done < bytes.len() {
-            match file.write_at(&bytes[done..], (self.offset + done) as u64) {
-                Ok(0) => return Err(self.failed("burn", &path)(ErrorKind::WriteZero.into())),
-                Ok(count) => done += count,
-                Err(e) => return Err(self.failed("burn", &path)(e)),
-            }
-        }
-        Ok(())
+        write_words(bytes, |word, at| file.write_at(word, (self.offset + at) as u64)).map_err(
+            |(burned, source)| OtpMemoryError::Word { path, at: self.offset + burned, burned, source },
+        )
     }
 
     fn failed(&self, doing: &'static str, path: &Path) -> impl Fn(io::Error) -> OtpMemoryError + use<> {
@@ -139,6 +149,23 @@ impl OtpMemory for NvmemOtp {
     fn place(&self) -> String {
         format!("nvmem {} at offset {}", self.folder.display(), self.offset)
     }
+}
+
+/// Writes each word once, in order, with one call. What was burned before a word that failed, in bytes, and why it failed.
+fn write_words(
+    bytes: &[u8],
+    mut write: impl FnMut(&[u8], usize) -> io::Result<usize>,
+) -> Result<(), (usize, io::Error)> {
+    for (number, word) in bytes.chunks(WORD).enumerate() {
+        let at = number * WORD;
+        match write(word, at) {
+            Ok(written) if written == word.len() => {}
+            // A part of a word is not tried again: a fuse word is written once.
+            Ok(_) => return Err((at, ErrorKind::WriteZero.into())),
+            Err(error) => return Err((at, error)),
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's write protection, open while fuses are burned and closed again whatever happens.
@@ -230,6 +257,47 @@ mod tests {
         assert!(memory[512..752].iter().all(|&b| b == 9));
         assert!(memory[..512].iter().chain(&memory[752..]).all(|&b| b == 0));
         assert_eq!(otp.read().unwrap(), memory[512..768]);
+    }
+
+    #[test]
+    fn a_driver_that_takes_nothing_but_one_word_at_a_time_gets_each_word_once_and_in_order() {
+        let bytes: Vec<u8> = (0..240).collect();
+        let mut burned = Vec::new();
+        let as_imx_ocotp = |word: &[u8], at: usize| {
+            if word.len() != WORD || at != burned.len() {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            burned.extend_from_slice(word);
+            Ok(WORD)
+        };
+        write_words(&bytes, as_imx_ocotp).unwrap();
+        assert_eq!(burned, bytes);
+    }
+
+    #[test]
+    fn a_word_that_cannot_be_burned_is_named_and_none_after_it_is_touched() {
+        let mut calls = 0;
+        let fails_at_third = |_: &[u8], at: usize| {
+            calls += 1;
+            if at == 8 { Err(io::Error::from_raw_os_error(22)) } else { Ok(WORD) }
+        };
+        let (burned, error) = write_words(&[9; 240], fails_at_third).unwrap_err();
+        assert_eq!((burned, error.raw_os_error(), calls), (8, Some(22), 3));
+        let short = write_words(&[9; 8], |_, _| Ok(2)).unwrap_err();
+        assert_eq!((short.0, short.1.kind()), (0, ErrorKind::WriteZero));
+        let said =
+            OtpMemoryError::Word { path: "nvmem".into(), at: 520, burned: 8, source: error }.to_string();
+        assert!(said.contains("byte 520") && said.contains("8 bytes"), "{said}");
+    }
+
+    #[test]
+    fn a_slot_is_as_long_as_a_terminal_reads_it_where_the_memory_has_that_much() {
+        let fake = FakeSysfs::new("OTP", None, 1024);
+        let size = |offset| NvmemOtp::open_up_to(fake.device(), offset, 240, 256, 0).map(|otp| otp.size());
+        assert_eq!(size(512).unwrap(), 256);
+        assert_eq!(size(1024 - 240).unwrap(), 240);
+        assert_eq!(size(1024 - 248).unwrap(), 248);
+        assert!(matches!(size(1024 - 236), Err(OtpMemoryError::TooSmall { size: 1024, need: 1028, .. })));
     }
 
     #[test]

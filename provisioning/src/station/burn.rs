@@ -141,6 +141,9 @@ impl Station {
             return Err(BurnError::QuotaUsed { quota: self.quota() });
         }
         terminal.memory.check_size().map_err(TerminalError::from)?;
+        if let Some(in_use) = terminal.memory.rest_in_use().map_err(TerminalError::from)? {
+            return Err(TerminalError::from(in_use).into());
+        }
         if !terminal.memory.is_blank().map_err(TerminalError::from)? {
             return Err(self.not_blank(terminal));
         }

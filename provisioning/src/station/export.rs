@@ -6,10 +6,13 @@
 use super::Station;
 use super::journal::JournalError;
 use super::step::{ManifestNumber, Step, UnitNumber};
+use crate::files::{self, FileError};
+use crate::manifest;
 use events::identity::manifest::{ExportParams, Manifest, ManifestError};
 use events::limits::MANIFEST_ENTRIES_MAX;
 use events::time::Timestamp;
 use rand_core::CryptoRng;
+use std::path::Path;
 
 /// A manifest and what it holds.
 #[derive(Clone, Debug)]
@@ -30,6 +33,12 @@ pub enum ExportError {
     NothingBurned,
     #[error("this station made manifests 1 to {last}; there is no manifest {number}")]
     NoSuchManifest { number: ManifestNumber, last: ManifestNumber },
+    #[error("nothing is exported: {0}")]
+    Unwritable(FileError),
+    #[error(
+        "manifest {number} is written down in the journal, but not to its file: {source}. Say `muster station export --manifest {number}` once that is mended"
+    )]
+    Lost { number: ManifestNumber, source: FileError },
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error(transparent)]
@@ -48,6 +57,25 @@ impl Station {
         let number = self.ledger().next_manifest();
         self.journal.record(now, Step::Exported { manifest: number, units })?;
         self.export_again(number, rng)
+    }
+
+    /// Exports into a new file: the next manifest, or one that was made before. That the file can be made is found out
+    /// before anything is written down, and if it goes wrong all the same, the error says how its units come back.
+    pub fn export_into(
+        &mut self,
+        out: &Path,
+        again: Option<ManifestNumber>,
+        rng: &mut impl CryptoRng,
+        now: Timestamp,
+    ) -> Result<ExportedUnits, ExportError> {
+        files::check_new_public(out).map_err(ExportError::Unwritable)?;
+        let exported = match again {
+            Some(number) => self.export_again(number, rng)?,
+            None => self.export(rng, now)?,
+        };
+        let (number, text) = (exported.number, manifest::text(exported.number, &exported.manifest));
+        files::create_public(out, text.as_bytes()).map_err(|source| ExportError::Lost { number, source })?;
+        Ok(exported)
     }
 
     /// Makes a manifest once more.

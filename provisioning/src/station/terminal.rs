@@ -4,7 +4,7 @@ use super::step::{PlannedUnit, Tag};
 use crate::files::{FileError, read_public, replace_secret};
 use crate::otp::{OtpMemory, OtpMemoryError, is_blank};
 use events::identity::fingerprint::Fingerprint;
-use events::identity::otp::{FuseSecret, OtpProfile, OtpRecord, RECORD_BYTES, record_digest};
+use events::identity::otp::{FuseSecret, OtpProfile, OtpRecord, RECORD_BYTES, SLOT_BYTES, record_digest};
 use sha2::{Digest, Sha384};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -64,12 +64,17 @@ impl Memory<'_> {
         }
     }
 
-    /// Refuses a slot that is too small before anything is planned for it.
-    pub(super) fn check_size(&mut self) -> Result<(), OtpMemoryError> {
-        let need = match self.profile() {
+    /// Bytes that are burned.
+    fn need(&self) -> usize {
+        match self.profile() {
             OtpProfile::Full => RECORD_BYTES,
             OtpProfile::Seed => FuseSecret::BYTES,
-        };
+        }
+    }
+
+    /// Refuses a slot that is too small before anything is planned for it.
+    pub(super) fn check_size(&mut self) -> Result<(), OtpMemoryError> {
+        let need = self.need();
         let (place, size) = (self.otp().place(), self.otp().size());
         if size < need { Err(OtpMemoryError::TooSmall { place, size, need }) } else { Ok(()) }
     }
@@ -77,6 +82,17 @@ impl Memory<'_> {
     pub(super) fn is_blank(&mut self) -> Result<bool, OtpMemoryError> {
         let blank = self.otp().blank();
         Ok(is_blank(&Zeroizing::new(self.otp().read()?), blank))
+    }
+
+    /// Other data behind room for what is to be burned, if that is all that keeps the slot from being blank.
+    pub(super) fn rest_in_use(&mut self) -> Result<Option<OtpMemoryError>, OtpMemoryError> {
+        let (used, blank) = (self.need(), self.otp().blank());
+        let slot = Zeroizing::new(self.otp().read()?);
+        let (room, rest) = slot.split_at(used.min(slot.len()));
+        if !is_blank(room, blank) || is_blank(rest, blank) {
+            return Ok(None);
+        }
+        Ok(Some(OtpMemoryError::RestNotBlank { place: self.otp().place(), used, size: slot.len() }))
     }
 
     /// Everything that can be written again goes first, so that the burn is the last and only step that counts.
@@ -126,8 +142,9 @@ impl Memory<'_> {
                 let fuses = slot.first_chunk().map(|secret| FuseSecret::from_bytes(*secret));
                 Ok(Contents { record, fuses })
             }
+            // As the terminal's agent reads it, with what lies behind the record.
             None => {
-                slot.truncate(RECORD_BYTES);
+                slot.truncate(SLOT_BYTES);
                 Ok(Contents { record: slot, fuses: None })
             }
         }

@@ -13,6 +13,8 @@ struct FragileFlash {
     /// Content made durable by `sync_file`; its name may not be yet.
     synced: BTreeMap<String, Vec<u8>>,
     operations_left: Option<usize>,
+    /// What reading a file ends with.
+    unreadable: BTreeMap<String, i32>,
 }
 
 impl FragileFlash {
@@ -39,13 +41,16 @@ impl FragileFlash {
                 }
             }
         }
-        FragileFlash { visible: durable.clone(), synced: durable.clone(), durable, operations_left: None }
+        FragileFlash { visible: durable.clone(), synced: durable.clone(), durable, ..FragileFlash::default() }
     }
 }
 
 impl Flash for FragileFlash {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.visible.get(name).cloned())
+        match self.unreadable.get(name) {
+            Some(errno) => Err(io::Error::from_raw_os_error(*errno)),
+            None => Ok(self.visible.get(name).cloned()),
+        }
     }
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let cut = self.spend();
@@ -55,6 +60,9 @@ impl Flash for FragileFlash {
     }
     fn sync_file(&mut self, name: &str) -> io::Result<()> {
         self.spend()?;
+        if let Some(errno) = self.unreadable.get(name) {
+            return Err(io::Error::from_raw_os_error(*errno));
+        }
         let bytes = self.visible[name].clone();
         if let Some(durable) = self.durable.get_mut(name) {
             *durable = bytes.clone();
@@ -64,6 +72,8 @@ impl Flash for FragileFlash {
     }
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.spend()?;
+        // The name gets other sectors.
+        self.unreadable.remove(to);
         for files in [&mut self.visible, &mut self.synced] {
             if let Some(bytes) = files.remove(from) {
                 files.insert(to.into(), bytes);
@@ -140,6 +150,36 @@ fn a_damaged_copy_is_named_and_the_other_is_used() {
     let (_, found) = StateFile::open(flash).unwrap();
     assert_eq!(found.payload.unwrap().as_slice(), b"older");
     assert_eq!(found.damaged, ["state.b"]);
+}
+
+#[test]
+fn a_copy_in_an_unreadable_sector_is_damaged_and_the_next_save_takes_its_place() {
+    for errno in [Errno::IO, Errno::UCLEAN, Errno::BADMSG] {
+        for (broken, found_then) in [("state.a", "newer"), ("state.b", "older")] {
+            let (mut file, _) = opened(FragileFlash::default());
+            file.save(b"older").unwrap();
+            file.save(b"newer").unwrap();
+            let mut flash = file.flash.clone();
+            flash.unreadable.insert(broken.to_owned(), errno.raw_os_error());
+            assert_eq!(read_only(&flash).unwrap().damaged, [broken]);
+            let (mut file, found) = StateFile::open(flash).unwrap();
+            assert_eq!(found.payload.unwrap().as_slice(), found_then.as_bytes(), "{broken}, {errno}");
+            assert_eq!(found.damaged, [broken]);
+            file.save(b"newest").unwrap();
+            let (_, found) = StateFile::open(file.flash.after_power_cut(false, 0)).unwrap();
+            assert_eq!(found.payload.unwrap().as_slice(), b"newest");
+            assert!(found.damaged.is_empty(), "{broken}, {errno}: {:?}", found.damaged);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_somebody_else_owns_is_no_damage_and_is_not_replaced() {
+    let (mut file, _) = opened(FragileFlash::default());
+    file.save(b"older").unwrap();
+    let mut flash = file.flash.clone();
+    flash.unreadable.insert("state.a".to_owned(), Errno::ACCESS.raw_os_error());
+    assert!(matches!(StateFile::open(flash), Err(StateFileError::Io { verb: "read", file: "state.a", .. })));
 }
 
 proptest! {

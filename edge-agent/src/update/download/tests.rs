@@ -19,6 +19,8 @@ enum Act {
     Cut(Vec<u8>, usize),
     /// Knows nothing of ranges.
     Whole(Vec<u8>),
+    /// The same, and closes so many bytes behind where it was asked to begin.
+    WholeCut(Vec<u8>, isize),
     Status(u16),
 }
 
@@ -72,6 +74,10 @@ fn answer(act: &Act, from: usize) -> Vec<u8> {
         Act::Whole(all) => {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", all.len());
             [head.as_bytes(), all].concat()
+        }
+        Act::WholeCut(all, beyond) => {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", all.len());
+            [head.as_bytes(), &all[..from.saturating_add_signed(*beyond).min(all.len())]].concat()
         }
         Act::Status(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into_bytes(),
     }
@@ -170,7 +176,84 @@ async fn an_artifact_of_another_size_is_refused_whether_truncated_or_longer() {
         let server = server(vec![Act::Serve(other)]).await;
         let (fetched, found) = fetch(&folder, &offer(&[&server], &bytes)).await;
         assert_eq!((fetched, found), (Fetched::Failed(UpdateFailure::Size), None));
+        assert_eq!(server.asked.lock().unwrap().len(), BARREN_TRIES_MAX as usize, "it may be a passing page");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_a_portal_costs_a_try_and_neither_the_offer_nor_what_lies_on_flash() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    fs::write(artifact(folder.path()), &bytes[..5000]).unwrap();
+    let page = b"<html>Accept our terms</html>".to_vec();
+    let acts = vec![Act::Whole(page.clone()), Act::Whole(page), Act::Serve(bytes.clone())];
+    let server = server(acts).await;
+    let (fetched, found) = fetch(&folder, &offer(&[&server], &bytes)).await;
+    assert_eq!((fetched, found), (Fetched::Whole, Some(bytes)));
+    assert_eq!(*server.asked.lock().unwrap(), [5000, 5000, 5000]);
+}
+
+#[tokio::test]
+async fn a_place_that_has_something_else_and_one_that_is_gone_are_no_verdict_on_the_size() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    let (stale, gone) =
+        (server(vec![Act::Whole(b"old".to_vec())]).await, server(vec![Act::Status(503)]).await);
+    let (fetched, found) = fetch(&folder, &offer(&[&stale, &gone], &bytes)).await;
+    assert_eq!((fetched, found), (Fetched::Failed(UpdateFailure::Download), None));
+}
+
+#[tokio::test]
+async fn what_lies_on_flash_is_not_written_again_by_a_server_that_begins_anew_each_time() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    let begins_anew = |beyond| Act::WholeCut(artifact_bytes(), beyond);
+    let acts =
+        vec![begins_anew(100_000), begins_anew(-90_000), begins_anew(50_000), Act::Serve(bytes.clone())];
+    let server = server(acts).await;
+    let (fetched, found) = fetch(&folder, &offer(&[&server], &bytes)).await;
+    assert_eq!((fetched, found), (Fetched::Whole, Some(bytes)));
+    assert_eq!(*server.asked.lock().unwrap(), [0, 100_000, 100_000, 150_000]);
+}
+
+#[tokio::test]
+async fn a_server_that_sends_all_of_it_for_a_little_more_each_time_is_given_up() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    let server = server(vec![Act::WholeCut(bytes.clone(), 5_000)]).await;
+    let (fetched, found) = fetch(&folder, &offer(&[&server], &bytes)).await;
+    assert_eq!((fetched, found), (Fetched::Failed(UpdateFailure::Download), None));
+    let sent: u64 = server.asked.lock().unwrap().iter().map(|from| from + 5_000).sum();
+    let most = bytes.len() as u64 * RECEIVED_MAX + RECEIVED_BESIDE;
+    assert!(sent >= most && sent < most + bytes.len() as u64, "{sent} bytes came, {most} are enough");
+}
+
+/// A pipe in the place of the file: it takes no more than it holds until somebody reads it.
+#[tokio::test]
+async fn flash_that_takes_its_time_does_not_stop_the_agents_loop() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    let pipe = artifact(folder.path());
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let (alive, signs) = std::sync::mpsc::channel();
+    let flash = std::thread::spawn(move || {
+        let mut pipe = File::open(pipe).unwrap();
+        while rustix::io::ioctl_fionread(&pipe).unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        // What is written at once is more than a pipe holds: from here on the writer waits for us. What the loop said
+        // before does not count.
+        while signs.try_recv().is_ok() {}
+        let lives = signs.recv_timeout(Duration::from_secs(10)).is_ok();
+        io::copy(&mut pipe, &mut io::sink()).unwrap();
+        lives
+    });
+    let ticking = tokio::spawn(async move {
+        loop {
+            let _ended = alive.send(());
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let server = server(vec![Act::Serve(bytes.clone())]).await;
+    // A pipe cannot be synced, so that it ends as flash that failed.
+    assert_eq!(fetch(&folder, &offer(&[&server], &bytes)).await.0, Fetched::Failed(UpdateFailure::Storage));
+    ticking.abort();
+    assert!(flash.join().unwrap(), "the loop stood still while flash was written");
 }
 
 #[tokio::test]

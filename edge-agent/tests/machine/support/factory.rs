@@ -1,7 +1,7 @@
 //! A factory in memory: one lot, one station, and the units that it burned.
 
 use super::rng::SeededRng;
-use edge_agent::machine::{BootCheck, boot_check};
+use edge_agent::machine::{BootCheck, HardwareSource, boot_check};
 use events::identity::certificate::StationCertificate;
 use events::identity::fingerprint::{Component, ComponentPolicy, Fingerprint};
 use events::identity::key::{DeviceSeed, FactoryKey, StationKey};
@@ -62,6 +62,15 @@ impl Factory {
         let fingerprint = Fingerprint::new(components.clone()).unwrap();
         let record = OtpRecord::seal(&params, &seed, &fingerprint, &self.station).unwrap();
         Unit { record: record.as_bytes().to_vec(), components, seed }
+    }
+
+    /// The check of a terminal on which this could not be read.
+    pub fn check_without(&self, unit: &Unit, unread: &[HardwareSource]) -> BootCheck {
+        let record = (!unread.contains(&HardwareSource::Record)).then_some(&unit.record[..]);
+        let is_read = |found: &&Component| !unread.contains(&HardwareSource::Component(found.kind()));
+        let components = unit.components.iter().filter(is_read).cloned().collect();
+        boot_check(record, &self.firmware, None, components)
+            .with_unread(unread.to_vec(), &self.firmware.policy)
     }
 
     pub fn check(&self, unit: &Unit) -> BootCheck {

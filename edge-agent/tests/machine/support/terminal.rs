@@ -40,7 +40,10 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn new(factory: &Factory, unit: &Unit, settings: Settings, cluster: Arc<ClusterPublic>) -> Self {
-        let check = factory.check(unit);
+        Terminal::with_check(factory.check(unit), settings, cluster)
+    }
+
+    pub fn with_check(check: BootCheck, settings: Settings, cluster: Arc<ClusterPublic>) -> Self {
         let machine = Machine::blank(settings.clone(), cluster.clone(), check.clone());
         let device = check.device().unwrap_or(DeviceId::from_bytes([0; 16]));
         Terminal {
