@@ -14,9 +14,9 @@
 //! |---|---|
 //! | `intake`, `membership` | the loop that takes bursts from the queue group, and leaves it when it must |
 //! | `received` | subject, inbox and size, checked before anything is read |
-//! | `hello`, `activation/`, `resume`, `heartbeat`, `tamper` | one kind of message each |
+//! | `hello`, `activation/`, `resume`, `heartbeat`, `tamper`, `update` | one kind of message each |
 //! | `sessions`, `opened` | session keys that are ready, heartbeats that are opened |
-//! | `buckets`, `parked`, `pool` | who speaks too fast, who waits for this node, where P-384 runs |
+//! | `buckets`, `update_budget`, `parked`, `pool` | who speaks too fast, who waits for this node, where P-384 runs |
 //! | `rejections`, `window` | what an attack leaves in the log |
 //! | `under_way`, `answered` | who waits for the same work, and what it gave, so that it is done once |
 //! | `queue`, `batcher`, `settle` | natural batching, and answers from outcomes |
@@ -53,6 +53,7 @@ pub mod testing;
 mod trace;
 mod under_way;
 mod update;
+mod update_budget;
 mod window;
 
 pub use batcher::Propose;
