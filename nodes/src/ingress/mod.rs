@@ -150,6 +150,7 @@ pub struct Ingress;
 /// A running ingress. Dropping it without [`IngressHandle::drain`] ends it without answering those who wait.
 pub struct IngressHandle {
     desk: Arc<Desk>,
+    joined: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     intake: JoinHandle<()>,
     window: JoinHandle<()>,
@@ -207,18 +208,20 @@ impl Ingress {
         let boots = std::array::from_fn(|_| deps.entropy.number());
         let log = LogAccess { propose: deps.log, clock: deps.clock, node: deps.node, boots };
         let batcher = desk.batcher.run(log, Arc::new(Answers { desk: Arc::clone(&desk) }));
+        let (is_member, joined) = watch::channel(false);
         let signals = Signals {
             serving: deps.serving,
             health: deps.bus.health(),
             applied: deps.projector.applied(),
             stop: stopped.clone(),
         };
-        let intake = Intake::new(Arc::clone(&desk), deps.bus, limits, signals);
+        let intake = Intake::new(Arc::clone(&desk), deps.bus, limits, signals, is_member);
         IngressHandle {
             intake: tokio::spawn(intake.run()),
             window: tokio::spawn(window::run(Arc::clone(&desk), limits.window, stopped)),
             batcher,
             outbox: writing,
+            joined,
             stop,
             desk,
         }
@@ -230,6 +233,12 @@ impl IngressHandle {
     #[must_use]
     pub fn counters(&self) -> IngressCounters {
         self.desk.read_counters()
+    }
+
+    /// Whether it is in the queue group with every kind of message.
+    #[must_use]
+    pub fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.clone()
     }
 
     /// A reader of the counters that outlives this handle's borrow.
@@ -247,7 +256,7 @@ impl IngressHandle {
     /// Leaves the queue group, answers everybody who was taken, and ends; within bounds even if bus or log hang.
     pub async fn drain(self) {
         self.stop.send_replace(true);
-        let IngressHandle { desk, intake, window, batcher, outbox, stop: _stop } = self;
+        let IngressHandle { desk, intake, window, batcher, outbox, stop: _stop, joined: _joined } = self;
         for task in [intake, window] {
             ended(task).await;
         }
