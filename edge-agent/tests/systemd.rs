@@ -91,12 +91,14 @@ fn run(hook: &str, installer: &str) -> std::process::ExitStatus {
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    stub("findmnt", "echo rootfs-a");
+    stub("findmnt", "echo /dev/mmcblk0p2");
     stub("touch", "exit 1");
     stub("rauc", installer);
     stub("swupdate-client", installer);
     let path = format!("{}:/usr/bin:/bin", folder.path().display());
     let artifact = folder.path().join("artifact");
+    std::fs::write(&artifact, "an image").unwrap();
+    std::fs::set_permissions(&artifact, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = Command::new("/bin/sh");
     command.arg(example(hook)).env_clear().env("PATH", path).env("MUSTER_UPDATE_FILE", artifact);
     command.status().unwrap()
@@ -115,6 +117,18 @@ fn an_example_hook_fails_with_its_installer_and_not_because_a_restart_cannot_be_
         assert!(run(hook, "exit 0").success(), "{hook}: installed is installed");
         assert!(!run(hook, "exit 1").success(), "{hook}");
     }
+}
+
+/// RAUC makes the bundle root's and keeps what the group may.
+#[test]
+fn the_agent_can_read_a_bundle_that_rauc_took_once_more() {
+    assert!(run("rauc.sh", r#"[ "$1" = install ] && [ "$(stat -L -c %a "$2")" = 640 ]"#).success());
+}
+
+#[test]
+fn swupdate_is_asked_for_the_copy_that_does_not_run_where_the_agents_own_tmp_hides_nothing() {
+    assert!(run("swupdate.sh", r#"[ "$*" = "-v -e stable,copy-b $MUSTER_UPDATE_FILE" ]"#).success());
+    assert!(run("swupdate.sh", r#"[ "$TMPDIR" = /run/swupdate ]"#).success());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!   directories ──▶ logs.rs ──▶ fold.rs ──┬─▶ its state at a moment.rs ──▶ differences.rs, story.rs
 //!       (ahead.rs)  one history           └─▶ export/: events and projections as tables
 //!   audit.rs: the history held against signed heads of it
+//!   passed.rs: how far along the files that is
 //!   trouble.rs: what is wrong with a file, where, and what can be read nevertheless
 //! ```
 
@@ -16,6 +17,7 @@ mod fold;
 mod logs;
 mod mended;
 pub mod moment;
+mod passed;
 pub mod story;
 mod trouble;
 mod unknown;
@@ -26,6 +28,7 @@ pub use fold::{Fold, Folded};
 pub use logs::Logs;
 pub(crate) use mended::Mended;
 pub use moment::Moment;
+pub(crate) use passed::Passed;
 pub(crate) use trouble::refusal;
 
 use crate::exit::{USAGE, coded};

@@ -261,9 +261,15 @@ pub(super) fn discard(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// What is not there, or not this user's any more, is fetched anew: an updater that is killed in the middle may have made the
+/// file its own, as RAUC does.
+const fn is_lost(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
 fn holds(file: &Path, size: u64, digest: &[u8; 48]) -> io::Result<bool> {
     let mut file = match File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if is_lost(error.kind()) => return Ok(false),
         opened => opened?,
     };
     if file.metadata()?.len() != size {

@@ -52,7 +52,11 @@ fn router() -> Router {
     let live = async || Json(Live { live: true, why: Some(OPENING.to_owned()) });
     let ready = async || (StatusCode::SERVICE_UNAVAILABLE, Json(not_ready()));
     let rest = async || Refused::new(RefusalCode::Unavailable, OPENING, "ask another node, or again later");
-    Router::new().route("/health/live", get(live)).route("/health/ready", get(ready)).fallback(rest)
+    Router::new()
+        .route("/health/live", get(live))
+        .route("/health/api", get(ready))
+        .route("/health/ready", get(ready))
+        .fallback(rest)
 }
 
 fn not_ready() -> Ready {

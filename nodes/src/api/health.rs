@@ -1,5 +1,11 @@
-//! Whether this node lives, and whether what devices send to it can be committed and answered now. Asked without a
-//! token, by whoever starts, stops and balances: nothing of devices is told.
+//! Whether this node lives, and of what use it is now. Asked without a token, by whoever starts, stops and balances: nothing
+//! of devices is told.
+//!
+//! | path | asked by | says |
+//! |---|---|---|
+//! | `/health/live` | whoever starts it again | to start it again would not help |
+//! | `/health/api` | whoever sends operators to it | it reads what is committed, and can have something committed |
+//! | `/health/ready` | whoever counts on it for terminals | that, and what terminals send reaches it by NATS |
 
 use super::ApiState;
 use super::shapes::{Live, Ready, WhyNot, WhyNotCode};
@@ -25,16 +31,57 @@ pub(super) async fn live(State(state): State<ApiState>) -> (StatusCode, Json<Liv
     }
 }
 
-/// It leads with a majority, or follows a leader that answers, not too far behind, and NATS carries messages.
+/// It leads with a majority, or follows a leader that answers, not too far behind: what operators ask is answered, also while
+/// no terminal can be heard.
+#[utoipa::path(get, path = "/health/api", tag = "health", security(()),
+    responses((status = 200, body = Ready), (status = 503, body = Ready)))]
+pub(super) async fn api(State(state): State<ApiState>) -> (StatusCode, Json<Ready>) {
+    answer(judge_api(&state))
+}
+
+/// As `/health/api`, and NATS carries messages and brings this node its share of them.
 #[utoipa::path(get, path = "/health/ready", tag = "health", security(()),
     responses((status = 200, body = Ready), (status = 503, body = Ready)))]
 pub(super) async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<Ready>) {
-    let ready = judge(&state);
+    answer(judge(&state))
+}
+
+fn answer(ready: Ready) -> (StatusCode, Json<Ready>) {
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(ready))
 }
 
+/// Whether it counts as ingress.
 pub(super) fn judge(state: &ApiState) -> Ready {
+    let mut judged = judge_api(state);
+    judged.why_not.extend(bus_in_the_way(&state.deps.bus.borrow()));
+    // A node that cannot commit leaves the group: then that is what is in the way.
+    if judged.why_not.is_empty() && !*state.deps.joined.borrow() {
+        judged.why_not.push(WhyNot {
+            code: WhyNotCode::NotJoined,
+            message: "it has not joined the NATS queue group".to_owned(),
+            what_to_do: "wait a second; if it stays so, the node's log says why".to_owned(),
+        });
+    }
+    Ready { ready: judged.why_not.is_empty(), ..judged }
+}
+
+fn bus_in_the_way(health: &BusHealth) -> Option<WhyNot> {
+    let (message, what_to_do) = match health {
+        BusHealth::Connected => return None,
+        BusHealth::Disconnected => {
+            ("NATS cannot be reached".to_owned(), "see that a NATS server of `nats.urls` runs")
+        }
+        BusHealth::Refused(why) => {
+            (why.clone(), "upgrade the NATS server, or let this node's user subscribe there")
+        }
+        #[allow(unreachable_patterns, reason = "the bus may learn more states of health")]
+        other => (format!("{other:?}"), "look at the NATS server"),
+    };
+    Some(WhyNot { code: WhyNotCode::NoBus, message, what_to_do: what_to_do.to_owned() })
+}
+
+fn judge_api(state: &ApiState) -> Ready {
     let deps = &state.deps;
     let metrics = deps.raft.metrics().borrow_watched().clone();
     let applied = deps.projector.read(|fold| fold.applied());
@@ -82,16 +129,6 @@ pub(super) fn judge(state: &ApiState) -> Ready {
     if lag_entries > bound {
         let message = format!("{lag_entries} entries behind, more than {bound}");
         say(WhyNotCode::Lagging, message, "wait: it catches up by itself");
-    }
-    match &*deps.bus.borrow() {
-        BusHealth::Connected => {}
-        BusHealth::Disconnected => {
-            let message = "NATS cannot be reached".to_owned();
-            say(WhyNotCode::NoBus, message, "see that a NATS server of `nats.urls` runs");
-        }
-        BusHealth::Refused(why) => say(WhyNotCode::NoBus, why.clone(), "upgrade the NATS server"),
-        #[allow(unreachable_patterns, reason = "the bus may learn more states of health")]
-        other => say(WhyNotCode::NoBus, format!("{other:?}"), "look at the NATS server"),
     }
     Ready { ready: why_not.is_empty(), why_not, leader: metrics.current_leader, applied, lag_entries }
 }

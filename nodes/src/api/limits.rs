@@ -2,29 +2,28 @@
 //! what devices send goes on.
 
 use super::ApiState;
+use super::access::Caller;
 use super::refusal::Refused;
 use super::shapes::RefusalCode;
+use super::shares::{Full, SharePlace, Shares};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A manifest or an issue of codes may take so many times as long as any other request.
 pub(super) const LARGE_TIMES: u32 = 10;
 /// Large requests under way at one time.
 pub(super) const LARGE_AT_ONCE: usize = 2;
 /// Proofs that are made at one time.
-const PROOFS_AT_ONCE: usize = 1;
+const PROOFS_AT_ONCE: usize = 2;
 
 /// A large request's place. Whoever works for it on a thread of its own keeps it until that is done, whether somebody waits
 /// for the answer or not.
 #[derive(Clone)]
-pub(super) struct LargePlace(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub(super) struct LargePlace(#[expect(dead_code, reason = "held, not read")] Arc<SharePlace>);
 
 impl LargePlace {
     /// Does `work`, which takes long, away from the threads that serve everybody.
@@ -47,64 +46,23 @@ impl LargePlace {
     }
 }
 
-/// Places for requests under way.
+/// Places for requests under way. Of each kind nobody has more than a share.
 pub(super) struct Places {
-    pub(super) requests: Arc<Semaphore>,
-    pub(super) large: Arc<Semaphore>,
+    pub(super) requests: Arc<Shares>,
+    pub(super) large: Arc<Shares>,
     /// Proofs read the whole log: whoever may read could else keep the factory waiting.
-    proofs: Arc<Semaphore>,
-    watchers: Arc<Watchers>,
-}
-
-/// Who watches live changes.
-struct Watchers {
-    max: usize,
-    /// How many each caller has.
-    of: Mutex<HashMap<String, usize>>,
-}
-
-/// A watcher's place; dropping it gives it back.
-pub(super) struct WatcherPlace {
-    watchers: Arc<Watchers>,
-    caller: String,
+    proofs: Arc<Shares>,
+    /// Who watches live changes.
+    pub(super) watchers: Arc<Shares>,
 }
 
 impl Places {
     pub(super) fn new(limits: &crate::config::ApiLimits) -> Self {
         Places {
-            requests: Arc::new(Semaphore::new(limits.requests)),
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            proofs: Arc::new(Semaphore::new(PROOFS_AT_ONCE)),
-            watchers: Arc::new(Watchers { max: limits.watchers, of: Mutex::default() }),
-        }
-    }
-
-    /// How many watch.
-    pub(super) fn watching(&self) -> usize {
-        self.watchers.of.lock().values().sum()
-    }
-
-    /// A place for one more watcher, of which nobody has more than a quarter.
-    pub(super) fn watcher(&self, caller: &str) -> Option<WatcherPlace> {
-        let mut of = self.watchers.of.lock();
-        let own = of.get(caller).copied().unwrap_or(0);
-        let all: usize = of.values().sum();
-        if all >= self.watchers.max || own >= self.watchers.max.div_ceil(4) {
-            return None;
-        }
-        of.insert(caller.to_owned(), own + 1);
-        Some(WatcherPlace { watchers: self.watchers.clone(), caller: caller.to_owned() })
-    }
-}
-
-impl Drop for WatcherPlace {
-    fn drop(&mut self) {
-        let mut of = self.watchers.of.lock();
-        if let Some(own) = of.get_mut(&self.caller) {
-            *own -= 1;
-            if *own == 0 {
-                of.remove(&self.caller);
-            }
+            requests: Shares::of(limits.requests),
+            large: Shares::of(LARGE_AT_ONCE),
+            proofs: Shares::of(PROOFS_AT_ONCE),
+            watchers: Shares::of(limits.watchers),
         }
     }
 }
@@ -112,25 +70,37 @@ impl Drop for WatcherPlace {
 /// Bounds every request but health: its number, and its time from its head to its answer's head, body included.
 pub(super) async fn bound(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max);
-    let Ok(_place) = state.places.requests.clone().try_acquire_owned() else { return full(&state) };
+    let _place = match state.places.requests.enter(caller_of(&request)) {
+        Ok(place) => place,
+        Err(full) => return refuse(&state, full, "requests"),
+    };
     timed(&state, within, next.run(request)).await
 }
 
 /// As [`bound`], for the few large ones.
 pub(super) async fn bound_large(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let places = state.places.large.clone();
-    bound_by(places, state, request, next).await
+    bound_by(places, "large requests", state, request, next).await
 }
 
 /// As [`bound_large`], for proofs.
 pub(super) async fn bound_proofs(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let places = state.places.proofs.clone();
-    bound_by(places, state, request, next).await
+    bound_by(places, "proofs", state, request, next).await
 }
 
-async fn bound_by(places: Arc<Semaphore>, state: ApiState, mut request: Request, next: Next) -> Response {
+async fn bound_by(
+    places: Arc<Shares>,
+    kind: &'static str,
+    state: ApiState,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let within = Duration::from_millis(state.deps.config.api.limits.request_ms_max) * LARGE_TIMES;
-    let Ok(place) = places.try_acquire_owned() else { return full(&state) };
+    let place = match places.enter(caller_of(&request)) {
+        Ok(place) => place,
+        Err(full) => return refuse(&state, full, kind),
+    };
     let place = LargePlace(Arc::new(place));
     request.extensions_mut().insert(place.clone());
     let response = timed(&state, within, next.run(request)).await;
@@ -138,9 +108,27 @@ async fn bound_by(places: Arc<Semaphore>, state: ApiState, mut request: Request,
     response
 }
 
-fn full(state: &ApiState) -> Response {
-    state.counters.busy.fetch_add(1, Ordering::Relaxed);
-    busy("as many requests are under way as may be")
+/// Under whose name a request counts; strangers do not come so far.
+fn caller_of(request: &Request) -> &str {
+    request.extensions().get::<Caller>().map_or("", |caller| &caller.name)
+}
+
+/// There is no place for what `kind` names.
+pub(super) fn refuse(state: &ApiState, full: Full, kind: &str) -> Response {
+    let refused = match full {
+        Full::All => {
+            state.counters.busy.fetch_add(1, Ordering::Relaxed);
+            let why = format!("as many {kind} are under way as may be");
+            Refused::new(RefusalCode::Busy, why, "try again in a second, or ask another node")
+        }
+        Full::Share(own) => {
+            state.counters.share_taken.fetch_add(1, Ordering::Relaxed);
+            let why = format!("{own} {kind} of yours are under way, as many as one caller may have");
+            let what_to_do = "wait for their answers before you send more; give each program a name and a token of its own";
+            Refused::new(RefusalCode::ShareTaken, why, what_to_do)
+        }
+    };
+    refused.into_response()
 }
 
 async fn timed(state: &ApiState, within: Duration, answer: impl Future<Output = Response>) -> Response {
@@ -152,25 +140,5 @@ async fn timed(state: &ApiState, within: Duration, answer: impl Future<Output = 
             let what_to_do = "send the whole request at once; a write that was under way may be posted again";
             Refused::new(RefusalCode::TimedOut, why, what_to_do).into_response()
         }
-    }
-}
-
-pub(super) fn busy(why: &str) -> Response {
-    Refused::new(RefusalCode::Busy, why, "try again in a second, or ask another node").into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_takes_the_places_of_all_watchers() {
-        let places = Places::new(&crate::config::ApiLimits { watchers: 8, ..Default::default() });
-        let greedy: Vec<_> = (0..8).filter_map(|_| places.watcher("greedy")).collect();
-        assert_eq!(greedy.len(), 2);
-        let others: Vec<_> = (0..9).filter_map(|n| places.watcher(&format!("other-{n}"))).collect();
-        assert_eq!(others.len(), 6);
-        drop(greedy);
-        assert!(places.watcher("greedy").is_some());
     }
 }

@@ -4,7 +4,7 @@
 use super::ApiState;
 use super::access::Caller;
 use super::extract::Asked;
-use super::limits::busy;
+use super::limits;
 use super::refusal::Refused;
 use super::shapes::{LiveEvent, Refusal};
 use crate::feed::{ChangeFeed, Changed, Told};
@@ -62,8 +62,9 @@ pub(super) async fn events(
             Some(index)
         }
     };
-    let Some(place) = state.places.watcher(&caller.name) else {
-        return Ok(busy("as many watchers are there as may be, or as many of yours"));
+    let place = match state.places.watchers.enter(&caller.name) {
+        Ok(place) => place,
+        Err(full) => return Ok(limits::refuse(&state, full, "watchers")),
     };
     let stopping = state.stopping.clone();
     let stream = watch(state.deps.projector.feed(), after, place, stopping);

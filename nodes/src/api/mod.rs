@@ -33,6 +33,7 @@ mod refusal;
 mod routes;
 mod serve;
 pub mod shapes;
+mod shares;
 mod status;
 mod updates;
 mod write;
@@ -95,6 +96,8 @@ pub struct ApiDeps {
     pub serving: watch::Receiver<bool>,
     pub room: watch::Receiver<Room>,
     pub bus: watch::Receiver<BusHealth>,
+    /// Whether this node is in the NATS queue group.
+    pub joined: watch::Receiver<bool>,
     pub measures: Arc<Measures>,
     /// Counters of other parts, by name.
     pub more_counters: Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>,
@@ -129,6 +132,7 @@ struct ApiCounters {
     unauthorized: AtomicU64,
     forbidden: AtomicU64,
     busy: AtomicU64,
+    share_taken: AtomicU64,
     timed_out: AtomicU64,
 }
 
@@ -150,12 +154,13 @@ impl ApiState {
 }
 
 impl ApiCounters {
-    fn read(&self) -> [(&'static str, u64); 5] {
+    fn read(&self) -> [(&'static str, u64); 6] {
         [
             ("api_requests", self.requests.load(Ordering::Relaxed)),
             ("api_unauthorized", self.unauthorized.load(Ordering::Relaxed)),
             ("api_forbidden", self.forbidden.load(Ordering::Relaxed)),
             ("api_busy", self.busy.load(Ordering::Relaxed)),
+            ("api_share_taken", self.share_taken.load(Ordering::Relaxed)),
             ("api_timed_out", self.timed_out.load(Ordering::Relaxed)),
         ]
     }

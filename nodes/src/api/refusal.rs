@@ -58,7 +58,7 @@ impl Refused {
             RefusalCode::Forbidden => StatusCode::FORBIDDEN,
             RefusalCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             RefusalCode::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            RefusalCode::Busy => StatusCode::TOO_MANY_REQUESTS,
+            RefusalCode::Busy | RefusalCode::ShareTaken => StatusCode::TOO_MANY_REQUESTS,
             RefusalCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::Unknown => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -80,7 +80,7 @@ impl IntoResponse for Refused {
 fn said_besides(code: RefusalCode) -> Option<(HeaderName, &'static str)> {
     match code {
         RefusalCode::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
-        RefusalCode::Busy | RefusalCode::Unavailable => Some((RETRY_AFTER, "1")),
+        RefusalCode::Busy | RefusalCode::ShareTaken | RefusalCode::Unavailable => Some((RETRY_AFTER, "1")),
         RefusalCode::Malformed
         | RefusalCode::Oversized
         | RefusalCode::NotFound

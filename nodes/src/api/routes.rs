@@ -83,7 +83,10 @@ fn table(state: &ApiState) -> OpenApiRouter<ApiState> {
 }
 
 fn open_to_all() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(health::live)).routes(routes!(health::ready))
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::api))
+        .routes(routes!(health::ready))
 }
 
 fn looks() -> OpenApiRouter<ApiState> {

@@ -59,6 +59,8 @@ pub enum RefusalCode {
     KeyReused,
     /// As many requests are under way as may be: try again a little later.
     Busy,
+    /// As many requests of this caller are under way as one may have: wait for their answers before you send more.
+    ShareTaken,
     /// The log says something else already, or the state does not allow it.
     Declined,
     /// Surely not proposed: no leader, or it cannot stamp.

@@ -10,7 +10,9 @@ use super::{Bus, BusError, BusHealth, Message, Outgoing, Subscription};
 use crate::config::{NatsConfig, NatsLogin};
 use crate::rare_log::RareLog;
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerInfo, Subscriber};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, ServerInfo, Subscriber,
+};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use std::pin::Pin;
@@ -246,7 +248,10 @@ async fn watch_connection(
             Event::Disconnected | Event::Closed | Event::Draining => BusHealth::Disconnected,
             Event::ServerError(error) => {
                 tracing::warn!(%error, "the NATS server reports an error");
-                continue;
+                match forbidden_subscription(&error) {
+                    Some(why) => BusHealth::Refused(why),
+                    None => continue,
+                }
             }
             Event::ClientError(error) => {
                 tracing::warn!(%error, "the NATS client reports an error");
@@ -260,6 +265,14 @@ async fn watch_connection(
             changed
         });
     }
+}
+
+/// The server does not let this node listen. Whoever mends its rights makes the server end this connection, and the next
+/// one begins anew.
+fn forbidden_subscription(error: &ServerError) -> Option<String> {
+    let ServerError::Other(text) = error else { return None };
+    let forbidden = text.to_ascii_lowercase().contains("permissions violation for subscription");
+    forbidden.then(|| format!("the NATS server does not let this node subscribe: {text}"))
 }
 
 async fn after_connect(client: &Client) -> BusHealth {
@@ -313,6 +326,15 @@ mod tests {
         for new in ["2.12.7", "v2.12.7", "2.15.1", "3.0.0", "2.13.0-RC.1"] {
             assert!(check_version(&a_server(new)).is_ok(), "{new} must be accepted");
         }
+    }
+
+    #[test]
+    fn a_server_that_forbids_a_subscription_is_told_apart_from_other_trouble() {
+        let forbidden = r#"Permissions Violation for Subscription to "muster.v1.*.up.*.*.hello" using queue "muster-nodes""#;
+        assert!(forbidden_subscription(&ServerError::Other(forbidden.into())).is_some());
+        let publish = r#"Permissions Violation for Publish to "a""#;
+        assert!(forbidden_subscription(&ServerError::Other(publish.into())).is_none());
+        assert!(forbidden_subscription(&ServerError::AuthorizationViolation).is_none());
     }
 
     #[test]

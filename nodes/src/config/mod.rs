@@ -136,9 +136,9 @@ pub struct ApiLimits {
     /// Connections at one time, half of them from one address; one more takes the place of the one that was used longest
     /// ago.
     pub connections: usize,
-    /// Requests under way at one time; more are refused as `BUSY`.
+    /// Requests under way at one time; more are refused as `BUSY`, and above a quarter of one caller as `SHARE_TAKEN`.
     pub requests: usize,
-    /// Watchers of live changes at one time; more are refused as `BUSY`.
+    /// Watchers of live changes at one time; the same holds for them.
     pub watchers: usize,
     /// A request is answered or refused within this time, in milliseconds; ten times as long for a manifest.
     pub request_ms_max: u64,

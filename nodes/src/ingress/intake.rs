@@ -33,6 +33,8 @@ const TRACES: Rate = Rate { burst: 256, every_millis: 100 };
 pub(super) struct Intake {
     desk: Arc<Desk>,
     membership: Membership,
+    /// Who asks whether this node is in the group looks here.
+    joined: watch::Sender<bool>,
     signals: Signals,
     parked: ParkingLot,
     hellos: Hellos,
@@ -63,9 +65,16 @@ enum News {
 }
 
 impl Intake {
-    pub fn new(desk: Arc<Desk>, bus: Arc<dyn Bus>, limits: &IngressLimits, signals: Signals) -> Self {
+    pub fn new(
+        desk: Arc<Desk>,
+        bus: Arc<dyn Bus>,
+        limits: &IngressLimits,
+        signals: Signals,
+        joined: watch::Sender<bool>,
+    ) -> Self {
         Intake {
             membership: Membership::new(bus),
+            joined,
             signals,
             parked: ParkingLot::new(limits.parked_per_source),
             hellos: Hellos::new(Arc::clone(&desk)),
@@ -84,6 +93,7 @@ impl Intake {
         let mut messages = Vec::new();
         loop {
             let joined = self.reconcile().await;
+            self.tell_membership();
             match self.news(&mut messages, joined).await {
                 News::Messages => self.admit(&mut messages).await,
                 News::Parked => self.go_on().await,
@@ -114,6 +124,11 @@ impl Intake {
                 true
             }
         }
+    }
+
+    fn tell_membership(&self) {
+        let is_member = self.membership.is_member();
+        self.joined.send_if_modified(|told| std::mem::replace(told, is_member) != is_member);
     }
 
     async fn news(&mut self, messages: &mut Vec<Message>, joined: bool) -> News {
@@ -190,6 +205,7 @@ impl Intake {
 
     async fn drain(mut self, mut messages: Vec<Message>) {
         self.membership.leave().await;
+        self.tell_membership();
         let rest = async {
             while !self.membership.is_empty() {
                 self.membership.next_burst(&mut messages).await;

@@ -14,9 +14,9 @@
 //! |---|---|
 //! | `intake`, `membership` | the loop that takes bursts from the queue group, and leaves it when it must |
 //! | `received` | subject, inbox and size, checked before anything is read |
-//! | `hello`, `activation/`, `resume`, `heartbeat`, `tamper` | one kind of message each |
+//! | `hello`, `activation/`, `resume`, `heartbeat`, `tamper`, `update` | one kind of message each |
 //! | `sessions`, `opened` | session keys that are ready, heartbeats that are opened |
-//! | `buckets`, `parked`, `pool` | who speaks too fast, who waits for this node, where P-384 runs |
+//! | `buckets`, `update_budget`, `parked`, `pool` | who speaks too fast, who waits for this node, where P-384 runs |
 //! | `rejections`, `window` | what an attack leaves in the log |
 //! | `under_way`, `answered` | who waits for the same work, and what it gave, so that it is done once |
 //! | `queue`, `batcher`, `settle` | natural batching, and answers from outcomes |
@@ -53,6 +53,7 @@ pub mod testing;
 mod trace;
 mod under_way;
 mod update;
+mod update_budget;
 mod window;
 
 pub use batcher::Propose;
@@ -149,6 +150,7 @@ pub struct Ingress;
 /// A running ingress. Dropping it without [`IngressHandle::drain`] ends it without answering those who wait.
 pub struct IngressHandle {
     desk: Arc<Desk>,
+    joined: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     intake: JoinHandle<()>,
     window: JoinHandle<()>,
@@ -206,18 +208,20 @@ impl Ingress {
         let boots = std::array::from_fn(|_| deps.entropy.number());
         let log = LogAccess { propose: deps.log, clock: deps.clock, node: deps.node, boots };
         let batcher = desk.batcher.run(log, Arc::new(Answers { desk: Arc::clone(&desk) }));
+        let (is_member, joined) = watch::channel(false);
         let signals = Signals {
             serving: deps.serving,
             health: deps.bus.health(),
             applied: deps.projector.applied(),
             stop: stopped.clone(),
         };
-        let intake = Intake::new(Arc::clone(&desk), deps.bus, limits, signals);
+        let intake = Intake::new(Arc::clone(&desk), deps.bus, limits, signals, is_member);
         IngressHandle {
             intake: tokio::spawn(intake.run()),
             window: tokio::spawn(window::run(Arc::clone(&desk), limits.window, stopped)),
             batcher,
             outbox: writing,
+            joined,
             stop,
             desk,
         }
@@ -229,6 +233,12 @@ impl IngressHandle {
     #[must_use]
     pub fn counters(&self) -> IngressCounters {
         self.desk.read_counters()
+    }
+
+    /// Whether it is in the queue group with every kind of message.
+    #[must_use]
+    pub fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.clone()
     }
 
     /// A reader of the counters that outlives this handle's borrow.
@@ -246,7 +256,7 @@ impl IngressHandle {
     /// Leaves the queue group, answers everybody who was taken, and ends; within bounds even if bus or log hang.
     pub async fn drain(self) {
         self.stop.send_replace(true);
-        let IngressHandle { desk, intake, window, batcher, outbox, stop: _stop } = self;
+        let IngressHandle { desk, intake, window, batcher, outbox, stop: _stop, joined: _joined } = self;
         for task in [intake, window] {
             ended(task).await;
         }

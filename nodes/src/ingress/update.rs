@@ -1,19 +1,15 @@
 //! Update requests: answered with the signed offer of the lot, from applied state, unsealed and unlogged. A terminal
-//! without a key asks too, and an offer is public; what bounds this is a bucket per source.
+//! without a key asks too, and an offer is public; what bounds this is the budget of its source.
 
-use super::buckets::{Buckets, Rate};
 use super::desk::Desk;
 use super::received::Received;
+use super::update_budget::UpdateBudget;
 use crate::bus::Outgoing;
 use crate::bus::subject::Sender;
-use events::ids::SourceName;
 use events::update::{UpdateAnswer, UpdateRequest};
 use events::vocabulary::rejection::RejectionReason;
 use std::sync::Arc;
 
-/// Requests of one source: a site whose terminals all boot at once, and then one every other second.
-const SOURCE_RATE: Rate = Rate { burst: 256, every_millis: 2_000 };
-const SOURCES_MAX: usize = 4_096;
 /// Who has an offer asks again only if it was not to its liking.
 const AFTER_OFFER_MILLIS: u32 = 3_600_000;
 /// Who has none may be in the next phase.
@@ -21,12 +17,12 @@ const AFTER_NOTHING_MILLIS: u32 = 900_000;
 
 pub(super) struct Updates {
     desk: Arc<Desk>,
-    sources: Buckets<SourceName>,
+    budget: UpdateBudget,
 }
 
 impl Updates {
     pub fn new(desk: Arc<Desk>) -> Self {
-        Updates { desk, sources: Buckets::new(SOURCE_RATE, SOURCES_MAX) }
+        Updates { desk, budget: UpdateBudget::new() }
     }
 
     pub fn admit(&mut self, received: Received) -> Option<Outgoing> {
@@ -35,7 +31,8 @@ impl Updates {
         else {
             return self.desk.refuse(received.refused(RejectionReason::Malformed));
         };
-        if !self.sources.take(received.source_name(), self.desk.now_millis()) {
+        let known = request.device.and_then(|device| self.desk.projector.read(|fold| fold.slot_of(&device)));
+        if !self.budget.take(&received.source_name(), known, self.desk.now_millis()) {
             return self.desk.refuse(received.refused(RejectionReason::RateExceeded));
         }
         self.desk.counters.update_requests.add(1);

@@ -128,6 +128,7 @@ impl Node {
                 serving: core.serving(),
                 room: core.room(),
                 bus: bus_health,
+                joined: ingress.joined(),
                 measures,
                 more_counters: Arc::new(move || ingress_by_name(&counters())),
                 missing_history: core.gaps().missing(),

@@ -29,6 +29,8 @@ pub struct Readings {
     pub applied: u64,
     pub counts: Counts,
     pub ready: bool,
+    /// In the NATS queue group.
+    pub joined: bool,
     pub automation: Automation,
     pub breaker: BreakerView,
     pub data_directory: PathBuf,
@@ -112,6 +114,7 @@ impl Collector for Readings {
         self.fold(&mut page)?;
         self.disk(&mut page)?;
         page.gauge("node_ready", "1 if what devices send can be committed and answered", self.ready.into())?;
+        page.gauge("ingress_joined", "1 if this node is in the NATS queue group", self.joined.into())?;
         page.gauge("api_requests_under_way", "Requests under way", self.requests_under_way as i64)?;
         page.gauge("api_watchers", "Watchers of live changes", self.watchers as i64)?;
         self.levels(&mut page)?;

@@ -12,16 +12,25 @@ async fn until_members(world: &World, members: usize) {
     timeout(TOO_LONG, wait).await.expect("the membership must change");
 }
 
+/// Waits until the node says so of itself.
+async fn until_told(world: &World, is_member: bool) {
+    let mut joined = world.nodes[0].ingress.joined();
+    timeout(TOO_LONG, joined.wait_for(|joined| *joined == is_member)).await.expect("it must say so").unwrap();
+}
+
 #[tokio::test]
 async fn a_node_that_lost_its_quorum_leaves_the_queue_group_and_comes_back() {
     let mut world = World::new().await;
     let terminal = world.burn();
     let mut live = terminal.activate(&mut world).await;
     until_members(&world, UpKind::ALL.len()).await;
+    until_told(&world, true).await;
     world.nodes[0].serving.send_replace(false);
     until_members(&world, 0).await;
+    until_told(&world, false).await;
     world.nodes[0].serving.send_replace(true);
     until_members(&world, UpKind::ALL.len()).await;
+    until_told(&world, true).await;
     assert_eq!(terminal.beat(&world, &mut live).await.status, HeartbeatStatus::Committed);
 }
 

@@ -108,6 +108,7 @@ async fn every_answer_is_one_that_the_document_describes() {
         "/v1/codes",
         "/v1/checkpoints",
         "/v1/keys",
+        "/health/api",
         "/health/live",
         "/health/ready",
     ] {
@@ -131,6 +132,7 @@ async fn every_path_of_the_document_is_served_with_its_method_and_no_other() {
     let document = document(&served).await;
     let paths = document["paths"].as_object().unwrap();
     let expected: BTreeSet<&str> = [
+        "/health/api",
         "/health/live",
         "/health/ready",
         "/metrics",

@@ -31,6 +31,30 @@ async fn a_node_that_leads_and_hears_nats_is_ready_and_without_nats_it_says_so()
     assert_eq!(ready.why_not.iter().map(|why| why.code).collect::<Vec<_>>(), [WhyNotCode::NoBus]);
     let (status, body) = ask("/health/live").await;
     assert_eq!((status, serde_json::from_str::<Live>(&body).unwrap().live), (StatusCode::OK, true));
+    let (status, body) = ask("/health/api").await;
+    let ready: Ready = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, ready.ready), (StatusCode::OK, true), "operators are served all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_in_the_queue_group_is_not_ready_although_it_serves_operators() {
+    let served = served().await;
+    let mut serving = served.members.core(1).serving();
+    in_time("serving", serving.wait_for(|serving| *serving)).await.unwrap();
+    served.joined.send_replace(false);
+    let judged = ready(&served).await;
+    assert_eq!(judged.why_not.iter().map(|why| why.code).collect::<Vec<_>>(), [WhyNotCode::NotJoined]);
+    let api = served.http.get(format!("{}/health/api", served.url)).send().await.unwrap();
+    assert_eq!(api.status(), StatusCode::OK);
+    let metrics = served.http.get(format!("{}/metrics", served.url)).bearer_auth(TOKEN).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("\nmuster_ingress_joined 0\n"));
+    // Without NATS it cannot join: that says it all.
+    served.bus.send_replace(BusHealth::Disconnected);
+    let judged = ready(&served).await;
+    assert_eq!(judged.why_not.iter().map(|why| why.code).collect::<Vec<_>>(), [WhyNotCode::NoBus]);
+    served.bus.send_replace(BusHealth::Connected);
+    served.joined.send_replace(true);
+    assert!(ready(&served).await.ready);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,6 +70,8 @@ async fn a_node_that_is_cut_off_from_the_others_lives_and_is_not_ready_until_it_
     let codes: Vec<_> = judged.why_not.iter().map(|why| why.code).collect();
     assert!(codes == [WhyNotCode::NoQuorum] || codes == [WhyNotCode::NoLeader], "{codes:?}");
     assert!(judged.why_not.iter().all(|why| !why.what_to_do.is_empty()));
+    let api = served.http.get(format!("{}/health/api", served.url)).send().await.unwrap();
+    assert_eq!(api.status(), StatusCode::SERVICE_UNAVAILABLE, "nothing can be committed here");
     let live = served.http.get(format!("{}/health/live", served.url)).send().await.unwrap();
     assert_eq!(live.status(), StatusCode::OK, "to start it again would not help");
 
@@ -104,6 +130,7 @@ async fn before_its_log_is_open_a_node_says_that_it_lives_and_is_not_ready_and_t
     let ready = ask("/health/ready").await;
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ready.json::<Ready>().await.unwrap().why_not[0].code, WhyNotCode::Starting);
+    assert_eq!(ask("/health/api").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     let other = ask("/v1/status").await;
     assert_eq!(other.json::<Refusal>().await.unwrap().code, RefusalCode::Unavailable);
     early.stop().await;

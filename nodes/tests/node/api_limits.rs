@@ -2,8 +2,9 @@
 
 use crate::support::in_time;
 use crate::support::members::lot_created;
-use crate::support::served::{TOKEN, served_with};
+use crate::support::served::{TOKEN, served_with, token_of};
 use nodes::api::shapes::{Refusal, RefusalCode, Status};
+use nodes::config::AccessRole;
 use reqwest::StatusCode;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -63,6 +64,41 @@ async fn a_client_that_never_ends_its_body_is_timed_out_and_commits_go_on_meanwh
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("TIMED_OUT"), "{answer}");
     let status: Status = served.get("/v1/status").await;
     assert_eq!(status.counters["api_timed_out"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_noisy_token_fills_its_share_is_told_what_to_do_and_starves_nobody() {
+    let served = served_with(|api| api.limits.requests = 8).await;
+    let promise =
+        || tokio::spawn(promise_a_body(served.url.clone(), served.authority.certificate().to_owned()));
+    let _noisy = [promise(), promise()];
+    let ask = async |token: &str| {
+        let ask = served.http.get(format!("{}/v1/status", served.url)).bearer_auth(token);
+        ask.send().await.unwrap()
+    };
+    // Its two places of eight are taken by the slow ones, sooner or later.
+    let refused = in_time("the share to be taken", async {
+        loop {
+            let response = ask(TOKEN).await;
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                break response;
+            }
+        }
+    })
+    .await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let refusal = refused.json::<Refusal>().await.unwrap();
+    assert_eq!(refusal.code, RefusalCode::ShareTaken);
+    assert!(
+        refusal.message.contains('2') && refusal.what_to_do.contains("wait for their answers"),
+        "{refusal:?}"
+    );
+    for _ in 0..8 {
+        let status = ask(&token_of(AccessRole::Viewer)).await;
+        assert_eq!(status.status(), StatusCode::OK, "another caller is served");
+    }
+    let status: Status = ask(&token_of(AccessRole::Viewer)).await.json().await.unwrap();
+    assert!(status.counters["api_share_taken"] >= 1 && status.counters["api_busy"] == 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
 EXPOSE 7400 7500
 STOPSIGNAL SIGTERM
 # Whether it lives, not whether it is ready: a node that repairs its log, or has no quorum, must not be ended for it. Who
-# balances asks /health/ready.
+# sends operators to it asks /health/api, who counts on it for terminals /health/ready.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["/usr/bin/muster", "node", "health", "--live"]
 ENTRYPOINT ["/usr/bin/muster"]
 CMD ["node"]

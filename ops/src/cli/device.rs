@@ -75,6 +75,9 @@ pub(crate) struct ExplainArguments {
     /// The cluster's keyring, for --data [default: the one that the context names]
     #[arg(long, value_name = "FILE", requires = "data")]
     keyring: Option<PathBuf>,
+    /// Say how far it is, also with --json and without a terminal
+    #[arg(long, requires = "data")]
+    progress: bool,
 }
 
 #[derive(Args)]
@@ -116,7 +119,7 @@ pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
 fn explain_from_files(global: &Global, arguments: ExplainArguments) -> Result<()> {
     let keyring = read_keyring(&super::keyring_path(global, arguments.keyring)?)?;
     let logs = open_logs(&arguments.data, &keyring)?;
-    let mut progress = Progress::new(global, false, logs.bytes_total()?);
+    let mut progress = Progress::new(global, arguments.progress, logs.bytes_total()?);
     let mut fold = Fold::new(logs);
     let (from, until) = (Moment::Index(0), Moment::END);
     let story = tell(&mut fold, arguments.device, from, until, |fold| progress.show(fold))?;

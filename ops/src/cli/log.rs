@@ -8,6 +8,7 @@ mod verify;
 
 use super::Global;
 use super::evidence::{self, CheckArguments, CheckpointArguments, ProveArguments};
+use super::progress::Progress;
 use super::replay::moment;
 use crate::offline::{Mended, Moment, entries_end, read_keyring, refusal};
 use crate::output::{Format, line};
@@ -28,6 +29,13 @@ pub(crate) enum LogCommand {
     /// Print committed entries, one a line
     Cat(CatArguments),
     /// Print the last committed entries, and with --follow those that come
+    ///
+    /// It reads a folder, also that of a running node; it follows no node over the operators' API, which shows no entries:
+    /// they hold what a terminal sealed for the nodes. What entries change (legitimacy, flags, operations, licenses, who
+    /// leads) any node tells live at GET /v1/events, from any log index on that is not long past:
+    ///
+    ///   curl -N --cacert ca.pem -H "Authorization: Bearer $(cat operator.token)" https://NODE:8440/v1/events?after=4711
+    #[command(verbatim_doc_comment)]
     Tail(tail::TailArguments),
     /// Count what a log holds, by kind of event, and what it costs
     Stat(LogArguments),
@@ -47,6 +55,9 @@ pub(crate) struct LogArguments {
     /// The cluster's keyring [default: the one that the context names]
     #[arg(long, value_name = "FILE")]
     pub(super) keyring: Option<PathBuf>,
+    /// Say how far it is, also with --json and without a terminal
+    #[arg(long)]
+    pub(super) progress: bool,
 }
 
 #[derive(Args)]
@@ -143,16 +154,19 @@ impl Line {
 
 fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
     let keyring = read_keyring(&super::keyring_path(global, arguments.log.keyring)?)?;
-    let reader = Mended::open(&arguments.log.data, &keyring)?;
+    let mut reader = Mended::open(&arguments.log.data, &keyring)?;
+    let mut progress = Progress::new(global, arguments.log.progress, reader.bytes_total());
     let (from, until) = (arguments.from.unwrap_or(Moment::Index(0)), arguments.until.unwrap_or(Moment::END));
     let (mut stamp, mut readable) = (Timestamp::ZERO, None);
-    for history in reader {
+    while let Some(history) = reader.next() {
         let history = history.map_err(|error| refusal(error, readable))?;
         readable = Some(entries_end(&history));
+        progress.read(reader.bytes_passed(), entries_end(&history));
         let entry = match history {
             History::Entry(entry) => entry,
             History::Gap { from, through } => {
                 if global.format() == Format::Human {
+                    progress.make_way();
                     line(&format!(
                         "          entries {from} to {through} are not here: a snapshot brought them, or the archive has them"
                     ))?;
@@ -166,8 +180,10 @@ fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
         stamp = stamp.max(crate::offline::moment::stamp_of(&entry).unwrap_or(stamp));
         if !from.is_after(entry.entry.at.index, stamp) {
             let entry = Line::of(&entry)?;
+            progress.make_way();
             global.format().print(&entry, Line::human)?;
         }
     }
+    progress.end();
     Ok(())
 }

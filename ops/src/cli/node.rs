@@ -42,15 +42,19 @@ pub(crate) struct RunArguments {
 
 #[derive(Subcommand)]
 pub(crate) enum NodeCommand {
-    /// Ask the node on this machine whether it is ready: exit code 0, 5 if it is not, 3 if it does not answer
+    /// Ask the node on this machine whether it is ready for terminals and operators: exit code 0, 5 if it is not, 3 if it
+    /// does not answer
     Health {
         /// The node's configuration (TOML)
         #[arg(long, value_name = "FILE", env = "MUSTER_NODE_CONFIG")]
         config: PathBuf,
         /// Ask only whether the process lives, whatever its cluster does: for what would start it again. Whether it is ready is
         /// for what sends work to it
-        #[arg(long)]
+        #[arg(long, conflicts_with = "api")]
         live: bool,
+        /// Ask only whether operators can be served here, also while NATS is away: for what sends operators to it
+        #[arg(long)]
+        api: bool,
     },
     /// Print the OpenAPI 3.1 document of the operators' API
     Openapi,
@@ -60,7 +64,14 @@ pub(crate) enum NodeCommand {
 
 pub(crate) async fn run(global: &Global, arguments: NodeArguments) -> Result<()> {
     match (arguments.ask, arguments.run) {
-        (Some(NodeCommand::Health { config, live }), _) => health(global, &load(&config)?, live).await,
+        (Some(NodeCommand::Health { config, live, api }), _) => {
+            let asked = match (live, api) {
+                (true, _) => Asked::Live,
+                (false, true) => Asked::Api,
+                (false, false) => Asked::Ready,
+            };
+            health(global, &load(&config)?, asked).await
+        }
         (Some(NodeCommand::Openapi), _) => {
             let document = serde_json::to_string_pretty(&nodes::api::openapi::openapi());
             crate::output::line(&document.context("encoding the document")?)
@@ -104,22 +115,35 @@ struct Health {
     ready: Option<Ready>,
 }
 
+/// What a node is asked about its health.
+#[derive(Clone, Copy)]
+enum Asked {
+    Live,
+    Api,
+    Ready,
+}
+
 /// Asks over the node's own TLS, with its own certificate as what to believe.
-async fn health(global: &Global, config: &NodeConfig, live: bool) -> Result<()> {
-    let path = if live { "live" } else { "ready" };
+async fn health(global: &Global, config: &NodeConfig, asked: Asked) -> Result<()> {
+    let (path, is) = match asked {
+        Asked::Live => ("live", "alive"),
+        Asked::Api => ("api", "ready for operators"),
+        Asked::Ready => ("ready", "ready"),
+    };
+    let tells_why = !matches!(asked, Asked::Live);
     let asked = ask(config, path).await;
     let (healthy, body) = asked.map_err(|error| {
         coded(UNREACHABLE, format!("the node at {} does not answer: {error:#}", config.api.listen))
     })?;
-    let ready: Option<Ready> = if live { None } else { serde_json::from_slice(&body).ok() };
+    let ready: Option<Ready> = if tells_why { serde_json::from_slice(&body).ok() } else { None };
     global.format().print(&Health { healthy, ready }, |said| {
         let why: Vec<String> = said.ready.iter().flat_map(|ready| &ready.why_not).map(why_not).collect();
         match said.healthy {
-            true => format!("the node is {}", if live { "alive" } else { "ready" }),
-            false => format!("the node is not {path}\n{}", why.join("\n")),
+            true => format!("the node is {is}"),
+            false => format!("the node is not {is}\n{}", why.join("\n")),
         }
     })?;
-    if healthy { Ok(()) } else { Err(answered(NOT_HELD, format!("the node is not {path}"))) }
+    if healthy { Ok(()) } else { Err(answered(NOT_HELD, format!("the node is not {is}"))) }
 }
 
 fn why_not(why: &nodes::api::shapes::WhyNot) -> String {

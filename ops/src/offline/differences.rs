@@ -113,7 +113,12 @@ pub fn between(
 }
 
 /// Folds two logs up to `until`, or as far as both reach, and says how their states differ.
-pub fn of_logs(left: &mut Fold, right: &mut Fold, until: Moment) -> Result<Differences> {
+pub fn of_logs(
+    left: &mut Fold,
+    right: &mut Fold,
+    until: Moment,
+    mut on_entry: impl FnMut(&Fold),
+) -> Result<Differences> {
     let (mut causes, mut other) = (Causes::default(), None);
     let mut left_causes = Causes::default();
     loop {
@@ -132,6 +137,7 @@ pub fn of_logs(left: &mut Fold, right: &mut Fold, until: Moment) -> Result<Diffe
             left_causes.fold(left, &one)?;
             causes.fold(right, &two)?;
         }
+        on_entry(left);
     }
     left.check_reached(until)?;
     right.check_reached(until)?;

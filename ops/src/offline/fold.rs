@@ -30,7 +30,6 @@ pub struct Fold {
     begun: bool,
     entries: u64,
     events: u64,
-    payload_bytes: u64,
 }
 
 /// One entry that was folded.
@@ -58,7 +57,6 @@ impl Fold {
             begun: false,
             entries: 0,
             events: 0,
-            payload_bytes: 0,
         }
     }
 
@@ -168,10 +166,10 @@ impl Fold {
         self.events
     }
 
-    /// Bytes of entries folded so far: nearly all of the files.
+    /// Bytes of all logs' files that were passed so far, of [`Logs::bytes_total`].
     #[must_use]
-    pub fn payload_bytes(&self) -> u64 {
-        self.payload_bytes
+    pub fn bytes_passed(&self) -> u64 {
+        self.logs.bytes_passed()
     }
 
     /// What was read so far, in all logs together.
@@ -223,7 +221,6 @@ impl Fold {
         let (stamp, _) = split_stamp(&payload).with_context(at)?;
         self.entries += 1;
         self.events += (applied.outcomes.events.len() + applied.outcomes.heartbeats.len()) as u64;
-        self.payload_bytes += payload.len() as u64;
         Ok(folded(
             Some((payload.slice(size_of_val(&stamp)..), applied.outcomes)),
             applied.changes,

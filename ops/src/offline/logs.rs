@@ -2,6 +2,7 @@
 //! same entry it must be the same.
 
 use super::ahead::Ahead;
+use super::passed::Passed;
 use super::trouble::{advice, refusal};
 use crate::exit::{NOT_HELD, coded};
 use anyhow::Result;
@@ -23,6 +24,7 @@ struct Source {
     head: Head,
     /// The last entry that it gave.
     last: Option<LogIndex>,
+    passed: Passed,
 }
 
 /// Who reads a log.
@@ -50,8 +52,12 @@ impl From<LogReader> for Logs {
 impl Logs {
     #[must_use]
     pub fn new(readers: Vec<LogReader>) -> Self {
-        let source =
-            |reader| Source { reader: Reader::Here(Box::new(reader)), head: Head::Unread, last: None };
+        let source = |reader| Source {
+            reader: Reader::Here(Box::new(reader)),
+            head: Head::Unread,
+            last: None,
+            passed: Passed::default(),
+        };
         Logs { sources: readers.into_iter().map(source).collect(), next: None }
     }
 
@@ -103,6 +109,12 @@ impl Logs {
     /// Bytes of all logs: for a progress bar.
     pub fn bytes_total(&self) -> Result<u64> {
         self.sources.iter().map(|source| source.reader.bytes_total()).sum()
+    }
+
+    /// Bytes of all logs that were passed so far.
+    #[must_use]
+    pub fn bytes_passed(&self) -> u64 {
+        self.sources.iter().map(|source| source.passed.bytes()).sum()
     }
 
     /// What is wrong with logs that the others made up for.
@@ -193,6 +205,7 @@ impl Source {
             self.head = match self.reader.next() {
                 Some(Ok(History::Entry(entry))) => {
                     self.last = Some(entry.entry.at.index);
+                    self.passed.note_entry(&entry);
                     Head::Entry(entry)
                 }
                 Some(Ok(History::Gap { from, through })) => Head::Gap { from, through },

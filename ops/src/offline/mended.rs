@@ -1,7 +1,7 @@
 //! A node's own log with what it fetched to fill its gaps, as one stretch of history after the other: for whoever shows a
 //! log rather than folds it, and so goes on past what is missing.
 
-use super::open_folders;
+use super::{Passed, open_folders};
 use anyhow::Result;
 use events::ids::LogIndex;
 use events::keyring::Keyring;
@@ -15,6 +15,9 @@ pub(crate) struct Mended {
     fetched: Option<Peekable<LogReader>>,
     /// What is left of a gap of the own log; both ends are included.
     gap: Option<(LogIndex, LogIndex)>,
+    /// Of the own log and of what was fetched.
+    passed: [Passed; 2],
+    bytes_total: u64,
 }
 
 impl Mended {
@@ -22,12 +25,25 @@ impl Mended {
         let mut folders = open_folders(data, keyring)?.into_iter();
         // The own log stands first.
         let own = folders.next().ok_or_else(|| anyhow::anyhow!("{} holds no log", data.display()))?;
-        Ok(Mended { own, fetched: folders.next().map(Iterator::peekable), gap: None })
+        let fetched = folders.next();
+        let bytes_total = own.bytes_total()? + fetched.as_ref().map_or(Ok(0), LogReader::bytes_total)?;
+        let fetched = fetched.map(Iterator::peekable);
+        Ok(Mended { own, fetched, gap: None, passed: Default::default(), bytes_total })
     }
 
     /// Of the node's own log.
     pub(crate) fn report(&self) -> LogReport {
         self.own.report()
+    }
+
+    /// Bytes of all files: for a progress bar.
+    pub(crate) fn bytes_total(&self) -> u64 {
+        self.bytes_total
+    }
+
+    /// Bytes of them that were passed so far.
+    pub(crate) fn bytes_passed(&self) -> u64 {
+        self.passed.iter().map(Passed::bytes).sum()
     }
 
     /// The next stretch of what was fetched for a gap, or of what is still missing.
@@ -50,6 +66,7 @@ impl Mended {
             }
             match fetched.next() {
                 Some(Ok(entry @ History::Entry(_))) if index == from => {
+                    self.passed[1].note(&entry);
                     self.gap = (from < through).then_some((from + 1, through));
                     return Ok(entry);
                 }
@@ -70,7 +87,10 @@ impl Iterator for Mended {
             }
             match self.own.next()? {
                 Ok(History::Gap { from, through }) => self.gap = Some((from, through)),
-                other => return Some(other),
+                other => {
+                    other.iter().for_each(|history| self.passed[0].note(history));
+                    return Some(other);
+                }
             }
         }
     }

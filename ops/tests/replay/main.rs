@@ -14,6 +14,7 @@ mod keys;
 mod log_commands;
 mod make;
 mod moments;
+mod progress;
 mod story;
 mod unknown_kinds;
 mod what_if;

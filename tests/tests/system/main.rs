@@ -18,4 +18,5 @@ mod restarts;
 mod support;
 mod trace;
 mod update;
+mod update_abort;
 mod webhook_tls;

@@ -57,7 +57,7 @@ fn serve(bytes: Vec<u8>) -> Server {
 }
 
 /// Waits until `look` finds something.
-async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -70,7 +70,7 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The terminal's part: which key it believes, and a hook that checks what it was given and installs it by raising the
 /// version in the configuration.
-fn prepare_terminal(config: &Path, public_key: &str) {
+pub(crate) fn prepare_terminal(config: &Path, public_key: &str) {
     let folder = config.parent().unwrap();
     let hook = folder.join("install.sh");
     let script = format!(
@@ -89,14 +89,14 @@ fn prepare_terminal(config: &Path, public_key: &str) {
     fs::write(config, text).unwrap();
 }
 
-struct Desk<'a> {
-    dir: &'a Path,
-    lot: String,
+pub(crate) struct Desk<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) lot: String,
 }
 
 impl Desk<'_> {
     /// Signs an offer of `artifact` and starts its rollout to everybody; returns its id.
-    fn offer(&self, firmware: u32, artifact: &[u8], url: &str) -> String {
+    pub(crate) fn offer(&self, firmware: u32, artifact: &[u8], url: &str) -> String {
         let at = |name: &str| self.dir.join(name).display().to_string();
         fs::write(at("artifact"), artifact).unwrap();
         let (key, firmware, out) = (at("updates/update.key"), firmware.to_string(), at("offer"));
@@ -114,7 +114,7 @@ impl Desk<'_> {
         done["rollout"].as_str().unwrap().to_owned()
     }
 
-    fn status(&self, rollout: &str) -> Value {
+    pub(crate) fn status(&self, rollout: &str) -> Value {
         muster_json(self.dir, &["update", "status", rollout, "--context", "context.json"])
     }
 }

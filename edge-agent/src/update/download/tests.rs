@@ -108,6 +108,13 @@ async fn fetch(folder: &TempDir, offer: &Offer) -> (Fetched, Option<Vec<u8>>) {
     (fetched, fs::read(artifact(folder.path())).ok())
 }
 
+/// Tests may run as root, who may read everything: so what the kernel says is given.
+#[test]
+fn an_artifact_that_an_updater_made_its_own_is_fetched_anew_and_a_disk_that_fails_is_told() {
+    assert!(is_lost(io::ErrorKind::NotFound) && is_lost(io::ErrorKind::PermissionDenied));
+    assert!(!is_lost(io::ErrorKind::Other) && !is_lost(io::ErrorKind::OutOfMemory));
+}
+
 #[tokio::test]
 async fn a_connection_that_is_cut_goes_on_where_it_ended() {
     let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());

@@ -11,7 +11,7 @@ pub struct Live {
     pub why: Option<String>,
 }
 
-/// Whether what devices send to this node can be committed and answered now.
+/// Whether this node is of use now: to operators (`/health/api`), to operators and terminals (`/health/ready`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ready {
     pub ready: bool,
@@ -50,4 +50,6 @@ pub enum WhyNotCode {
     Lagging,
     /// NATS cannot be reached, or must not be used.
     NoBus,
+    /// It is not in the NATS queue group, so that nothing of what terminals send comes to it.
+    NotJoined,
 }

@@ -28,6 +28,8 @@ pub struct Served {
     pub http: reqwest::Client,
     pub url: String,
     pub bus: watch::Sender<BusHealth>,
+    /// Whether the node is in the queue group.
+    pub joined: watch::Sender<bool>,
     pub authority: Authority,
 }
 
@@ -72,6 +74,7 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
     listener.set_nonblocking(true).unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let (bus, bus_health) = watch::channel(BusHealth::Connected);
+    let (joined, is_joined) = watch::channel(true);
     let deps = ApiDeps {
         config: Arc::new(config),
         raft: core.raft().clone(),
@@ -87,6 +90,7 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
         serving: core.serving(),
         room: core.room(),
         bus: bus_health,
+        joined: is_joined,
         measures: Arc::default(),
         more_counters: Arc::new(|| ingress_by_name(&one_of_each())),
         missing_history: core.gaps().missing(),
@@ -100,7 +104,7 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = client(&authority, None);
     members.leader().await;
-    Served { members, server, http, url, bus, authority }
+    Served { members, server, http, url, bus, joined, authority }
 }
 
 /// Ingress that refused one message of each kind: what never occurred is not told.

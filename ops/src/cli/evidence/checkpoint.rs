@@ -2,6 +2,7 @@
 
 use super::put;
 use crate::cli::Global;
+use crate::cli::progress::Progress;
 use crate::exit::{REFUSED, coded};
 use crate::offline::audit::Audit;
 use crate::offline::{Fold, Moment, open_logs, read_keyring};
@@ -28,6 +29,9 @@ pub(crate) struct CheckpointArguments {
     /// Write it to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Say how far it is, also with --json and without a terminal
+    #[arg(long, requires = "data")]
+    progress: bool,
 }
 
 pub(crate) async fn checkpoint(global: &Global, arguments: CheckpointArguments) -> Result<()> {
@@ -51,11 +55,15 @@ pub(crate) async fn checkpoint(global: &Global, arguments: CheckpointArguments) 
 
 fn from_files(global: &Global, arguments: &CheckpointArguments) -> Result<(String, u64)> {
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.keyring.clone())?)?;
-    let mut fold = Fold::new(open_logs(&arguments.data, &keyring)?);
+    let logs = open_logs(&arguments.data, &keyring)?;
+    let mut progress = Progress::new(global, arguments.progress, logs.bytes_total()?);
+    let mut fold = Fold::new(logs);
     let mut audit = Audit::new(keyring.cluster, keyring.checkpoint_key.public(), Vec::new());
     while let Some(entry) = fold.read_up_to(Moment::END)? {
         audit.take(&entry)?;
+        progress.read(fold.bytes_passed(), entry.entry.at.index);
     }
+    progress.end();
     let head = audit.head();
     Ok((head.sign(&keyring.checkpoint_key), head.size))
 }

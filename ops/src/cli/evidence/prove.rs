@@ -2,6 +2,7 @@
 
 use super::put;
 use crate::cli::Global;
+use crate::cli::progress::Progress;
 use crate::exit::{NOT_HELD, USAGE, coded};
 use crate::files::read_text;
 use crate::offline::audit::Audit;
@@ -45,6 +46,9 @@ pub(crate) struct ProveArguments {
     /// Write it to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Say how far it is, also with --json and without a terminal
+    #[arg(long, requires = "data")]
+    progress: bool,
 }
 
 pub(crate) async fn prove(global: &Global, arguments: ProveArguments) -> Result<()> {
@@ -77,10 +81,16 @@ fn query(arguments: &ProveArguments, since: Option<&str>) -> Result<String> {
 fn from_files(global: &Global, arguments: &ProveArguments, since: Option<&str>) -> Result<(String, u64)> {
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.keyring.clone())?)?;
     let key = keyring.checkpoint_key.public();
+    let bytes = open_logs(&arguments.data, &keyring)?.bytes_total()?;
+    // One to find the item, one to find the head, one to prove.
+    let passes = if arguments.device.is_some() { 3 } else { 2 };
+    let mut progress = Progress::new(global, arguments.progress, passes * bytes);
     let ask = match (arguments.index, arguments.item, arguments.device, since) {
         (Some(index), Some(item), ..) => Ask::Item(index, item),
         (Some(index), None, Some(device), _) => {
-            Ask::Item(index, the_item(arguments, &keyring, index, device)?)
+            let item = the_item(arguments, &keyring, index, device, &mut progress)?;
+            progress.pass_done(bytes);
+            Ask::Item(index, item)
         }
         (Some(index), None, None, _) => Ask::Entry(index),
         (None, _, _, Some(since)) => {
@@ -90,25 +100,34 @@ fn from_files(global: &Global, arguments: &ProveArguments, since: Option<&str>) 
         }
         (None, _, _, None) => return Err(coded(USAGE, "give an index, or --since")),
     };
-    let (head, note) = head_for(arguments, &keyring, ask)?;
+    let (head, note) = head_for(arguments, &keyring, ask, &mut progress)?;
+    progress.pass_done(bytes);
     let not_proven = |error: ProverError| coded(NOT_HELD, error.to_string());
     let mut prover = Prover::new(ask, head).map_err(not_proven)?;
     let mut fold = Fold::new(open_logs(&arguments.data, &keyring)?);
     while let Some(entry) = fold.read_up_to(Moment::END)? {
         let at = entry.entry.at;
+        progress.read(fold.bytes_passed(), at.index);
         if prover.push(at.term, at.index, &entry.entry.body).map_err(not_proven)? {
             break;
         }
     }
+    progress.end();
     Ok((prover.finish(note).map_err(not_proven)?.write(), head.size))
 }
 
 /// The newest checkpoint of the cluster that covers what is asked; else the present head, signed here.
-fn head_for(arguments: &ProveArguments, keyring: &Keyring, ask: Ask) -> Result<(Checkpoint, String)> {
+fn head_for(
+    arguments: &ProveArguments,
+    keyring: &Keyring,
+    ask: Ask,
+    progress: &mut Progress,
+) -> Result<(Checkpoint, String)> {
     let mut fold = Fold::new(open_logs(&arguments.data, keyring)?);
     let mut audit = Audit::new(keyring.cluster, keyring.checkpoint_key.public(), Vec::new());
     while let Some(entry) = fold.read_up_to(Moment::END)? {
         audit.take(&entry)?;
+        progress.read(fold.bytes_passed(), entry.entry.at.index);
     }
     let covers = |size: u64| match ask {
         Ask::Entry(index) | Ask::Item(index, _) => index < size,
@@ -125,11 +144,18 @@ fn head_for(arguments: &ProveArguments, keyring: &Keyring, ask: Ask) -> Result<(
 }
 
 /// The number of the only item that is about the device.
-fn the_item(arguments: &ProveArguments, keyring: &Keyring, index: LogIndex, device: DeviceId) -> Result<u32> {
+fn the_item(
+    arguments: &ProveArguments,
+    keyring: &Keyring,
+    index: LogIndex,
+    device: DeviceId,
+    progress: &mut Progress,
+) -> Result<u32> {
     let mut fold = Fold::new(open_logs(&arguments.data, keyring)?);
     while let Some(entry) = fold.read_up_to(Moment::Index(index))? {
         if entry.entry.at.index < index {
             fold.apply(&entry)?;
+            progress.show(&fold);
             continue;
         }
         let items = items_about(&entry, device, fold.state())?;

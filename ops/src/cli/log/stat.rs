@@ -2,6 +2,7 @@
 
 use super::LogArguments;
 use crate::cli::Global;
+use crate::cli::progress::Progress;
 use crate::exit::{NOT_HELD, answered};
 use crate::offline::{Mended, entries_end, read_keyring, refusal};
 use crate::output::Table;
@@ -49,7 +50,9 @@ pub(super) fn run(global: &Global, arguments: LogArguments) -> Result<()> {
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.keyring)?)?;
     let mut reader = Mended::open(&arguments.data, &keyring)?;
     let (mut stat, mut term, mut fault, mut readable) = (Stat::default(), None, None, None);
-    for history in reader.by_ref() {
+    let mut progress = Progress::new(global, arguments.progress, reader.bytes_total());
+    while let Some(history) = reader.next() {
+        progress.read(reader.bytes_passed(), readable.unwrap_or(0));
         match history {
             Ok(history) => {
                 readable = Some(entries_end(&history));
@@ -61,6 +64,7 @@ pub(super) fn run(global: &Global, arguments: LogArguments) -> Result<()> {
             Err(error) => fault = Some(refusal(error, readable)),
         }
     }
+    progress.end();
     stat.end(&reader.report(), fault.as_ref());
     global.format().print(&stat, human)?;
     match fault {

@@ -2,7 +2,8 @@
 
 use super::{Line, LogArguments};
 use crate::cli::Global;
-use crate::offline::{entries_end, open_log, read_keyring, refusal};
+use crate::cli::progress::Progress;
+use crate::offline::{Passed, entries_end, open_log, read_keyring, refusal};
 use crate::output::{Format, line};
 use anyhow::Result;
 use clap::Args;
@@ -30,13 +31,18 @@ pub(super) async fn run(global: &Global, arguments: TailArguments) -> Result<()>
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.log.keyring)?)?;
     let mut reader = open_log(&arguments.log.data, &keyring)?;
     let mut last = VecDeque::with_capacity(arguments.lines.min(1024));
+    let (mut progress, mut passed) =
+        (Progress::new(global, arguments.log.progress, reader.bytes_total()?), Passed::default());
     read(&mut reader, |said| {
+        passed.note(&said);
+        progress.read(passed.bytes(), entries_end(&said));
         last.push_back(said);
         if last.len() > arguments.lines {
             last.pop_front();
         }
         Ok(())
     })?;
+    progress.end();
     last.into_iter().try_for_each(|said| print(global, said))?;
     if !arguments.follow {
         return Ok(());

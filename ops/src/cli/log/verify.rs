@@ -8,10 +8,11 @@
 
 use super::Line;
 use crate::cli::Global;
+use crate::cli::progress::Progress;
 use crate::exit::{NOT_HELD, answered, coded};
 use crate::files::read_text;
 use crate::offline::audit::{Audit, Expected, Judged};
-use crate::offline::{Fold, Moment, open_folders, open_logs, read_keyring};
+use crate::offline::{Fold, Moment, Passed, open_folders, open_logs, read_keyring};
 use anyhow::Result;
 use clap::Args;
 use data_encoding::BASE64;
@@ -41,6 +42,9 @@ pub(crate) struct VerifyArguments {
     /// Fold the log too, and compare the state's digests with those that the cluster's nodes report now
     #[arg(long)]
     cluster: bool,
+    /// Say how far it is, also with --json and without a terminal
+    #[arg(long)]
+    progress: bool,
 }
 
 #[derive(Serialize)]
@@ -102,11 +106,15 @@ struct NodeCompared {
 pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<()> {
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.keyring.clone())?)?;
     let mut expected = kept_checkpoints(&arguments, &keyring)?;
+    let bytes = open_logs(&arguments.data, &keyring)?.bytes_total()?;
+    let mut progress = Progress::new(global, arguments.progress, PASSES * bytes);
     let mut folders = Vec::new();
     for data in &arguments.data {
         let mut folder = Folder { data: data.clone(), ..Folder::default() };
         for reader in open_folders(data, &keyring)? {
-            folder.read(reader);
+            let bytes = reader.bytes_total()?;
+            folder.read(reader, &mut progress);
+            progress.pass_done(bytes);
         }
         expected.extend(super::snapshots::heads(&mut folder.faults, &mut folder.snapshots, data, &keyring)?);
         folders.push(folder);
@@ -115,7 +123,8 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
         true => global.api()?.get_from_each::<Status>("/v1/status").await,
         false => Vec::new(),
     };
-    let history = read_history(&arguments.data, &keyring, expected, &statuses)?;
+    let history = read_history(&arguments.data, &keyring, expected, &statuses, &mut progress)?;
+    progress.end();
 
     let folder = folders.remove(0);
     let mut faults = folder.faults.clone();
@@ -138,6 +147,9 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
     said.fault.map_or(Ok(()), |why| Err(answered(NOT_HELD, why)))
 }
 
+/// Each log is read by itself and then as a part of the whole history.
+const PASSES: u64 = 2;
+
 /// Checkpoints from files; one that is not signed is refused at once.
 fn kept_checkpoints(arguments: &VerifyArguments, keyring: &Keyring) -> Result<Vec<Expected>> {
     let open = |path: &PathBuf| {
@@ -155,12 +167,14 @@ fn kept_checkpoints(arguments: &VerifyArguments, keyring: &Keyring) -> Result<Ve
 
 impl Folder {
     /// Order of entries, and that each batch and event in them can be read.
-    fn read(&mut self, mut reader: LogReader) {
-        let mut last = None;
+    fn read(&mut self, mut reader: LogReader, progress: &mut Progress) {
+        let (mut last, mut passed) = (None, Passed::default());
         for history in reader.by_ref() {
+            history.iter().for_each(|history| passed.note(history));
             let checked = history.map_err(|error| error.to_string()).and_then(|history| check(history, last));
             match checked {
                 Ok(Checked::Entry(index)) => {
+                    progress.read(passed.bytes(), index);
                     self.first = Some(self.first.map_or(index, |first| first.min(index)));
                     last = Some(index);
                 }
@@ -224,6 +238,7 @@ fn read_history(
     keyring: &Keyring,
     expected: Vec<Expected>,
     statuses: &[(String, Result<Status>)],
+    progress: &mut Progress,
 ) -> Result<WholeHistory> {
     let mut fold = Fold::new(open_logs(data, keyring)?);
     let mut audit = Audit::new(keyring.cluster, keyring.checkpoint_key.public(), expected);
@@ -251,6 +266,7 @@ fn read_history(
             break;
         }
         next += 1;
+        progress.read(fold.bytes_passed(), index);
         if let Err(error) = audit.take(&entry) {
             broken = Some(format!("{error:#}"));
             break;

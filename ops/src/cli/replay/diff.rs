@@ -47,9 +47,12 @@ pub(super) fn run(global: &Global, files: &Files, arguments: &DiffArguments) -> 
             (differences, false)
         }
         Two::Folders(from, to) => {
-            let (mut left, _) = files.open_these(global, &[from])?;
+            let (mut left, mut progress) = files.open_these(global, &[from])?;
             let (mut right, _) = files.open_these(global, &[to])?;
-            (of_logs(&mut left, &mut right, arguments.until.unwrap_or(Moment::END))?, true)
+            let until = arguments.until.unwrap_or(Moment::END);
+            let differences = of_logs(&mut left, &mut right, until, |fold| progress.show(fold))?;
+            progress.end();
+            (differences, true)
         }
         Two::Settings(from, to) => {
             let (left, mut progress) = files.open(global)?;
