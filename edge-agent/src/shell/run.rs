@@ -3,7 +3,7 @@
 use super::agent::{Agent, AgentError};
 use super::announcer::Announcer;
 use super::config::Config;
-use super::control::{ActivationOutcome, ControlError, ControlSocket, HandedCode};
+use super::control::{ActivationOutcome, ControlError, ControlSocket, Handed, HandedCode};
 use super::supervisor::Supervisor;
 use crate::license::socket::{Asked, LicenseSocket, LicenseSocketError};
 use crate::machine::{AgentEvent, Command, SessionOrigin};
@@ -63,11 +63,16 @@ pub async fn run(config: &Config, mut report: impl FnMut(&AgentEvent)) -> Result
             Some(asked) = next_question(&mut licenses) => {
                 let _gone = asked.answer.send(agent.hand_out_license(&asked.app, asked.nonce));
             }
-            Some(handed) = control.next() => {
-                if let Some(command) = accept(handed, &mut waiting) {
-                    told = agent.command(command).await?;
+            Some(handed) = control.next() => match handed {
+                Handed::Alive(answer) => {
+                    let _gone = answer.send(());
                 }
-            }
+                Handed::Code(code) => {
+                    if let Some(command) = accept(code, &mut waiting) {
+                        told = agent.command(command).await?;
+                    }
+                }
+            },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
