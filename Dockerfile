@@ -1,6 +1,8 @@
 # The conventional way to build muster's images, for machines that reach a registry:
 #   docker build --target muster .        docker build --target muster-agent .
-# ./ops/image builds the same without pulling anything.
+# ./ops/image builds the same without pulling anything. The third one, muster-nats, which ops/deploy/compose uses, is
+# the vendor's program as it is:
+#   docker build --target muster-nats .
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -10,6 +12,18 @@ RUN cargo build --release --locked --package ops --target "$(rustc -vV | sed -n 
  && mkdir -p /out/empty && echo 'muster:x:65532:65532::/var/lib/muster:/sbin/nologin' >/out/passwd \
  && cp target/*/release/muster target/*/agent/muster-agent /out/
 
+FROM nats:2.15.1-scratch AS nats
+
+FROM scratch AS muster-nats
+COPY --from=build /out/passwd /etc/passwd
+COPY --from=nats /nats-server /usr/bin/nats-server
+USER 65532:65532
+ENV PATH=/usr/bin
+EXPOSE 4222
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/nats-server"]
+CMD ["--config", "/etc/nats/nats.conf"]
+
 FROM scratch AS muster-agent
 COPY --from=build /out/passwd /etc/passwd
 COPY --from=build /out/muster-agent /usr/bin/muster-agent
@@ -18,7 +32,8 @@ USER 65532:65532
 WORKDIR /var/lib/muster-agent
 ENV PATH=/usr/bin MUSTER_AGENT_CONFIG=/etc/muster/agent.toml
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster-agent", "status"]
+# Whether its loop answers: an agent that hangs still has a socket that takes connections.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/muster-agent", "status", "--running"]
 ENTRYPOINT ["/usr/bin/muster-agent"]
 CMD ["run"]
 

@@ -40,6 +40,8 @@ fn the_unit_watches_the_agent_and_shuts_it_in() {
         ("Restart", "always"),
         ("User", "muster"),
         ("StateDirectoryMode", "0700"),
+        // The standing file tells how the terminal stood while the agent is away.
+        ("RuntimeDirectoryPreserve", "yes"),
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("CapabilityBoundingSet", ""),

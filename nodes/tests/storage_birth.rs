@@ -52,7 +52,7 @@ const LEFTS: [Left; 6] =
 fn an_empty_log_without_a_birth_file_is_refused_by_name_with_what_to_do() {
     let disk = MemDisk::default();
     let refused = open(&disk).err().unwrap().to_string();
-    for expected in ["/data/birth.json", "node 1", "new node id", "muster cluster init"] {
+    for expected in ["/data/birth.json", "node 1", "gone for good", "muster cluster init"] {
         assert!(refused.contains(expected), "{expected} in: {refused}");
     }
     assert!(disk.files().is_empty(), "and nothing was begun");

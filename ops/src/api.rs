@@ -3,12 +3,14 @@
 //! Trusts the cluster's own authority and no other; sends the operator's token to nobody else.
 
 use crate::context::Context;
-use crate::exit::{REFUSED, UNREACHABLE, coded};
+use crate::exit::{REFUSED, UNREACHABLE, USAGE, coded, refused};
+use crate::output::name_of;
 use anyhow::{Context as _, Result};
-use nodes::api::shapes::Refusal;
+use nodes::api::shapes::{Refusal, RefusalCode};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::path::Path;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -27,9 +29,10 @@ pub struct Api {
 impl Api {
     /// Reads the authority and the token that the context names.
     pub fn of(context: &Context) -> Result<Self> {
-        let ca = crate::files::read_text(&context.ca)?;
-        let token = Zeroizing::new(crate::files::read_text(&context.token)?.trim().to_owned());
-        Api::new(context.apis.clone(), &ca, token)
+        let read =
+            |path: &Path| crate::files::read_text(path).map_err(|error| coded(USAGE, format!("{error:#}")));
+        let token = Zeroizing::new(read(&context.token)?.trim().to_owned());
+        Api::new(context.apis.clone(), &read(&context.ca)?, token)
     }
 
     /// An API behind any of `urls` whose certificates come from `ca` (PEM).
@@ -81,16 +84,21 @@ impl Api {
         question: Question<'_, B>,
     ) -> Result<T> {
         let mut failures = Vec::new();
+        let mut last_code = None;
         for url in &self.urls {
             match self.ask(url, &question).await {
-                Ok(Answer::Unavailable(why)) => failures.push(format!("{url}: {why}")),
+                Ok(Answer::Unavailable(why, code)) => {
+                    last_code = code.or(last_code);
+                    failures.push(format!("{url}: {why}"));
+                }
                 Ok(answer) => return answer.into_result(),
                 Err(error) => failures.push(format!("{url}: {error:#}")),
             }
         }
         let tried = failures.join("\n  ");
-        Err(coded(
+        Err(refused(
             UNREACHABLE,
+            last_code,
             format!("no node could answer; tried\n  {tried}\nAre the nodes up? `muster cluster status`"),
         ))
     }
@@ -116,16 +124,18 @@ impl Api {
                 serde_json::from_slice(&bytes).with_context(|| format!("{path} answered another shape"))?;
             return Ok(Answer::Value(value));
         }
-        let why = match serde_json::from_slice::<Refusal>(&bytes) {
-            Ok(refusal) => format!("{}; {}", refusal.message, refusal.what_to_do),
-            Err(_) => format!("{status}: {}", String::from_utf8_lossy(&bytes)),
+        let (why, code) = match serde_json::from_slice::<Refusal>(&bytes) {
+            Ok(Refusal { code, message, what_to_do }) => {
+                (format!("{}: {message}; {what_to_do}", name_of(&code)), Some(code))
+            }
+            Err(_) => (format!("{status}: {}", String::from_utf8_lossy(&bytes)), None),
         };
         Ok(match status {
             StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
             | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::REQUEST_TIMEOUT => Answer::Unavailable(why),
-            _ => Answer::Refused(why),
+            | StatusCode::REQUEST_TIMEOUT => Answer::Unavailable(why, code),
+            _ => Answer::Refused(why, code),
         })
     }
 }
@@ -144,17 +154,17 @@ struct Question<'a, B: ?Sized> {
 enum Answer<T> {
     Value(T),
     /// This node cannot say now; another may.
-    Unavailable(String),
+    Unavailable(String, Option<RefusalCode>),
     /// Every node would say the same.
-    Refused(String),
+    Refused(String, Option<RefusalCode>),
 }
 
 impl<T> Answer<T> {
     fn into_result(self) -> Result<T> {
         match self {
             Answer::Value(value) => Ok(value),
-            Answer::Unavailable(why) => Err(coded(UNREACHABLE, why)),
-            Answer::Refused(why) => Err(coded(REFUSED, format!("the cluster refused: {why}"))),
+            Answer::Unavailable(why, code) => Err(refused(UNREACHABLE, code, why)),
+            Answer::Refused(why, code) => Err(refused(REFUSED, code, format!("the cluster refused: {why}"))),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Found by `--context`, then `MUSTER_CONTEXT`, then `.dev/context.json` in the working directory. Paths in it are
 //! relative to the file.
 
+use crate::exit::{USAGE, coded};
 use anyhow::{Context as _, Result};
 use events::ids::ClusterId;
 use serde::{Deserialize, Serialize};
@@ -41,15 +42,10 @@ impl Context {
     /// the working directory.
     pub fn load(named: Option<&Path>) -> Result<Self> {
         let path = named.unwrap_or_else(|| Path::new(DEFAULT_PATH));
-        let text = std::fs::read_to_string(path).with_context(|| match named {
-            Some(path) => format!("no context in {}; `muster cluster init` and `muster dev` write one", path.display()),
-            None => format!(
-                "no cluster named: give --context FILE or set MUSTER_CONTEXT (`muster cluster init` and `muster dev` \
-                 write such a file; looked for {DEFAULT_PATH} too)"
-            ),
+        let text = std::fs::read_to_string(path).map_err(|error| coded(USAGE, no_context(named, &error)))?;
+        let mut context: Context = serde_json::from_str(&text).map_err(|error| {
+            coded(USAGE, format!("{} is no context file of `muster cluster init`: {error}", path.display()))
         })?;
-        let mut context: Context = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no context file of `muster cluster init`", path.display()))?;
         context.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(context)
     }
@@ -67,6 +63,22 @@ impl Context {
         for path in [&mut self.keyring, &mut self.factory].into_iter().flatten() {
             *path = dir.join(&*path);
         }
+    }
+}
+
+fn no_context(named: Option<&Path>, error: &std::io::Error) -> String {
+    match named {
+        Some(path) => {
+            format!(
+                "no context in {}: {error}; `muster cluster init` and `muster dev` write one",
+                path.display()
+            )
+        }
+        None => format!(
+            "no cluster named: give --context FILE or set MUSTER_CONTEXT (`muster cluster init` and `muster dev` write \
+             such a file; looked for {DEFAULT_PATH} too). What only reads a log, or writes a file, needs no cluster: give \
+             --keyring FILE there, as the nodes have it"
+        ),
     }
 }
 
@@ -100,7 +112,16 @@ mod tests {
 
     #[test]
     fn a_missing_context_says_what_to_do() {
-        let error = Context::load(Some(Path::new("/nowhere/context.json"))).unwrap_err().to_string();
-        assert!(error.contains("muster cluster init"), "{error}");
+        let error = Context::load(Some(Path::new("/nowhere/context.json"))).unwrap_err();
+        assert!(error.to_string().contains("muster cluster init"), "{error}");
+        assert_eq!(crate::exit::code_of(&error), USAGE);
+    }
+
+    #[test]
+    fn a_file_that_is_no_context_is_a_wrong_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("context.json");
+        std::fs::write(&path, "{\"cluster\":7}").unwrap();
+        assert_eq!(crate::exit::code_of(&Context::load(Some(&path)).unwrap_err()), USAGE);
     }
 }

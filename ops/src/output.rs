@@ -22,6 +22,13 @@ impl Format {
     }
 }
 
+/// The name of a code as documents and JSON have it, such as `NO_ROOM`.
+#[must_use]
+pub fn name_of(code: &impl Serialize) -> String {
+    let name = serde_json::to_value(code).ok();
+    name.and_then(|name| name.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
 /// One line on stdout; a closed pipe ends the command quietly, as `| head` expects.
 pub fn line(text: &str) -> Result<()> {
     part(&format!("{text}\n"))

@@ -37,8 +37,9 @@ Logs go to stderr; MUSTER_LOG sets their level (for example `debug` or `edge_age
 pub enum Verb {
     /// Boot, check the hardware, resume or activate, and beat until SIGTERM.
     ///
-    /// Every start is a boot: it takes a new epoch. The result of the boot check lies in `boot-check.json` in the
-    /// state directory, where applications find it.
+    /// Every start is a boot: it takes a new epoch. Applications read `standing_file` of the config, which says how the
+    /// terminal stands from the boot check on. The result of the boot check alone lies in `boot-check.json` in the state
+    /// directory, which only the agent's user may enter: it is for `status` and `doctor`.
     Run,
     /// Compare OTP record and hardware, print the result, and end with 0 (full) or 5 (restricted). Sends nothing.
     BootCheck,
@@ -67,7 +68,14 @@ pub enum Verb {
     #[command(after_help = "Example:\n  sudo -u player muster-agent license --app player --json")]
     License(LicenseArgs),
     /// Show what is on flash: device, epoch, standing, license. Reads only; safe beside a running agent.
-    Status,
+    Status(StatusArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// End with 3 unless a running agent answers within two seconds: one that hangs does not. For health checks.
+    #[arg(long)]
+    pub running: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! `muster-agent license`: asks the running agent as an app does.
 
 use super::args::LicenseArgs;
-use super::exit::{FAILED, Failure, REFUSED};
+use super::exit::{FAILED, Failure, REFUSED, UNREACHABLE};
 use super::output::Output;
 use crate::license::client::{self, ClientError};
 use crate::license::wire::Nonce;
@@ -14,7 +14,8 @@ pub fn show(wanted: &LicenseArgs, output: Output) -> Result<(), Failure> {
     let answer = client::ask(&wanted.socket, &wanted.app, nonce).map_err(|error| {
         let code = match error {
             ClientError::Refused { .. } => REFUSED,
-            ClientError::Socket { .. } | ClientError::Answer(_) | ClientError::Proof(_) => FAILED,
+            ClientError::Socket { .. } => UNREACHABLE,
+            ClientError::Answer(_) | ClientError::Proof(_) => FAILED,
         };
         Failure::new(code, error)
     })?;

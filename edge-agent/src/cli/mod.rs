@@ -59,7 +59,7 @@ fn dispatch(args: &Args) -> Result<(), Failure> {
         Verb::Run => block_on(run_until_stopped(&config()?, output)),
         Verb::BootCheck => boot_check(&config()?, output),
         Verb::Activate(wanted) => block_on(redeem(&config()?, wanted, output)),
-        Verb::Status => status::show(&config()?, output),
+        Verb::Status(wanted) => status::show(&config()?, wanted, output),
         Verb::Update(wanted) => match &wanted.offer {
             None => update::show(&config()?, output),
             Some(file) => block_on(update::install(&config()?, file, output)),

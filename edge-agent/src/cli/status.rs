@@ -1,6 +1,7 @@
 //! `muster-agent status`: what is on flash, read beside a running agent.
 
-use super::exit::{FAILED, Failure};
+use super::args::StatusArgs;
+use super::exit::{FAILED, Failure, UNREACHABLE};
 use super::output::Output;
 use crate::machine::StateSummary;
 use crate::shell::config::Config;
@@ -11,17 +12,23 @@ use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 struct Status {
-    /// Whether an agent holds the state directory now.
+    /// Whether an agent holds the state directory now; with --running, whether it answers.
     running: bool,
     /// The last boot check, as `boot-check.json` says.
     boot_check: Option<serde_json::Value>,
     state: Option<StateSummary>,
 }
 
-pub fn show(config: &Config, output: Output) -> Result<(), Failure> {
-    let status = read(config)?;
+pub fn show(config: &Config, wanted: &StatusArgs, output: Output) -> Result<(), Failure> {
+    let mut status = read(config)?;
+    if wanted.running {
+        status.running = control::is_alive(&config.state_dir);
+    }
     output.answer(&status, || describe(&status));
-    Ok(())
+    match wanted.running && !status.running {
+        true => Err(Failure::new(UNREACHABLE, "no running agent answers")),
+        false => Ok(()),
+    }
 }
 
 fn read(config: &Config) -> Result<Status, Failure> {

@@ -4,7 +4,7 @@ use super::agent::{Agent, AgentError};
 use super::announcer::Announcer;
 use super::boot;
 use super::config::Config;
-use super::control::{ActivationOutcome, ControlError, ControlSocket, HandedCode};
+use super::control::{ActivationOutcome, ControlError, ControlSocket, Handed, HandedCode};
 use super::supervisor::Supervisor;
 use crate::license::socket::{Asked, LicenseSocket, LicenseSocketError};
 use crate::machine::{AgentEvent, Command, SessionOrigin};
@@ -115,11 +115,16 @@ async fn live(
             Some(asked) = next_question(&mut licenses) => {
                 let _gone = asked.answer.send(agent.hand_out_license(&asked.app, asked.nonce));
             }
-            Some(handed) = control.next() => {
-                if let Some(command) = accept(handed, &mut waiting) {
-                    told = agent.command(command).await?;
+            Some(handed) = control.next() => match handed {
+                Handed::Alive(answer) => {
+                    let _gone = answer.send(());
                 }
-            }
+                Handed::Code(code) => {
+                    if let Some(command) = accept(code, &mut waiting) {
+                        told = agent.command(command).await?;
+                    }
+                }
+            },
             () = &mut hardware => break Over::HardwareCame,
             () = ending.wanted() => break Over::Told,
         }

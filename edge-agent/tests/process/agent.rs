@@ -114,9 +114,14 @@ impl Running {
         }
     }
 
-    pub async fn terminate(mut self) {
+    /// One of those that `kill` knows.
+    pub async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
+    }
+
+    pub async fn terminate(mut self) {
+        self.signal("TERM").await;
         assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
     }
 }

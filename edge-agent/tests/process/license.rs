@@ -64,6 +64,8 @@ async fn an_app_gets_its_token_with_a_proof_survives_a_restart_offline_and_other
     assert_eq!(offline.status.code(), Some(0), "{offline:?}");
     running.terminate().await;
     assert!(!socket.exists(), "the socket is gone with its agent");
+    let nobody = terminal.command(&command).await;
+    assert_eq!(nobody.status.code(), Some(3), "no answer is not a refusal: {nobody:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

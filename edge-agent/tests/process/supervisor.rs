@@ -25,3 +25,24 @@ async fn the_service_manager_hears_ready_signs_of_life_and_stopping() {
     running.terminate().await;
     while heard(&socket).await != "STOPPING=1" {}
 }
+
+/// What a health check of an image asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_hangs_is_told_from_one_that_runs_and_from_none() {
+    let bus = Bus::start(25).await;
+    let terminal = Terminal::new(&bus, 25);
+    assert_eq!(terminal.command(&["status", "--running"]).await.status.code(), Some(3));
+    let mut running = terminal.run();
+    running.until("code-needed").await;
+    let alive = terminal.command(&["status", "--running"]).await;
+    assert_eq!(alive.status.code(), Some(0), "{alive:?}");
+    running.signal("STOP").await;
+    assert_eq!(terminal.command(&["status", "--running"]).await.status.code(), Some(3));
+    assert_eq!(
+        terminal.command(&["status"]).await.status.code(),
+        Some(0),
+        "what lies on flash is shown all the same"
+    );
+    running.signal("CONT").await;
+    running.terminate().await;
+}

@@ -69,12 +69,14 @@ pub(super) async fn reset_breaker(
 ) -> Result<Json<Done>, Refused> {
     if let Some(member) = state.deps.notary.levels.below(LEVEL_THAT_KNOWS_RESETS) {
         let why = format!(
-            "node {member} is not known to run a version that knows this event, and would halt at it"
+            "node {member} is not known to run a version that knows this event, and would halt at it: it runs an older one, \
+             or was never reachable from this node"
         );
         return Err(Refused::new(
             RefusalCode::Unavailable,
             why,
-            "upgrade every member first, then post it again",
+            "upgrade that member, or let it be reached once, then post it again; the breaker closes by itself when its window \
+             has passed, and a person may restrict and reinstate meanwhile",
         ));
     }
     let (by, reason) = signed(&caller, Some(reset.by), reset.reason)?;

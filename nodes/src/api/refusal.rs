@@ -33,7 +33,9 @@ impl Refused {
         let what_to_do = match decline {
             Decline::NoCluster => "wait a moment: the cluster is being created",
             Decline::UnknownLot => "create the lot first: `muster lot create`",
-            Decline::UnknownStation => "certify the station first",
+            Decline::UnknownStation => {
+                "tell the cluster of it first: `muster station register sta_….certificate`, from the lot's folder at the factory"
+            }
             Decline::BreakerOpen => "look at the open flags; a person may order it",
             Decline::CodeUsed => "suspend the license instead",
             Decline::KeyReused => "take a new key for a new request",

@@ -2,6 +2,7 @@
 //! members goes through a [`PeerTransport`], everything they say comes through its [`PeerService`].
 
 use super::NodeError;
+use super::addresses::AsConfigured;
 use super::backfill::Backfilling;
 use super::form::form_cluster;
 use super::last_words::LastWords;
@@ -14,7 +15,7 @@ use crate::entropy::Entropy;
 use crate::leader::automation::AutomationSwitch;
 use crate::leader::clock_guard::ClockGuard;
 use crate::leader::duties::Duties;
-use crate::leader::levels::MemberLevels;
+use crate::leader::levels::{LEVELS_FILE, MemberLevels};
 use crate::leader::notary::Notary;
 use crate::leader::rewrap::Rewrapper;
 use crate::leader::serving::Serving;
@@ -37,7 +38,7 @@ use crate::storage::archive::Archive;
 use crate::storage::backfill::BackfillPlace;
 use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
-use crate::storage::error::StorageError;
+use crate::storage::error::{Poisoned, StorageError};
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::scrub::Scrub;
@@ -83,6 +84,7 @@ pub struct Core {
     proposer: Proposer,
     receiver: Arc<Receiver>,
     watch: PeerWatch,
+    transport: Arc<dyn PeerTransport>,
     clock_guard: Arc<ClockGuard>,
     automation: AutomationSwitch,
     notary: Arc<Notary>,
@@ -110,6 +112,7 @@ impl Core {
     /// Opens the disk and recovers the state; nothing is said to other members before [`Core::run`].
     pub async fn open(deps: CoreDeps) -> Result<Self, NodeError> {
         let CoreDeps { config, keyring, clock, entropy, disk, transport, measures } = deps;
+        let transport: Arc<dyn PeerTransport> = Arc::new(AsConfigured::new(transport, &config.members));
         let projector = SharedProjector::measured(Projector::new(), measures.clone());
         let keys = segment_keys(&config, &keyring)?;
         let history = Arc::new(archive(&config, &keyring, disk.clone())?);
@@ -183,17 +186,19 @@ impl Core {
             leadership: leadership.clone(),
             projector: projector.clone(),
             cursors: webhook_cursors.clone(),
-            transport,
+            transport: transport.clone(),
             peers: peers_of(&config),
             clock: clock.clone(),
             entropy: entropy.clone(),
         })?;
+        let heard = config.data_directory.join(LEVELS_FILE);
+        let levels = MemberLevels::open(peers_of(&config).iter().map(|peer| peer.node), disk.clone(), heard)?;
         let notary = Notary {
             cluster: config.cluster,
             key: keyring.checkpoint_key.clone(),
             projector: projector.clone(),
             proposer: proposer.clone(),
-            levels: Arc::new(MemberLevels::of(peers_of(&config).iter().map(|peer| peer.node))),
+            levels: Arc::new(levels),
         };
         let receiver = Receiver {
             raft: raft.clone(),
@@ -218,6 +223,7 @@ impl Core {
             proposer,
             receiver: Arc::new(receiver),
             watch,
+            transport,
             clock_guard,
             automation: AutomationSwitch::default(),
             notary: Arc::new(notary),
@@ -332,6 +338,12 @@ impl Core {
         &self.proposer
     }
 
+    /// The wire to the other members, each at its configured address.
+    #[must_use]
+    pub fn transport(&self) -> Arc<dyn PeerTransport> {
+        self.transport.clone()
+    }
+
     #[must_use]
     pub fn reports(&self) -> watch::Receiver<Arc<PeerReports>> {
         self.watch.reports()
@@ -389,7 +401,10 @@ impl Core {
         // The cause before what it causes: a poisoned disk stops raft, and that ends the watchers.
         tokio::select! {
             biased;
-            poisoned = self.store.log().poison().failed() => NodeError::DiskFailed(poisoned.to_string()),
+            poisoned = self.store.log().poison().failed() => match &poisoned {
+                Poisoned::Failed(_) => NodeError::DiskFailed(poisoned.to_string()),
+                Poisoned::Condemned(_) => NodeError::Condemned(poisoned.to_string()),
+            },
             () = leadership.ended() => {
                 let last_words = self.raft.metrics().borrow_watched().running_state.clone();
                 NodeError::Failed(last_words.map_or_else(|e| e.to_string(), |()| "raft stopped".to_owned()))

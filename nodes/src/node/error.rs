@@ -51,6 +51,9 @@ pub enum NodeError {
     Recovery(String),
     #[error("the node cannot go on: {0}")]
     DiskFailed(String),
+    /// The next start repairs it.
+    #[error("the node cannot go on: {0}")]
+    Condemned(String),
     #[error("the node cannot go on: {0}")]
     Failed(String),
 }

@@ -8,6 +8,7 @@
 //!
 //! A node whose storage or raft failed stops at once and says why: it neither answers nor retries.
 
+mod addresses;
 mod backfill;
 mod check;
 pub mod core;

@@ -76,7 +76,7 @@ impl Node {
             entropy: deps.entropy.clone(),
             disk: Arc::new(MeasuredDisk { disk: deps.disk.clone(), measures: measures.clone() }),
             measures: measures.clone(),
-            transport: transport.clone(),
+            transport,
         };
         let peer_counters = Arc::new(PeerCounters::default());
         let serve_peers = |service| {
@@ -120,7 +120,7 @@ impl Node {
                 proposer: core.proposer().clone(),
                 keyring,
                 entropy: deps.entropy,
-                transport,
+                transport: core.transport(),
                 reports: core.reports(),
                 automation: core.automation().clone(),
                 clock_guard: core.clock_guard().clone(),

@@ -45,7 +45,7 @@ pub struct Payload(pub Bytes);
 #[serde(transparent)]
 pub struct EncodedOutcomes(pub Bytes);
 
-/// How a member is reached, as the membership records it.
+/// How a member was reached when the cluster was formed; where it is reached now, each node's configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerNode {

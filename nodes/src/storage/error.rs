@@ -9,6 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What every call of fsync says that it does, in [`StorageError::Io`].
+const SYNCING: &str = "syncing";
+
 /// Why storage refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -60,20 +63,20 @@ pub enum StorageError {
     PurgeConflict { index: u64, held: u64, purged: u64 },
     #[error(
         "the newest whole snapshot in {dir} stands at {found}, but the log is purged through {floor}: the entries \
-         between them are out of raft's sight. Nothing was changed. Restore the newest snapshot from a copy, or replace \
-         this node by one with a new node id and an empty data directory"
+         between them are out of raft's sight. Nothing was changed. Restore the newest snapshot from a copy of this \
+         node's folder; else this node is gone for good, and the others go on without it (OPERATING.md)"
     )]
     SnapshotBelowFloor { dir: PathBuf, found: u64, floor: u64 },
     #[error(
         "there is no log, and no birth file {path}: node {node} has lived before and its data is gone, or \
          `muster cluster init` did not lay out this directory. A wiped node must not vote again under its old id. Put \
-         its data directory back if it still exists; else replace the node by one with a new node id, whose birth file \
-         `muster cluster init` lays down"
+         its data directory back as it was last, if it still exists; else this node is gone for good, and the others go on \
+         without it (OPERATING.md)"
     )]
     NotBorn { path: PathBuf, node: NodeId },
     #[error(
         "{path} is the birth of another life than the log beside it: a birth file begins an empty log only. If the log \
-         is to go on, remove the birth file; a new life needs a new node id"
+         is to go on, remove the birth file; there is no new life under this id"
     )]
     BornTwice { path: PathBuf },
     #[error(
@@ -101,8 +104,8 @@ pub enum StorageError {
 /// Bytes that had reached the disk and are not what was written.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "{path} is corrupt at offset {offset}: {what}. Nothing was changed. Keep the file; restore it from a copy, \
-     or replace this node by one with a new node id and an empty data directory"
+    "{path} is corrupt at offset {offset}: {what}. Nothing was changed. Keep the file; restore it from a copy of \
+     this node's folder; else this node is gone for good, and the others go on without it (OPERATING.md)"
 )]
 pub struct Corruption {
     pub path: PathBuf,
@@ -161,13 +164,35 @@ pub enum CorruptionKind {
     SnapshotPart,
 }
 
-/// A write or an fsync failed. What reached the disk is unknown, so nothing is accepted any more; the process must
-/// end, and the next open finds out. Nothing is retried: after a failed fsync the kernel forgets what was dirty.
+/// Nothing is accepted any more, and the process must end.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("storage failed and accepts nothing any more: {0}")]
-pub struct Poisoned(pub Arc<str>);
+pub enum Poisoned {
+    /// A write or an fsync failed. What reached the disk is unknown; the next open finds out. Nothing is retried: after a
+    /// failed fsync the kernel forgets what was dirty.
+    #[error("storage failed and accepts nothing any more: {0}")]
+    Failed(Arc<str>),
+    /// What lies on the disk is not what was written. The next open reads that place, and makes it good from peers.
+    #[error("the log is damaged, and the next start repairs it from the peers: {0}")]
+    Condemned(Arc<str>),
+}
 
 impl StorageError {
+    /// Whether something did not reach the disk, or may not have. To open again and again would believe the kernel's
+    /// cache, which after a failed fsync is not what the disk has.
+    #[must_use]
+    pub fn is_failed_write(&self) -> bool {
+        match self {
+            StorageError::Write { .. } => true,
+            // What cannot be reached was not written: a mount is late, or not this user's.
+            StorageError::Io { doing, source, .. } => {
+                *doing == SYNCING
+                    && !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+            }
+            StorageError::Poisoned(poisoned) => matches!(poisoned, Poisoned::Failed(_)),
+            _ => false,
+        }
+    }
+
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
         move |source| StorageError::Io { doing, path: path.to_owned(), source }
     }

@@ -199,7 +199,7 @@ impl DurableLog {
 
     /// Makes everything fail from now on: somebody saw that what lies on the disk is not what was written.
     pub fn condemn(&self, why: &str) {
-        self.poison.set(why);
+        self.poison.condemn(why);
     }
 
     /// What this log would lack of history once it is purged through `floor`.

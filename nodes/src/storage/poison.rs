@@ -14,16 +14,25 @@ impl Default for Poison {
 }
 
 impl Poison {
-    /// Sets the flag; the first reason stays.
+    /// A write failed; the first reason stays.
     pub(super) fn set(&self, reason: &str) -> Poisoned {
-        let mut kept = Poisoned(reason.into());
+        self.set_to(Poisoned::Failed(reason.into()))
+    }
+
+    /// Somebody found that the disk holds something else than was written; the first reason stays.
+    pub(super) fn condemn(&self, reason: &str) -> Poisoned {
+        self.set_to(Poisoned::Condemned(reason.into()))
+    }
+
+    fn set_to(&self, reason: Poisoned) -> Poisoned {
+        let mut kept = reason;
         self.0.send_if_modified(|poisoned| match poisoned {
             Some(first) => {
                 kept = first.clone();
                 false
             }
             None => {
-                tracing::error!(reason, "storage failed; this node must end");
+                tracing::error!(reason = %kept, "this node must end");
                 *poisoned = Some(kept.clone());
                 true
             }

@@ -32,6 +32,7 @@ mod mem_disk;
 mod poison;
 mod processes;
 mod repair;
+mod restored;
 mod snapshot;
 mod support;
 mod throughput;

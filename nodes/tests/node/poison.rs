@@ -3,6 +3,9 @@
 use crate::support::faulty::FaultyDisk;
 use crate::support::in_time;
 use crate::support::members::{Members, lot, lot_created};
+use nodes::node::NodeError;
+use nodes::node::core::Core;
+use nodes::storage::error::StorageError;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_fsync_ends_the_node_and_what_it_did_not_acknowledge_is_not_claimed() {
@@ -23,6 +26,31 @@ async fn a_failed_fsync_ends_the_node_and_what_it_did_not_acknowledge_is_not_cla
         members.core(1).projector().read(|fold| fold.lot(&lot(1)).is_some()),
         "what was acknowledged is there"
     );
+}
+
+/// Whoever starts nodes must know it from a disk that failed: this one is well as soon as it is started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_check_finds_damage_that_raft_reads_ends_as_one_that_its_next_start_repairs() {
+    let mut members = Members::start(1).await;
+    members.core(1).proposer().propose_events(&[lot_created(1)]).await.unwrap();
+    members.kill(1).await;
+    let core = Core::open(members.core_deps(1)).await.unwrap();
+    // The end of the segment that is sealed now: an open reads it, raft does not read it again.
+    let sealed = members.data(1).join("log/segment-0000000000000001.log");
+    let mut bytes = std::fs::read(&sealed).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&sealed, bytes).unwrap();
+    core.run();
+    let failed = in_time("the check's word", core.failed()).await;
+    assert!(
+        matches!(&failed, NodeError::Condemned(why) if why.contains("segment-0000000000000001.log")),
+        "{failed}"
+    );
+
+    // Nobody is there to repair from, and another start is told what it found, not that a write failed.
+    drop(core);
+    let again = members.try_open(1).await;
+    assert!(matches!(again, Err(NodeError::Storage(StorageError::Corrupt(_)))), "{:?}", again.err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,7 +190,7 @@ async fn a_snapshot_below_the_purge_floor_is_refused_by_name_at_the_start_if_his
     std::fs::write(&segment, bytes).unwrap();
     let refused = members.try_open(1).await.unwrap_err().to_string();
     for expected in
-        ["snapshots", &format!("stands at {older}"), &format!("purged through {floor}"), "new node id"]
+        ["snapshots", &format!("stands at {older}"), &format!("purged through {floor}"), "gone for good"]
     {
         assert!(refused.contains(expected), "{expected} in: {refused}");
     }

@@ -45,6 +45,14 @@ impl House {
         std::fs::write(self.dir.path().join("keyring.json"), keyring.to_json().as_bytes()).unwrap();
     }
 
+    /// From now on every configuration names another port of this node's; the old one is held, so that nobody takes it.
+    fn move_node(&mut self, node: NodeId) -> TcpListener {
+        let port = &mut self.ports[usize::try_from(node).unwrap() - 1];
+        let old = TcpListener::bind(("127.0.0.1", *port)).unwrap();
+        *port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        old
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -155,6 +163,35 @@ async fn three_whole_nodes_form_a_cluster_hand_over_on_a_planned_stop_and_take_t
     }
 }
 
+/// Addresses are in the first entry of the log, for ever; what the configurations say wins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_goes_on_after_every_member_moved_and_the_configurations_were_edited() {
+    let mut house = House::new(3);
+    for node in house.start_all().await {
+        in_time("a stop", node.stop()).await.unwrap();
+    }
+    let old: Vec<TcpListener> = (1..=3).map(|node| house.move_node(node)).collect();
+    let nodes = house.start_all().await;
+    let leader = awaits_leader(&nodes[0]).await;
+    let follower = nodes.iter().find(|node| node.core().raft().node_id() != &leader).unwrap();
+    let outcomes =
+        in_time("a forwarded commit", follower.core().proposer().propose_events(&[lot_created(1)])).await;
+    let outcomes = outcomes.unwrap();
+    assert_eq!(outcomes.events, [Outcome::Accepted]);
+    for node in &nodes {
+        let mut applied = node.core().projector().applied();
+        in_time("the entry", applied.wait_for(|index| *index >= outcomes.index)).await.unwrap();
+    }
+    for old in old {
+        old.set_nonblocking(true).unwrap();
+        let called = old.accept().err().map(|error| error.kind());
+        assert_eq!(called, Some(std::io::ErrorKind::WouldBlock), "nobody calls where the member was");
+    }
+    for node in nodes {
+        in_time("a stop", node.stop()).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_another_clusters_keyring_refuses_by_name() {
     let house = House::new(1);
@@ -227,7 +264,7 @@ async fn a_node_whose_data_directory_was_wiped_does_not_begin_again_under_its_ol
     let data = house.config(1).data_directory;
     std::fs::remove_dir_all(&data).unwrap();
     let error = house.start(house.config(1)).await.err().unwrap().to_string();
-    for expected in ["birth.json", "node 1 has lived before", "new node id"] {
+    for expected in ["birth.json", "node 1 has lived before", "gone for good"] {
         assert!(error.contains(expected), "{expected} in: {error}");
     }
 }

@@ -7,6 +7,7 @@ USER 65532:65532
 WORKDIR /var/lib/muster-agent
 ENV PATH=/usr/bin MUSTER_AGENT_CONFIG=/etc/muster/agent.toml
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/usr/bin/muster-agent", "status"]
+# Whether its loop answers: an agent that hangs still has a socket that takes connections.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/muster-agent", "status", "--running"]
 ENTRYPOINT ["/usr/bin/muster-agent"]
 CMD ["run"]

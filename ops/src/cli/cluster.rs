@@ -1,8 +1,8 @@
 //! `muster cluster`: a new cluster's files, and how a running one is.
 
 use super::Global;
-use crate::cluster::{ClusterPlan, NatsAccess, NodePlan, init};
-use crate::exit::{UNREACHABLE, USAGE, answered, coded};
+use crate::cluster::{ClusterPlan, NatsAccess, NodePlan, certify_again, init};
+use crate::exit::{NOT_HELD, UNREACHABLE, USAGE, answered, coded};
 use crate::output::Table;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -20,8 +20,33 @@ use zeroize::Zeroizing;
 pub(crate) enum ClusterCommand {
     /// Lay out a new cluster: keys, certificates and one configuration file a node
     Init(InitArguments),
+    /// Make a member's certificate and key anew, with the cluster's own authority: before one ends, or for another host
+    Certify(CertifyArguments),
     /// Ask every node how it is: leader, lag, digests, counts
+    ///
+    /// Exit code 0: a majority names one leader, states are equal and automation runs. 3: no node answers, or no leader is
+    /// agreed on. 5: digests differ, or automation stopped. A single node that does not answer, or webhooks that differ, are
+    /// said and do not change the code.
     Status,
+}
+
+/// Make a member's certificate and key anew. The node takes both at its next start; restart one node after the other.
+///
+/// Needs `ca.key`, which is kept off all nodes. Peers believe the name `node-<n>.<cluster>.muster` in it, operators the host.
+#[derive(Args)]
+pub(crate) struct CertifyArguments {
+    /// Where `ca.key`, `ca.pem` and `context.json` of `muster cluster init` lie
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The member's id
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    node: u64,
+    /// Where operators reach it: a host name or an address
+    #[arg(long, value_name = "HOST")]
+    host: String,
+    /// Folder for the new `node.pem` and `node.key`; older ones in it are kept beside them as `.old`
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
 }
 
 /// Lay out a new cluster: its identity and keyring, a certificate authority with one certificate a node, one
@@ -71,6 +96,7 @@ pub(crate) struct InitArguments {
 pub(crate) async fn run(global: &Global, command: ClusterCommand) -> Result<()> {
     match command {
         ClusterCommand::Init(arguments) => run_init(global, &arguments),
+        ClusterCommand::Certify(arguments) => run_certify(global, &arguments),
         ClusterCommand::Status => status(global).await,
     }
 }
@@ -101,6 +127,27 @@ fn run_init(global: &Global, arguments: &InitArguments) -> Result<()> {
             said.cluster,
             starts.join("\n"),
             said.context.display()
+        )
+    })
+}
+
+#[derive(Serialize)]
+struct CertifiedAnew {
+    node: u64,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+fn run_certify(global: &Global, arguments: &CertifyArguments) -> Result<()> {
+    let (certificate, key) =
+        certify_again(&arguments.dir, arguments.node, &arguments.host, &arguments.out, this_year())?;
+    let said = CertifiedAnew { node: arguments.node, certificate, key };
+    global.format().print(&said, |said| {
+        format!(
+            "node {}: {} and {}\nGive the node both, and start it again: one node after the other",
+            said.node,
+            said.certificate.display(),
+            said.key.display()
         )
     })
 }
@@ -187,14 +234,43 @@ async fn status(global: &Global) -> Result<()> {
         .collect();
     let reached: Vec<&Status> = nodes.iter().filter_map(|node| node.status.as_ref()).collect();
     let (leader, digests_equal) = (agreed_leader(&reached, nodes.len()), digests_agree(&reached));
-    let nobody = reached.is_empty();
+    let verdict = Verdict {
+        anybody: !reached.is_empty(),
+        leader: leader.is_some(),
+        differ: digests_differ(&reached),
+        runs: reached.iter().all(|status| status.automation.running && !status.breaker.open),
+    };
     let webhooks_equal = tell_the_same(reached.iter().copied().filter_map(told));
     let said = ClusterStatus { leader, digests_equal, webhooks_equal, nodes };
     global.format().print(&said, human_status).context("printing the status")?;
-    if nobody {
-        return Err(answered(UNREACHABLE, "no node answered; are they started (`muster node --config …`)?"));
+    verdict.trouble().map_or(Ok(()), |(code, why)| Err(answered(code, why)))
+}
+
+/// What the exit code goes by.
+#[derive(Clone, Copy)]
+struct Verdict {
+    anybody: bool,
+    leader: bool,
+    differ: bool,
+    /// Automation, at every node that answered.
+    runs: bool,
+}
+
+impl Verdict {
+    /// The exit code of what is wrong, and a word on it; the worst counts.
+    fn trouble(self) -> Option<(i32, &'static str)> {
+        match self {
+            Verdict { anybody: false, .. } => {
+                Some((UNREACHABLE, "no node answered; are they started (`muster node --config …`)?"))
+            }
+            Verdict { leader: false, .. } => {
+                Some((UNREACHABLE, "no leader is agreed on: nothing can be decided now"))
+            }
+            Verdict { differ: true, .. } => Some((NOT_HELD, "state digests differ")),
+            Verdict { runs: false, .. } => Some((NOT_HELD, "automation stopped")),
+            Verdict { anybody: true, leader: true, differ: false, runs: true } => None,
+        }
     }
-    Ok(())
 }
 
 /// The leader that a majority names.
@@ -214,6 +290,18 @@ fn digests_agree(answered: &[&Status]) -> bool {
             let nodes: Vec<&Status> = of_level(wanted);
             level_agrees(&nodes)
         })
+}
+
+/// Whether two nodes of one level have different digests at one index.
+fn digests_differ(answered: &[&Status]) -> bool {
+    differ(answered.iter().flat_map(|status| &status.digests))
+}
+
+fn differ<'a>(digests: impl Iterator<Item = &'a DigestAt> + Clone) -> bool {
+    let all = || digests.clone();
+    all().any(|one| {
+        all().any(|other| (one.level, one.index) == (other.level, other.index) && one.digest != other.digest)
+    })
 }
 
 fn tell_the_same<'a>(told: impl Iterator<Item = (u32, &'a str)>) -> bool {
@@ -293,8 +381,12 @@ fn human_status(said: &ClusterStatus) -> String {
         Some(leader) => format!("leader: node {leader}\n"),
         None => "leader: none agreed on\n".to_owned(),
     };
-    let digests =
-        if said.digests_equal { "" } else { "STATE DIGESTS DIFFER or have no index in common yet\n" };
+    let reached: Vec<&Status> = said.nodes.iter().filter_map(|node| node.status.as_ref()).collect();
+    let digests = match (said.digests_equal, digests_differ(&reached)) {
+        (_, true) => "STATE DIGESTS DIFFER\n",
+        (false, false) => "the nodes' digests have no index in common yet\n",
+        (true, false) => "",
+    };
     let webhooks = match said.webhooks_equal {
         true => String::new(),
         false => human_receivers(said.nodes.iter().filter_map(|node| node.status.as_ref()).filter_map(told)),
@@ -339,6 +431,25 @@ fn human_counts(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_exit_code_tells_a_cluster_that_cannot_decide_from_one_that_must_be_looked_at() {
+        let well = Verdict { anybody: true, leader: true, differ: false, runs: true };
+        let code = |verdict: Verdict| verdict.trouble().map(|(code, _)| code);
+        assert_eq!(code(well), None);
+        assert_eq!(code(Verdict { differ: true, ..well }), Some(NOT_HELD));
+        assert_eq!(code(Verdict { runs: false, ..well }), Some(NOT_HELD));
+        assert_eq!(code(Verdict { leader: false, runs: false, ..well }), Some(UNREACHABLE));
+        assert_eq!(code(Verdict { anybody: false, leader: false, ..well }), Some(UNREACHABLE));
+    }
+
+    #[test]
+    fn digests_differ_at_one_index_of_one_level_and_not_because_none_is_in_common() {
+        let at = |level, index, byte| DigestAt { level, index, digest: projector::StateDigest([byte; 32]) };
+        assert!(!differ([at(6, 64, 1), at(6, 64, 1), at(6, 128, 2)].iter()));
+        assert!(!differ([at(5, 64, 1), at(6, 64, 2)].iter()), "an upgrade is under way");
+        assert!(differ([at(6, 64, 1), at(6, 128, 2), at(6, 128, 3)].iter()));
+    }
 
     #[test]
     fn nodes_that_would_tell_other_receivers_are_named_by_whom_they_agree_with() {

@@ -31,15 +31,15 @@ pub(crate) enum DeviceCommand {
     /// The whole story of a device: burned where and when, boots, activation, flags with evidence, operations
     Explain(ExplainArguments),
     /// Order a device to do nothing but software update
-    Restrict(OrderArguments),
+    Restrict(TimedOrderArguments),
     /// Give a restricted or revoked device its rights back, and close what stands against it
-    Reinstate(OrderArguments),
+    Reinstate(TimedOrderArguments),
     /// Write a device off: it is served nothing any more, until somebody reinstates it
     Revoke(OrderArguments),
     /// Order a device to begin a fresh session from its key, without a code; a copy of the old session ends with it
-    Rekey(OrderArguments),
+    Rekey(TimedOrderArguments),
     /// Tell people that this device is to be looked at: watchers of changes, and webhooks as `device.notified`
-    Notify(OrderArguments),
+    Notify(TimedOrderArguments),
 }
 
 #[derive(Args)]
@@ -90,9 +90,22 @@ pub(crate) struct OrderArguments {
     /// Who orders it; the log keeps it
     #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
     by: String,
+}
+
+#[derive(Args)]
+pub(crate) struct TimedOrderArguments {
+    #[command(flatten)]
+    order: OrderArguments,
     /// Void after so many seconds [default: without end]
     #[arg(long, value_name = "SECONDS")]
     for_seconds: Option<u64>,
+}
+
+/// An order without an end.
+impl From<OrderArguments> for TimedOrderArguments {
+    fn from(order: OrderArguments) -> Self {
+        TimedOrderArguments { order, for_seconds: None }
+    }
 }
 
 pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
@@ -110,7 +123,7 @@ pub(crate) async fn run(global: &Global, command: DeviceCommand) -> Result<()> {
         DeviceCommand::Explain(arguments) => explain_from_files(global, arguments),
         DeviceCommand::Restrict(arguments) => order(global, OperationKind::Restrict, arguments).await,
         DeviceCommand::Reinstate(arguments) => order(global, OperationKind::Reinstate, arguments).await,
-        DeviceCommand::Revoke(arguments) => order(global, OperationKind::Revoke, arguments).await,
+        DeviceCommand::Revoke(arguments) => order(global, OperationKind::Revoke, arguments.into()).await,
         DeviceCommand::Rekey(arguments) => order(global, OperationKind::Rekey, arguments).await,
         DeviceCommand::Notify(arguments) => order(global, OperationKind::Notify, arguments).await,
     }
@@ -159,14 +172,10 @@ impl ListArguments {
     }
 }
 
-async fn order(global: &Global, kind: OperationKind, arguments: OrderArguments) -> Result<()> {
-    let order = OrderOperation {
-        kind,
-        by: arguments.by,
-        reason: arguments.reason,
-        for_seconds: arguments.for_seconds,
-    };
-    let path = format!("/v1/devices/{}/operations", arguments.device);
+async fn order(global: &Global, kind: OperationKind, arguments: TimedOrderArguments) -> Result<()> {
+    let TimedOrderArguments { order: OrderArguments { device, reason, by }, for_seconds } = arguments;
+    let order = OrderOperation { kind, by, reason, for_seconds };
+    let path = format!("/v1/devices/{device}/operations");
     let ordered: Ordered = global.api()?.post(&path, &order).await?;
     global.format().print(&ordered, |ordered| match ordered.duplicate {
         true => format!("{kind} was ordered before, at log index {}", ordered.index),

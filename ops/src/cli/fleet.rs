@@ -40,6 +40,9 @@ pub(crate) struct FleetArguments {
     /// NATS server [default: the first one of the context]
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
+    /// Who signs the NATS server's certificate (PEM); the fleet then speaks to it encrypted only
+    #[arg(long, value_name = "FILE")]
+    nats_ca: Option<PathBuf>,
     /// NATS user; it may subscribe to *.<token>.>
     #[arg(long, value_name = "NAME", default_value = "fleet")]
     user: String,
@@ -79,6 +82,7 @@ pub(crate) async fn run(global: &Global, arguments: FleetArguments) -> Result<()
             url: nats,
             user: arguments.user.clone(),
             password: Zeroizing::new(password.trim().to_owned()),
+            authority: arguments.nats_ca.clone(),
             region: arguments.region.clone(),
             source: arguments.source.clone(),
             token: arguments.token.clone(),

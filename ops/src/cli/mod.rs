@@ -49,7 +49,8 @@ use std::process::ExitCode;
         3  no node could be reached, or none can decide now\n  \
         4  the cluster understood and refused\n  \
         5  a check ran and did not hold\n  \
-        6  a node's disk is full or failed: look at it before you start the node again\n  \
+        6  a node's disk failed, or holds what no start makes good: look at it before you start the node again\n  \
+        7  a node found its log damaged: start it again, it repairs it from its peers\n  \
         130  ended by Ctrl-C or SIGTERM before it was done\n\n\
         START\n  \
         muster dev                  a whole cluster with terminals on this machine\n  \
@@ -169,6 +170,17 @@ enum Command {
 pub(crate) use cluster::this_year;
 pub use node::HEALTH_WITHIN;
 
+/// What `--json` says of an error.
+#[derive(serde::Serialize)]
+struct Failure {
+    ok: bool,
+    error: String,
+    exit_code: i32,
+    /// What the API calls it, where a node refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<nodes::api::shapes::RefusalCode>,
+}
+
 /// Parses, runs, and turns an error into words and an exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -183,8 +195,13 @@ pub fn run() -> ExitCode {
     if !json {
         eprintln!("muster: {error:#}");
     } else if !exit::is_answered(&error) {
-        let document = serde_json::json!({ "ok": false, "error": format!("{error:#}"), "exit_code": code });
-        let _ = crate::output::line(&document.to_string());
+        let document = Failure {
+            ok: false,
+            error: format!("{error:#}"),
+            exit_code: code,
+            code: exit::refusal_of(&error),
+        };
+        let _ = Format::Json.print(&document, |_| String::new());
     }
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

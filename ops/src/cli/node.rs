@@ -1,7 +1,7 @@
 //! `muster node`: one member of the control plane, in the foreground; and what can be asked of it on its own machine.
 
 use super::Global;
-use crate::exit::{DISK_FAILED, NOT_HELD, UNREACHABLE, USAGE, answered, coded};
+use crate::exit::{DISK_FAILED, LOG_DAMAGED, NOT_HELD, UNREACHABLE, USAGE, answered, coded};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use nodes::api::shapes::Ready;
@@ -35,7 +35,8 @@ pub(crate) struct RunArguments {
     /// The node's configuration (TOML)
     #[arg(long, value_name = "FILE", env = "MUSTER_NODE_CONFIG")]
     config: PathBuf,
-    /// Read and check the configuration and the files it names, and end
+    /// Read and check the configuration and the files it names, and end. An archive directory is tried with an empty file: one
+    /// that cannot be written is said, and is no error, since the node starts without it
     #[arg(long)]
     check: bool,
 }
@@ -81,11 +82,9 @@ pub(crate) async fn run(global: &Global, arguments: NodeArguments) -> Result<()>
             crate::tls::install_provider();
             let config = load(&path)?;
             if check {
-                nodes::node::check(&config).map_err(|error| coded(USAGE, error.to_string()))?;
-                return crate::output::line(&format!(
-                    "{} is a good configuration, and so are the files it names",
-                    path.display()
-                ));
+                let warnings =
+                    nodes::node::check(&config).map_err(|error| coded(USAGE, error.to_string()))?;
+                return global.format().print(&Sound { ok: true, config: path, warnings }, human_sound);
             }
             nodes::node::run(config).await.map_err(with_code)
         }
@@ -93,19 +92,37 @@ pub(crate) async fn run(global: &Global, arguments: NodeArguments) -> Result<()>
     }
 }
 
-/// A disk that failed has an exit code of its own: whoever starts nodes must not start this one in a loop.
+/// A disk that failed has an exit code of its own: whoever starts nodes must not start this one in a loop. All else may be
+/// another thing at the next start: a mount that is late, a port that is taken, a peer that repairs.
 fn with_code(error: NodeError) -> anyhow::Error {
     match &error {
-        NodeError::DiskFailed(_)
-        | NodeError::Storage(StorageError::Io { .. } | StorageError::Write { .. }) => {
-            coded(DISK_FAILED, error.to_string())
-        }
+        NodeError::DiskFailed(_) => coded(DISK_FAILED, error.to_string()),
+        NodeError::Condemned(_) => coded(LOG_DAMAGED, error.to_string()),
+        NodeError::Storage(
+            // Peers could not make it good: there are none, or it is none of what they have.
+            StorageError::Corrupt(_) | StorageError::SnapshotBelowFloor { .. },
+        ) => coded(DISK_FAILED, error.to_string()),
+        NodeError::Storage(failed) if failed.is_failed_write() => coded(DISK_FAILED, error.to_string()),
         _ => anyhow::Error::new(error),
     }
 }
 
 fn load(path: &std::path::Path) -> Result<NodeConfig> {
     NodeConfig::load(path).map_err(|error| coded(USAGE, error.to_string()))
+}
+
+/// What a check says that held.
+#[derive(Serialize)]
+struct Sound {
+    ok: bool,
+    config: PathBuf,
+    /// What the node starts with all the same.
+    warnings: Vec<String>,
+}
+
+fn human_sound(said: &Sound) -> String {
+    let warnings: String = said.warnings.iter().map(|warning| format!("\nbut {warning}")).collect();
+    format!("{} is a good configuration, and so are the files it names{warnings}", said.config.display())
 }
 
 #[derive(Serialize)]
@@ -147,7 +164,7 @@ async fn health(global: &Global, config: &NodeConfig, asked: Asked) -> Result<()
 }
 
 fn why_not(why: &nodes::api::shapes::WhyNot) -> String {
-    format!("  {:?}: {}; {}", why.code, why.message, why.what_to_do)
+    format!("  {}: {}; {}", crate::output::name_of(&why.code), why.message, why.what_to_do)
 }
 
 async fn ask(config: &NodeConfig, path: &str) -> Result<(bool, Vec<u8>)> {
@@ -196,4 +213,62 @@ fn token(global: &Global) -> Result<()> {
             said.token, said.sha256
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::{FAILED, code_of};
+    use nodes::storage::error::{Corruption, CorruptionKind};
+    use std::io::{Error, ErrorKind};
+
+    fn io(doing: &'static str, kind: ErrorKind) -> NodeError {
+        let path = PathBuf::from("/var/lib/muster/nodes/1/data/log");
+        NodeError::Storage(StorageError::Io { doing, path, source: Error::from(kind) })
+    }
+
+    fn code(error: NodeError) -> i32 {
+        code_of(&with_code(error))
+    }
+
+    #[test]
+    fn a_mount_that_is_late_or_not_this_users_is_no_disk_that_failed() {
+        for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied] {
+            for doing in ["opening", "creating", "listing", "syncing"] {
+                assert_eq!(code(io(doing, kind)), FAILED, "{doing}: {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_did_not_reach_the_disk_and_what_no_start_makes_good_waits_for_somebody() {
+        let path = PathBuf::from("segment-0000000000000001.log");
+        let write =
+            StorageError::Write { path: path.clone(), offset: 0, source: Error::from(ErrorKind::Other) };
+        let corrupt = Corruption { path, offset: 8, what: CorruptionKind::Missing };
+        for error in [
+            NodeError::DiskFailed("a write failed".to_owned()),
+            io("syncing", ErrorKind::Other),
+            NodeError::Storage(write),
+            NodeError::Storage(StorageError::Corrupt(corrupt)),
+        ] {
+            let said = error.to_string();
+            assert_eq!(code(error), DISK_FAILED, "{said}");
+        }
+    }
+
+    #[test]
+    fn why_a_node_is_not_ready_is_said_by_the_documented_name() {
+        let why = nodes::api::shapes::WhyNot {
+            code: nodes::api::shapes::WhyNotCode::NoRoom,
+            message: "the disk is nearly full".to_owned(),
+            what_to_do: "make room".to_owned(),
+        };
+        assert_eq!(why_not(&why), "  NO_ROOM: the disk is nearly full; make room");
+    }
+
+    #[test]
+    fn a_log_that_the_next_start_repairs_is_started_again() {
+        assert_eq!(code(NodeError::Condemned("a check found damage".to_owned())), LOG_DAMAGED);
+    }
 }

@@ -3,7 +3,7 @@
 use super::terminal::TerminalArguments;
 use super::{Global, factory_dir, now};
 use crate::api::Api;
-use crate::exit::{NOT_HELD, answered, coded};
+use crate::exit::{NOT_HELD, USAGE, answered, coded};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::identity::certificate::CertifiedStation;
@@ -13,8 +13,10 @@ use events::time::Timestamp;
 use events::vocabulary::shared::ComponentKind;
 use nodes::api::shapes::{Base64, Certified, CertifyStation, Done, Reason};
 use nodes::entropy::{EntropyRng, OsEntropy};
-use provisioning::ceremony::{FACTORY_KEY_FILE, load_cluster_public, load_factory_key};
-use provisioning::lot::{Lot, load_firmware};
+use provisioning::ceremony::{
+    FACTORY_KEY_FILE, FACTORY_PUBLIC_FILE, load_cluster_public, load_factory_key, load_factory_public,
+};
+use provisioning::lot::{Lot, load_certificate, load_firmware};
 use provisioning::station::{BurnConsent, Station, setup};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -63,7 +65,19 @@ pub(crate) enum StationCommand {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Tell the cluster of a certified station, before its first manifest does
+    Register {
+        /// The certificate: `sta_….certificate` in the lot's folder at the factory
+        #[arg(value_name = "FILE")]
+        certificate: PathBuf,
+        /// The factory's public key, `factory.pub`, which you vouch for [default: the context's factory's]
+        #[arg(long, value_name = "FILE")]
+        factory_key: Option<PathBuf>,
+    },
     /// Tell the cluster that records of a station are refused from now on
+    ///
+    /// It must know the station: by a manifest, by `muster station certify --register`, or by `muster station register`
+    /// with the certificate, which lies in the lot's folder at the factory.
     Revoke {
         /// The station's id (sta_…)
         station: StationId,
@@ -113,6 +127,9 @@ pub(crate) async fn run(global: &Global, command: StationCommand) -> Result<()> 
         StationCommand::Verify(arguments) => verify(global, &arguments),
         StationCommand::Export { dir, out, manifest } => export(global, &dir, &out, manifest),
         StationCommand::GiveUp { dir } => give_up(global, &dir),
+        StationCommand::Register { certificate, factory_key } => {
+            register_certificate(global, &certificate, factory_key).await
+        }
         StationCommand::Revoke { station, reason } => {
             let path = format!("/v1/stations/{station}/revoke");
             let done: Done = global.api()?.post(&path, &Reason { reason }).await?;
@@ -173,6 +190,25 @@ async fn certify(global: &Global, arguments: CertifyArguments) -> Result<()> {
             |registered| format!("the cluster knows it since log index {}", registered.index),
         );
         format!("{} may burn {} units of {} until {}; {told}", said.station, said.quota, said.lot, said.until)
+    })
+}
+
+async fn register_certificate(
+    global: &Global,
+    certificate: &Path,
+    factory_key: Option<PathBuf>,
+) -> Result<()> {
+    let factory_key = match factory_key {
+        Some(path) => path,
+        None => factory_dir(global, None)?.join(FACTORY_PUBLIC_FILE),
+    };
+    let factory = load_factory_public(&factory_key)?;
+    let station = load_certificate(certificate)?
+        .verify(&factory)
+        .map_err(|error| coded(USAGE, format!("{}: {error}", certificate.display())))?;
+    let registered = register(&global.api()?, &station, &factory).await?;
+    global.format().print(&registered, |registered| {
+        format!("the cluster knows {} since log index {}", registered.station, registered.index)
     })
 }
 

@@ -4,7 +4,7 @@
 //! cluster before they read anything else. The same certificate serves the operators' API, so it also carries the
 //! host under which operators reach the node.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use events::ids::{ClusterId, NodeId};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -12,7 +12,7 @@ use rcgen::{
 };
 use zeroize::Zeroizing;
 
-/// Certificates end this many years after they were made; `cluster init` is cheap to repeat for a node.
+/// Certificates end this many years after they were made; `cluster certify` makes a node's anew.
 const YEARS: i32 = 10;
 
 /// A certificate and its key, both PEM.
@@ -38,15 +38,24 @@ impl Authority {
     /// A new authority; `this_year` is the civil year in UTC.
     pub fn generate(cluster: ClusterId, this_year: i32) -> Result<Self> {
         let last_year = this_year + YEARS;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("muster {cluster}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let mut params = params_of(cluster);
         params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
         let key = KeyPair::generate().context("generating the cluster's certificate key")?;
         let certificate = params.self_signed(&key).context("signing the cluster's certificate")?.pem();
         let own = Certified { certificate, key: Zeroizing::new(key.serialize_pem()) };
         Ok(Authority { issuer: Issuer::new(params, key), own, last_year })
+    }
+
+    /// The authority of `cluster` whose certificate and key (both PEM) were kept.
+    pub fn load(cluster: ClusterId, own: Certified, this_year: i32) -> Result<Self> {
+        use rustls::pki_types::pem::PemObject as _;
+        let key = KeyPair::from_pem(&own.key).context("reading the key of the cluster's authority")?;
+        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(own.certificate.as_bytes())
+            .context("reading the certificate of the cluster's authority")?;
+        let (public, name) = (key.public_key_raw(), format!("muster {cluster}"));
+        ensure!(holds(&certificate, public), "the key is not that of the certificate beside it");
+        ensure!(holds(&certificate, name.as_bytes()), "the certificate is not the authority's of {cluster}");
+        Ok(Authority { issuer: Issuer::new(params_of(cluster), key), own, last_year: this_year + YEARS })
     }
 
     /// The authority's own certificate and key, to be kept.
@@ -74,6 +83,19 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).context("signing a node's certificate")?.pem();
         Ok(Certified { certificate, key: Zeroizing::new(key.serialize_pem()) })
     }
+}
+
+/// What an authority's certificate says besides its key and its end.
+fn params_of(cluster: ClusterId) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("muster {cluster}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn holds(certificate: &[u8], part: &[u8]) -> bool {
+    certificate.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]
@@ -106,6 +128,23 @@ mod tests {
         assert!(accepts(&authority, &node, "127.0.0.1"));
         assert!(!accepts(&authority, &node, &node_name(cluster, 3)));
         assert!(!accepts(&authority, &node, &node_name(ClusterId::from_bytes([8; 16]), 2)));
+    }
+
+    #[test]
+    fn an_authority_that_was_kept_certifies_as_it_did_on_its_first_day() {
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let first = Authority::generate(cluster, 2026).unwrap();
+        let kept =
+            || Certified { certificate: first.own().certificate.clone(), key: first.own().key.clone() };
+        let node =
+            Authority::load(cluster, kept(), 2030).unwrap().certify_node(cluster, 2, "b.example").unwrap();
+        assert!(accepts(&first, &node, &node_name(cluster, 2)) && accepts(&first, &node, "b.example"));
+
+        let other = ClusterId::from_bytes([8; 16]);
+        assert!(Authority::load(other, kept(), 2030).is_err(), "another cluster's");
+        let stranger = Authority::generate(cluster, 2026).unwrap();
+        let mixed = Certified { key: stranger.own().key.clone(), ..kept() };
+        assert!(Authority::load(cluster, mixed, 2030).is_err(), "another one's key");
     }
 
     #[test]

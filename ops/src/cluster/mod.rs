@@ -12,8 +12,10 @@
 //! Nothing here talks to a running node: the files go to their machines, and `muster node --config` reads them.
 
 pub mod certificates;
+mod certify;
 mod init;
 mod node_config;
 
+pub use certify::certify_again;
 pub(crate) use init::random_text;
 pub use init::{ClusterFiles, ClusterPlan, NatsAccess, NodePlan, init};

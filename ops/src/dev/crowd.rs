@@ -59,6 +59,7 @@ impl Crowd {
                 url: plan.nats_url,
                 user: plan.user.name.clone(),
                 password: Zeroizing::new(plan.user.password.clone()),
+                authority: None,
                 region: plan.region.clone(),
                 source: plan.user.name.parse().context("the fleet's source")?,
                 token: plan.token.to_owned(),

@@ -38,6 +38,8 @@ pub struct FleetConnection {
     pub url: String,
     pub user: String,
     pub password: Zeroizing<String>,
+    /// Who signs the server's certificate (PEM); nothing is then said in the clear.
+    pub authority: Option<PathBuf>,
     pub region: RegionName,
     pub source: SourceName,
     /// The user may subscribe to `*.<token>.>`.
@@ -71,8 +73,11 @@ impl Wire {
     pub async fn open(connection: &FleetConnection) -> Result<Self, FleetError> {
         let refused = |why: String| FleetError::Connect { url: connection.url.clone(), why };
         let (user, password) = (connection.user.clone(), connection.password.to_string());
-        let options =
+        let mut options =
             ConnectOptions::with_user_and_password(user, password).name("muster fleet").max_reconnects(None);
+        if let Some(authority) = &connection.authority {
+            options = options.add_root_certificates(authority.clone()).require_tls(true);
+        }
         let client = options.connect(&connection.url).await.map_err(|error| refused(error.to_string()))?;
         let inbox = format!("*.{}.>", connection.token);
         let answers = client.subscribe(inbox).await.map_err(|error| refused(error.to_string()))?;

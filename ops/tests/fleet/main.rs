@@ -50,6 +50,7 @@ impl Crowd {
                 url: self.bus.url.clone(),
                 user: String::new(),
                 password: String::new().into(),
+                authority: None,
                 region: "eu".parse().unwrap(),
                 source: "shop-1".parse().unwrap(),
                 token: "fleet".to_owned(),

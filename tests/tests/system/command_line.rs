@@ -54,7 +54,7 @@ fn every_noun_and_verb_has_a_help_that_says_more_than_its_name() {
 #[test]
 fn the_help_names_every_noun_that_this_test_looks_at_and_every_exit_code() {
     let help = muster(here(), &["--help"]).stdout;
-    for code in ["0  it held", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "130  "] {
+    for code in ["0  it held", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "7  ", "130  "] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "`{code}` is missing:\n{help}");
     }
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -74,11 +74,14 @@ fn the_help_names_every_noun_that_this_test_looks_at_and_every_exit_code() {
 #[test]
 fn a_command_without_a_cluster_says_how_to_name_one() {
     let ran = muster(here(), &["device", "list"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("--context") && ran.stderr.contains("muster cluster init"), "{}", ran.stderr);
     let ran = muster(here(), &["device", "list", "--json"]);
     let error: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(error["exit_code"], 1, "{error}");
+    assert_eq!(error["exit_code"], 2, "{error}");
+    let ran = muster(here(), &["log", "verify", "--data", "/nowhere"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("--keyring"), "a log is read without a cluster: {}", ran.stderr);
 }
 
 #[test]
@@ -150,6 +153,44 @@ fn a_check_reads_every_file_that_the_configuration_names_and_says_which_one_is_m
         assert_eq!(ran.code, 2, "{field}: {}", ran.stderr);
         assert!(ran.stderr.contains(field) && ran.stderr.contains("none.pem"), "{field}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn a_check_says_that_the_archive_cannot_be_written_and_keeps_nobody_from_starting_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let config = dir.path().join("c/nodes/1/node.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, good + "\n[retention]\narchive_directory = \"archive\"\n").unwrap();
+    let check = || muster_json(dir.path(), &["node", "--check", "--config", "c/nodes/1/node.toml"]);
+    let warned = check();
+    assert_eq!(warned["ok"], true);
+    let warning = warned["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("archive cannot be written") && warning.contains("ReadWritePaths"), "{warning}");
+
+    let archive = dir.path().join("c/nodes/1/archive");
+    std::fs::create_dir(&archive).unwrap();
+    assert_eq!(check()["warnings"], serde_json::json!([]));
+    assert_eq!(std::fs::read_dir(&archive).unwrap().count(), 0, "the check leaves nothing behind");
+}
+
+#[test]
+fn a_members_certificate_is_made_anew_and_its_node_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    laid_out(dir.path());
+    let pem = dir.path().join("c/nodes/2/node.pem");
+    let first = std::fs::read(&pem).unwrap();
+    let certify =
+        ["cluster", "certify", "--dir", "c", "--node", "2", "--host", "b.example", "--out", "c/nodes/2"];
+    muster_json(dir.path(), &certify);
+    assert_ne!(std::fs::read(&pem).unwrap(), first);
+    assert_eq!(std::fs::read(pem.with_extension("pem.old")).unwrap(), first, "the old one is kept");
+    assert_eq!(muster(dir.path(), &["node", "--check", "--config", "c/nodes/2/node.toml"]).code, 0);
+
+    std::fs::remove_file(dir.path().join("c/ca.key")).unwrap();
+    let ran = muster(dir.path(), &certify);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("ca.key"), "{}", ran.stderr);
 }
 
 #[test]

@@ -12,6 +12,11 @@ fn health_checks(file: &str) -> Vec<String> {
     text.lines().filter(|line| line.starts_with("HEALTHCHECK")).map(ToOwned::to_owned).collect()
 }
 
+fn timeout_of(check: &str) -> Duration {
+    let timeout = check.split("--timeout=").nth(1).and_then(|rest| rest.split('s').next()).unwrap();
+    Duration::from_secs(timeout.parse().unwrap())
+}
+
 #[test]
 fn both_ways_to_an_image_give_it_the_same_health_check() {
     let mut conventional = health_checks("Dockerfile");
@@ -23,19 +28,29 @@ fn both_ways_to_an_image_give_it_the_same_health_check() {
     assert_eq!((conventional.len(), &conventional), (2, &own));
 }
 
+/// A status that only reads flash says nothing of an agent that hangs.
+#[test]
+fn an_agents_image_is_asked_for_an_answer_and_waits_for_it_longer_than_the_question_takes() {
+    let check = health_checks("ops/deploy/images/muster-agent.Dockerfile").remove(0);
+    assert!(check.contains("\"status\", \"--running\""), "{check}");
+    assert!(timeout_of(&check) > edge_agent::shell::control::ALIVE_WITHIN, "{check}");
+}
+
 /// A node in the middle of its repair lives and is not ready: who would end it for that would end its repair, for ever.
 #[test]
 fn a_nodes_image_is_asked_whether_it_lives_and_waits_for_the_answer_longer_than_the_question_takes() {
     let check = health_checks("ops/deploy/images/muster.Dockerfile").remove(0);
     assert!(check.contains("\"--live\""), "{check}");
-    let timeout = check.split("--timeout=").nth(1).and_then(|rest| rest.split('s').next()).unwrap();
-    assert!(Duration::from_secs(timeout.parse().unwrap()) > ops::cli::HEALTH_WITHIN, "{check}");
+    assert!(timeout_of(&check) > ops::cli::HEALTH_WITHIN, "{check}");
 }
 
 #[test]
-fn the_service_manager_does_not_start_a_node_again_whose_disk_failed() {
+fn the_service_manager_starts_a_node_again_unless_its_disk_failed() {
     let unit = text("ops/deploy/systemd/muster-node.service");
-    assert!(unit.contains(&format!("\nRestartPreventExitStatus={}\n", ops::exit::DISK_FAILED)));
+    assert!(unit.contains("\nRestart=always\n"));
+    let kept_down = unit.lines().filter(|line| line.starts_with("RestartPreventExitStatus="));
+    let only = format!("RestartPreventExitStatus={}", ops::exit::DISK_FAILED);
+    assert_eq!(kept_down.collect::<Vec<_>>(), [only.as_str()]);
 }
 
 /// The operator's token opens everything; a node knows its digest.

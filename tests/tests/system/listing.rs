@@ -46,15 +46,19 @@ fn license(number: u8) -> Value {
 async fn licenses(
     State((asked, goes_on)): State<(mpsc::UnboundedSender<Asked>, watch::Receiver<bool>)>,
     Query(query): Query<Asked>,
-) -> Result<Json<Value>, StatusCode> {
+) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
     let is_second = query.contains_key("after");
+    if query.get("reseller").is_some_and(|name| name == "refused") {
+        let refusal = json!({ "code": "DECLINED", "message": "it is not so", "what_to_do": "look again" });
+        return Err((StatusCode::CONFLICT, Json(refusal)));
+    }
     let breaks_off = query.get("reseller").is_some_and(|name| name == "breaks off");
     asked.send(query).unwrap();
     if is_second {
         goes_on.clone().wait_for(|goes_on| *goes_on).await.unwrap();
     }
     if is_second && breaks_off {
-        return Err(StatusCode::CONFLICT);
+        return Err((StatusCode::CONFLICT, Json(json!({}))));
     }
     Ok(Json(match is_second {
         false => json!({ "licenses": [license(1)], "next": "a+b=&c" }),
@@ -152,4 +156,16 @@ async fn a_list_that_breaks_off_is_no_document_and_the_last_line_says_why() {
     assert!(lines.len() == 2 && serde_json::from_str::<Value>(&said).is_err(), "{said}");
     let why: Value = serde_json::from_str(lines[1]).unwrap();
     assert_eq!((&why["ok"], &why["exit_code"]), (&false.into(), &4.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_has_the_code_that_the_apis_document_names_for_people_and_for_programs() {
+    let node = Node::start().await;
+    let mut command = node.list(&["--reseller", "refused"]);
+    let ran = command.stderr(Stdio::piped()).output().await.unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("DECLINED: it is not so; look again"), "{said}");
+    let ran = node.list(&["--json", "--reseller", "refused"]).output().await.unwrap();
+    let why: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((&why["code"], &why["exit_code"]), (&"DECLINED".into(), &4.into()), "{why}");
 }

@@ -1,14 +1,23 @@
 //! The passwords of nodes and sources go over an encrypted wire, from the first command of the guide on.
 
 use crate::support::{muster, muster_json};
-use events::ids::ClusterId;
+use edge_agent::machine::Settings;
+use events::identity::fingerprint::ComponentPolicy;
+use events::identity::key::FactoryKey;
+use events::identity::lot::{LotFirmware, LotSecret};
+use events::ids::{ClusterId, LotId};
+use events::keyring::Keyring;
+use events::vocabulary::shared::ComponentKind;
 use nodes::bus::{Bus, BusHealth, NatsBus, NatsOptions};
 use nodes::config::NodeConfig;
+use nodes::entropy::{EntropyRng, OsEntropy};
 use ops::cluster::certificates::Authority;
 use ops::dev::ports;
+use ops::fleet::{FleetConnection, FleetOptions};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,6 +120,51 @@ async fn a_node_with_an_authority_tells_its_password_to_nobody_who_says_that_no_
     assert_eq!(health_under(&config).await, BusHealth::Disconnected);
     const TLS_HANDSHAKE: u8 = 22;
     assert_eq!(between.await.unwrap(), TLS_HANDSHAKE, "and no CONNECT in the clear");
+}
+
+/// A fleet without terminals: it connects, and ends.
+fn fleet(url: &str, password: &str, authority: Option<PathBuf>) -> FleetOptions {
+    let rng = &mut EntropyRng(&OsEntropy);
+    let policy =
+        ComponentPolicy::new(vec![ComponentKind::SocSerial], vec![ComponentKind::MacAddress], 1).unwrap();
+    let (factory, lot) = (FactoryKey::generate(rng), LotId::from_bytes([1; 4]));
+    let firmware = LotFirmware::create(&factory, lot, "box", policy, LotSecret::generate(rng)).unwrap();
+    FleetOptions {
+        connection: FleetConnection {
+            url: url.to_owned(),
+            user: "shop-1".to_owned(),
+            password: password.trim().to_owned().into(),
+            authority,
+            region: "home".parse().unwrap(),
+            source: "shop-1".parse().unwrap(),
+            token: "shop".to_owned(),
+            traces_file: None,
+        },
+        cluster: Arc::new(Keyring::generate(rng, ClusterId::from_bytes([7; 16])).public()),
+        firmware: Arc::new(firmware),
+        settings: Settings::default(),
+        ramp: Duration::ZERO,
+        state_dir: None,
+        drain: Duration::ZERO,
+        progress_every: PATIENCE,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_reaches_an_encrypted_server_with_its_authority_and_not_without() {
+    let dir = certified();
+    let address = ports::free(1).unwrap()[0];
+    let (listen, url) = (address.to_string(), format!("nats://{address}"));
+    let tls = ["--tls-cert", "tls.pem", "--tls-key", "tls.key"];
+    muster_json(dir.path(), &[&["source", "init", "--dir", "nats", "--listen", &listen][..], &tls].concat());
+    muster_json(dir.path(), &["source", "add", "shop-1", "--dir", "nats", "--token", "shop"]);
+    let _server = server(dir.path(), address).await;
+    let password = std::fs::read_to_string(dir.path().join("nats/shop-1.password")).unwrap();
+    let run = |authority| {
+        ops::fleet::run(fleet(&url, &password, authority), vec![], std::future::ready(()), |_| ())
+    };
+    run(Some(dir.path().join("ca.pem"))).await.unwrap();
+    assert!(run(None).await.is_err(), "nobody it believes signed that server's certificate");
 }
 
 #[test]
