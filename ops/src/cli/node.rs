@@ -147,7 +147,9 @@ async fn health(global: &Global, config: &NodeConfig, asked: Asked) -> Result<()
 }
 
 fn why_not(why: &nodes::api::shapes::WhyNot) -> String {
-    format!("  {:?}: {}; {}", why.code, why.message, why.what_to_do)
+    // By the name that the guides know it by.
+    let code = serde_json::to_value(why.code).unwrap_or_default();
+    format!("  {}: {}; {}", code.as_str().unwrap_or_default(), why.message, why.what_to_do)
 }
 
 async fn ask(config: &NodeConfig, path: &str) -> Result<(bool, Vec<u8>)> {
@@ -196,4 +198,17 @@ fn token(global: &Global) -> Result<()> {
             said.token, said.sha256
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nodes::api::shapes::{WhyNot, WhyNotCode};
+
+    #[test]
+    fn what_is_in_the_way_is_told_by_the_name_that_the_guide_has() {
+        let why = WhyNot { code: WhyNotCode::NotJoined, message: "m".into(), what_to_do: "w".into() };
+        assert_eq!(why_not(&why), "  NOT_JOINED: m; w");
+        assert!(include_str!("../../../nodes/OPERATING.md").contains("`NOT_JOINED`"));
+    }
 }
