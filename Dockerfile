@@ -30,7 +30,7 @@ COPY --from=build /out/muster-agent /usr/bin/muster-agent
 COPY --from=build --chown=65532:65532 /out/empty /var/lib/muster-agent
 USER 65532:65532
 WORKDIR /var/lib/muster-agent
-ENV PATH=/usr/bin MUSTER_AGENT_CONFIG=/etc/muster/agent.toml
+ENV PATH=/usr/bin MUSTER_AGENT_CONFIG=/etc/muster/agent.toml NO_COLOR=1
 STOPSIGNAL SIGTERM
 # Whether its loop answers: an agent that hangs still has a socket that takes connections.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/muster-agent", "status", "--running"]
@@ -44,7 +44,7 @@ COPY --from=build --chown=65532:65532 /out/empty /var/lib/muster
 COPY --from=build --chown=65532:65532 /out/empty /tmp
 USER 65532:65532
 WORKDIR /var/lib/muster
-ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
+ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml NO_COLOR=1
 EXPOSE 7400 7500
 STOPSIGNAL SIGTERM
 # Whether it lives, not whether it is ready: a node that repairs its log, or has no quorum, must not be ended for it. Who

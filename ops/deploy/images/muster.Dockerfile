@@ -6,7 +6,7 @@ COPY --chown=65532:65532 empty /var/lib/muster
 COPY --chown=65532:65532 empty /tmp
 USER 65532:65532
 WORKDIR /var/lib/muster
-ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml
+ENV PATH=/usr/bin MUSTER_NODE_CONFIG=/etc/muster/node.toml NO_COLOR=1
 EXPOSE 7400 7500
 STOPSIGNAL SIGTERM
 # Whether it lives, not whether it is ready: a node that repairs its log, or has no quorum, must not be ended for it. Who

@@ -419,10 +419,10 @@ fn human_counts(status: &Status) -> String {
     let legitimacy: Vec<_> =
         counts.legitimacy.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let flags: Vec<_> = counts.flags.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let of_them = if legitimacy.is_empty() { String::new() } else { format!(" ({})", legitimacy.join(", ")) };
     format!(
-        "devices: {} ({})\nheartbeats: {}\nopen flags: {}\n",
+        "devices: {}{of_them}\nheartbeats: {}\nopen flags: {}\n",
         counts.burned,
-        legitimacy.join(", "),
         counts.heartbeats,
         if flags.is_empty() { "none".to_owned() } else { flags.join(", ") }
     )

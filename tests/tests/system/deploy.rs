@@ -64,3 +64,17 @@ fn no_guide_gives_the_operators_token_to_a_node() {
         }
     }
 }
+
+/// Where a log is kept rather than looked at, escape codes make its lines hard to search.
+#[test]
+fn logs_of_containers_and_units_have_no_colours() {
+    for (file, wanted) in [
+        ("Dockerfile", "NO_COLOR=1\n"),
+        ("ops/deploy/images/muster.Dockerfile", "NO_COLOR=1\n"),
+        ("ops/deploy/images/muster-agent.Dockerfile", "NO_COLOR=1\n"),
+        ("ops/deploy/systemd/muster-node.service", "\nEnvironment=NO_COLOR=1\n"),
+        ("edge-agent/systemd/muster-agent.service", "\nEnvironment=NO_COLOR=1\n"),
+    ] {
+        assert!(text(file).contains(wanted), "{file}");
+    }
+}
