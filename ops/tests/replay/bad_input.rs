@@ -15,7 +15,7 @@ pub(crate) fn flip(file: &Path, offset: usize) {
     std::fs::write(file, bytes).unwrap();
 }
 
-fn copy_log(from: &Author, to: &Path) {
+pub(crate) fn copy_log(from: &Author, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from.data().join("log")).unwrap() {
         let file = file.unwrap();
@@ -213,5 +213,31 @@ fn a_log_is_read_while_its_node_writes_it() {
         let applied = said["applied"].as_u64().unwrap();
         assert!(applied + 1 >= author.index(), "{applied} of {}", author.index());
         assert_eq!(said["digest"], author.digest(applied));
+    }
+}
+
+#[test]
+fn an_older_copy_does_not_end_the_history_where_a_damaged_folder_went_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = fleet(&dir.path().join("log"));
+    let [data, folder, keyring, file] = &fleet.author.flags();
+    let older = dir.path().join("older");
+    copy_log(&fleet.author, &older);
+    let later = (3..).map(|number| older.join(format!("segment-{number:016}.log")));
+    for later in later.take_while(|later| later.exists()).chain([older.join("newest.json")]) {
+        std::fs::remove_file(later).unwrap();
+    }
+    let ended = muster_json(&["replay", data, path(&older), keyring, file])["applied"].as_u64().unwrap();
+    assert!(ended < fleet.author.index());
+    let damaged = fleet.author.segment(2);
+    flip(&damaged, 700);
+    for threads in ["1", "2"] {
+        let both = ["replay", data, path(&older), data, folder, keyring, file, "--threads", threads];
+        let ran = muster(&both);
+        assert_eq!(ran.code, 5, "entries behind {ended} are lost: {}", ran.stdout);
+        assert!(ran.stderr.contains(path(&damaged)), "{}", ran.stderr);
+        assert_eq!(readable(&ran.stderr), ended);
+        let said = muster_json(&[&both[..], &["--until", &ended.to_string()]].concat());
+        assert_eq!(said["digest"], fleet.author.digest(ended), "so far the older copy makes up for it");
     }
 }
