@@ -7,14 +7,34 @@ use events::ids::LogIndex;
 use events::keyring::Keyring;
 use nodes::storage::error::StorageError;
 use nodes::storage::log_reader::{History, LogReader, LogReport};
-use std::iter::Peekable;
 use std::path::Path;
 
 pub(crate) struct Mended {
     own: LogReader,
-    fetched: Option<Peekable<LogReader>>,
+    fetched: Option<Fetched>,
     /// What is left of a gap of the own log; both ends are included.
     gap: Option<(LogIndex, LogIndex)>,
+    /// Entries given.
+    entries: u64,
+}
+
+/// What was fetched, and what comes next of it.
+struct Fetched {
+    reader: LogReader,
+    head: Option<Result<History, StorageError>>,
+}
+
+impl Fetched {
+    fn peek(&mut self) -> Option<&Result<History, StorageError>> {
+        if self.head.is_none() {
+            self.head = self.reader.next();
+        }
+        self.head.as_ref()
+    }
+
+    fn next(&mut self) -> Option<Result<History, StorageError>> {
+        self.head.take().or_else(|| self.reader.next())
+    }
 }
 
 impl Mended {
@@ -22,12 +42,21 @@ impl Mended {
         let mut folders = open_folders(data, keyring)?.into_iter();
         // The own log stands first.
         let own = folders.next().ok_or_else(|| anyhow::anyhow!("{} holds no log", data.display()))?;
-        Ok(Mended { own, fetched: folders.next().map(Iterator::peekable), gap: None })
+        let fetched = folders.next().map(|reader| Fetched { reader, head: None });
+        Ok(Mended { own, fetched, gap: None, entries: 0 })
     }
 
-    /// Of the node's own log.
+    /// Of both, once this ended. What is not known committed stands at the end of the node's own log.
     pub(crate) fn report(&self) -> LogReport {
-        self.own.report()
+        let own = LogReport { entries: self.entries, ..self.own.report() };
+        let Some(fetched) = &self.fetched else { return own };
+        let fetched = fetched.reader.report();
+        LogReport {
+            segments: own.segments + fetched.segments,
+            frames: own.frames + fetched.frames,
+            bytes: own.bytes + fetched.bytes,
+            ..own
+        }
     }
 
     /// The next stretch of what was fetched for a gap, or of what is still missing.
@@ -58,20 +87,31 @@ impl Mended {
             }
         }
     }
+
+    fn read(&mut self) -> Option<Result<History, StorageError>> {
+        loop {
+            if let Some((from, through)) = self.gap.take() {
+                return Some(self.fill(from, through));
+            }
+            match self.own.next() {
+                Some(Ok(History::Gap { from, through })) => self.gap = Some((from, through)),
+                Some(other) => return Some(other),
+                None => {
+                    // What is left of it fills no gap, and is counted all the same.
+                    while self.fetched.as_mut().is_some_and(|fetched| fetched.next().is_some()) {}
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 impl Iterator for Mended {
     type Item = Result<History, StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((from, through)) = self.gap.take() {
-                return Some(self.fill(from, through));
-            }
-            match self.own.next()? {
-                Ok(History::Gap { from, through }) => self.gap = Some((from, through)),
-                other => return Some(other),
-            }
-        }
+        let history = self.read();
+        self.entries += u64::from(matches!(history, Some(Ok(History::Entry(_)))));
+        history
     }
 }
