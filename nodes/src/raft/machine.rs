@@ -118,7 +118,7 @@ impl Machine {
         Ok(())
     }
 
-    /// A snapshot that was made while the tree was unknown says nothing of the tree of its log: it is found in the files, once.
+    /// A snapshot that was made while the tree was unknown says nothing of it: it is found in the files, once.
     pub fn know_tree(&self, history: &Archive) -> Result<(), StorageError> {
         let tree = self.projector.tree();
         if tree.head().is_some() {
