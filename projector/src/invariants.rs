@@ -118,7 +118,11 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
     let license = record.license.and_then(|at| state.licenses.get(at));
     let owned = record.license.is_none() || license.is_some_and(|license| license.slot == slot);
     let active = license.is_some_and(|license| license.state == LicenseState::Active);
-    let activated = row.legitimacy != Legitimacy::Legitimate || license.is_some();
+    let activated = match row.legitimacy {
+        Legitimacy::Legitimate => license.is_some(),
+        Legitimacy::Provisioned => license.is_none(),
+        Legitimacy::Suspect | Legitimacy::Restricted | Legitimacy::Revoked | Legitimacy::Retired => true,
+    };
     let ascending = record.directives.windows(2).all(|pair| pair[0].view.id < pair[1].view.id);
     let lowest_named = record.directives.first().is_none_or(|lowest| lowest.named != 0);
     let open = |id: events::vocabulary::shared::DirectiveId| {
@@ -133,7 +137,7 @@ fn check_standing(state: &State, slot: Slot, row: &Row, record: &Record) -> Resu
         (by_order, "a device is restricted or revoked by an order only"),
         (!overlooked, "a proven clone is not in good standing"),
         (owned, "a device's license names the device"),
-        (activated, "a legitimate device owns a license"),
+        (activated, "a legitimate device owns a license, a provisioned one none"),
         (row.has(marks::LICENSED) == active, "the mark of a license tells of an active license"),
         (row.has(marks::DIRECTED) != record.directives.is_empty(), "the mark tells of directives"),
         (record.directives.len() <= DIRECTIVES_KEPT && ascending, "directives are few and ascend"),

@@ -115,6 +115,11 @@ impl State {
         restored || directed || self.stamp < record.incidents.rekey_demanded_until
     }
 
+    /// Whether the device spoke under no epoch of this generation yet: a restore may have forgotten what it spoke under.
+    pub(crate) fn spoke_before_restore(&self, slot: Slot) -> bool {
+        self.rows.get(slot).is_some_and(|row| row.epoch != 0 && row.generation != self.generation)
+    }
+
     /// Whether a device may activate with this code, or re-key without one. Every refused code gets the same answer
     /// (protocol.md rule 16); `NotLicensed` for one that once was its own is told in the same words and not counted
     /// as a guess.

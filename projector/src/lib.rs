@@ -44,6 +44,8 @@ pub use outcome::{
     Outcome, Outcomes,
 };
 pub use projector::{ApplyError, Projector};
-pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
+pub use snapshot::{
+    LEVEL_BYTES as SNAPSHOT_LEVEL_BYTES, SnapshotError, VERSION as SNAPSHOT_VERSION, snapshot_level,
+};
 pub use state::factory::{Lot, Station};
 pub use state::row::{HOT_ROW_BYTES, Heard};

@@ -261,6 +261,12 @@ impl Projector {
         self.state.records.get(slot).map_or(0, |record| record.story.told())
     }
 
+    /// The last line of a device's story. What comes in many messages, as a spool does, is one line whose words change.
+    #[must_use]
+    pub fn story_end(&self, slot: Slot) -> Option<StoryLine> {
+        self.state.records.get(slot)?.story.end_line()
+    }
+
     /// How many flags were raised, cleared ones included.
     #[must_use]
     pub fn flag_count(&self) -> u32 {

@@ -77,3 +77,24 @@ impl From<BucketSettings> for Size {
         Size { capacity: settings.capacity, leak_every_millis: settings.leak_every_ms }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::VERSION;
+
+    /// The numbers are rules: who folds a log by others comes to another state under the same level.
+    #[test]
+    fn the_numbers_that_live_nodes_go_by_are_those_of_this_level() {
+        let minute = 60_000;
+        let of_level_6 = Settings {
+            restrict_clones: true,
+            suspicion_ms: 24 * 60 * minute,
+            hands_off_ms: 60 * minute,
+            breaker: BreakerSettings { window_ms: 60 * minute, always_allowed: 10, fleet_permille: 10 },
+            replay: BucketSettings { capacity: 10, leak_every_ms: 6_000 },
+            code_bruteforce: BucketSettings { capacity: 11, leak_every_ms: minute },
+        };
+        assert_eq!((VERSION, Settings::default()), (6, of_level_6), "other numbers need another level");
+    }
+}

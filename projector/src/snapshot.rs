@@ -1,25 +1,25 @@
 //! The state as bytes: versioned, deterministic, checked.
 //!
 //! ```text
-//! snapshot = "MUSTSNAP" ‖ version u16 LE ‖ SHA-256 of the body ‖ body
+//! snapshot = "MUSTSNAP" ‖ level u16 LE ‖ SHA-256 of the body ‖ body
 //! body     = postcard(State)
 //! ```
+//!
+//! A snapshot of another level is read by nobody: its state was folded by other rules, and whoever went on from it would
+//! part for good from whoever folded the whole log by these. It is folded again instead.
 
 use crate::projector::Projector;
 use crate::state::State;
-use crate::state::checkpoints::Checkpoints;
 use crate::state::index::Index;
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
-/// The encoding of the state; another one needs a migration.
+/// The level of the state: its encoding, and the rules by which it is folded, numbers included. What changes one of them
+/// for a log that somebody has raises it.
 pub const VERSION: u16 = 6;
-/// The version before it, whose encoding is the same: it knew no [`events::vocabulary::BreakerReset`], and set a timer for
-/// each fork of a device.
-const VERSION_WITHOUT_RESETS: u16 = 5;
-/// The one before that. It lacks the checkpoints, which stand last.
-const VERSION_WITHOUT_CHECKPOINTS: u16 = 4;
-const HEADER: usize = 8 + 2 + 32;
+/// So many bytes of a snapshot tell its level.
+pub const LEVEL_BYTES: usize = 8 + 2;
+const HEADER: usize = LEVEL_BYTES + 32;
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,10 +27,10 @@ pub enum SnapshotError {
     #[error("not a snapshot of a projector")]
     NotASnapshot,
     #[error(
-        "snapshot version {0} is not known to this version, which writes {VERSION} and reads those from \
-         {VERSION_WITHOUT_CHECKPOINTS} on"
+        "a snapshot of level {0}, whose rules are not those of level {VERSION}: the state must be folded again from the \
+         log"
     )]
-    UnknownVersion(u16),
+    OtherLevel(u16),
     #[error("the snapshot's body does not match its checksum")]
     Damaged,
     #[error("malformed snapshot: {0}")]
@@ -48,18 +48,15 @@ impl Projector {
 
     /// Reads a snapshot back; refuses what [`Projector::to_snapshot`] could not have written.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Projector, SnapshotError> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::NotASnapshot)?;
-        let (version, rest) = rest.split_first_chunk::<2>().ok_or(SnapshotError::NotASnapshot)?;
-        let version = u16::from_le_bytes(*version);
+        let (level, rest) = split_level(bytes).ok_or(SnapshotError::NotASnapshot)?;
+        if level != VERSION {
+            return Err(SnapshotError::OtherLevel(level));
+        }
         let (checksum, body) = rest.split_first_chunk::<32>().ok_or(SnapshotError::Damaged)?;
         if Sha256::digest(body).as_slice() != checksum {
             return Err(SnapshotError::Damaged);
         }
-        let mut state = match version {
-            VERSION | VERSION_WITHOUT_RESETS => decode(body)?,
-            VERSION_WITHOUT_CHECKPOINTS => decode(&with_checkpoints(body)?)?,
-            unknown => return Err(SnapshotError::UnknownVersion(unknown)),
-        };
+        let mut state = decode(body)?;
         state.index = Index::of(&state);
         let projector = Projector { state };
         crate::invariants::check(&projector)?;
@@ -76,11 +73,15 @@ fn decode(body: &[u8]) -> Result<State, SnapshotError> {
     Err(SnapshotError::Malformed(format!("{} bytes follow the state", left.len())))
 }
 
-/// A body of the version before, as this version would have written it.
-fn with_checkpoints(body: &[u8]) -> Result<Vec<u8>, SnapshotError> {
-    let none = postcard::to_stdvec(&Checkpoints::default());
-    let none = none.map_err(|e| SnapshotError::Malformed(e.to_string()))?;
-    Ok([body, &none].concat())
+/// The level of the state that a snapshot holds, from its first [`LEVEL_BYTES`] bytes; none if they begin no snapshot.
+#[must_use]
+pub fn snapshot_level(first_bytes: &[u8]) -> Option<u16> {
+    split_level(first_bytes).map(|(level, _)| level)
+}
+
+fn split_level(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (level, rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<2>()?;
+    Some((u16::from_le_bytes(*level), rest))
 }
 
 pub(crate) fn encode(state: &State) -> Vec<u8> {
@@ -100,25 +101,18 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use events::batch::{Batch, BatchId, stamped};
-    use events::ids::ClusterId;
-    use events::time::Timestamp;
-    use events::vocabulary::ClusterCreated;
 
     #[test]
-    fn a_snapshot_of_the_version_before_is_read_as_a_state_without_checkpoints() {
-        let mut batch = Batch::new(BatchId { node: 1, boot: 2, counter: 1 });
-        let cluster = ClusterId::from_bytes([7; 16]);
-        let created = ClusterCreated { cluster, generation: 1, heartbeat_millis: 60_000 };
-        batch.push(&created.into()).unwrap();
-        let mut fold = Projector::new();
-        let _ = fold.apply(1, &stamped(Timestamp::from_millis(9), &batch.encode().unwrap())).unwrap();
-        let now = fold.to_snapshot();
-        let body = &now[HEADER..now.len() - 1];
-        let mut before = [MAGIC.as_slice(), &4u16.to_le_bytes(), &Sha256::digest(body)].concat();
-        before.extend_from_slice(body);
-        assert_eq!(Projector::from_snapshot(&before), Ok(fold), "the last byte says: no checkpoints");
-        before[8] = 3;
-        assert_eq!(Projector::from_snapshot(&before), Err(SnapshotError::UnknownVersion(3)));
+    fn only_a_snapshot_of_this_level_is_gone_on_from_for_the_rules_of_others_are_other_rules() {
+        let fold = Projector::new();
+        let mut snapshot = fold.to_snapshot();
+        assert_eq!(Projector::from_snapshot(&snapshot), Ok(fold));
+        assert_eq!(snapshot_level(&snapshot[..LEVEL_BYTES]), Some(VERSION));
+        for other in [VERSION - 1, VERSION + 1] {
+            snapshot[8..LEVEL_BYTES].copy_from_slice(&other.to_le_bytes());
+            assert_eq!(Projector::from_snapshot(&snapshot), Err(SnapshotError::OtherLevel(other)));
+            assert_eq!(snapshot_level(&snapshot), Some(other), "whoever holds it can tell why");
+        }
+        assert_eq!(snapshot_level(b"MUSTSNAP"), None);
     }
 }

@@ -6,6 +6,7 @@ use super::addresses::AsConfigured;
 use super::backfill::Backfilling;
 use super::form::form_cluster;
 use super::last_words::LastWords;
+use super::refold;
 use super::retention::Retaining;
 use super::room::{Room, RoomWatch};
 use super::scrubbing::Scrubbing;
@@ -38,7 +39,7 @@ use crate::storage::archive::Archive;
 use crate::storage::backfill::BackfillPlace;
 use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
-use crate::storage::error::{Poisoned, StorageError};
+use crate::storage::error::Poisoned;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::scrub::Scrub;
@@ -50,7 +51,6 @@ use events::log::keys::SegmentKeys;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use projector::Projector;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -116,15 +116,11 @@ impl Core {
         let projector = SharedProjector::measured(Projector::new(), measures.clone());
         let keys = segment_keys(&config, &keyring)?;
         let history = Arc::new(archive(&config, &keyring, disk.clone())?);
-        let (store, machine, shelf, gaps) = open_disk(
-            &config,
-            history.clone(),
-            keys.clone(),
-            disk.clone(),
-            entropy.clone(),
-            projector.clone(),
-        )
-        .await?;
+        let parts = (keys.clone(), disk.clone(), entropy.clone(), projector.clone());
+        let (log, machine, shelf, gaps) = open_disk(&config, history.clone(), parts).await?;
+        let machine = refold::from_peers(machine, &*transport, &config).await?;
+        let machine = refold::check_state(&config, history.clone(), &log, machine).await?;
+        let store = LogStore::new(log).noting(gaps.clone());
         let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures);
         let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         let own_log = log_options(&config, segment_keys(&config, &keyring)?);
@@ -440,13 +436,10 @@ pub(super) fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
 async fn open_disk(
     config: &Arc<NodeConfig>,
     history: Arc<Archive>,
-    keys: SegmentKeys,
-    disk: Arc<dyn Disk>,
-    entropy: Arc<dyn Entropy>,
-    projector: SharedProjector,
-) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
+    (keys, disk, entropy, projector): (SegmentKeys, Arc<dyn Disk>, Arc<dyn Entropy>, SharedProjector),
+) -> Result<(Arc<DurableLog>, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
     let config = config.clone();
-    let open = move || {
+    blocking(move || {
         let data = &config.data_directory;
         let options = SnapshotOptions {
             dir: data.join(SNAPSHOT_FOLDER),
@@ -464,11 +457,15 @@ async fn open_disk(
         let recovery = |error: std::io::Error| NodeError::Recovery(error.to_string());
         let mut machine = Machine::open(projector, shelf.clone(), floor).map_err(recovery)?;
         machine.reach_floor(&history).map_err(recovery)?;
-        refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
-        machine.know_tree(&history)?;
-        Ok((LogStore::new(log).noting(gaps.clone()), machine, shelf, gaps))
-    };
-    tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
+        Ok((log, machine, shelf, gaps))
+    })
+    .await
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<T, NodeError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| NodeError::Failed(e.to_string()))?
 }
 
 /// Where the log of this node lies, and with which keys.
@@ -492,13 +489,6 @@ pub(super) fn archive(
         dirs.extend([own.join(BACKFILL_FOLDER), own]);
     }
     Ok(Archive::new(disk, dirs, keys))
-}
-
-/// A damaged newest snapshot is passed over for the one before it, but raft sees no entry at or below the purge floor:
-/// a state that stands below it would skip what lies between.
-fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), StorageError> {
-    let (found, floor) = (machine.applied_index(), log.standing().floor.map_or(0, |floor| floor.index));
-    if found < floor { Err(StorageError::SnapshotBelowFloor { dir, found, floor }) } else { Ok(()) }
 }
 
 pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {

@@ -19,6 +19,7 @@ mod form;
 mod keyring;
 mod last_words;
 mod ranges;
+mod refold;
 pub mod repair;
 pub mod retention;
 pub mod room;

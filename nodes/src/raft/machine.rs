@@ -1,6 +1,7 @@
 //! openraft's state machine: the fold, the tree of its entries, their snapshots, and where they stand.
 //!
-//! - The fold lives in memory; what survives a restart is the last snapshot and the log after it.
+//! - The fold lives in memory; what survives a restart is the last snapshot and the log after it. A snapshot of another
+//!   level was folded by other rules: the state is folded again from the first entry.
 //! - Applied index, membership and state are one unit: they change together under one lock holder (openraft's own
 //!   worker) and lie together in one snapshot.
 //! - A snapshot is built from a frozen copy that shares the fold's pages, so that apply goes on meanwhile.
@@ -13,6 +14,7 @@ use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeC
 use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::error::StorageError;
+use crate::storage::view::LogEntry;
 use bytes::Bytes;
 use events::ids::LogIndex;
 use events::log::merkle::Frontier;
@@ -21,7 +23,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend};
-use projector::{Frozen, Projector};
+use projector::{Frozen, Projector, SNAPSHOT_VERSION};
 use std::io;
 use std::sync::Arc;
 
@@ -33,6 +35,8 @@ pub struct Machine {
     floor: Floor,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// There was no snapshot to go on from when it was opened.
+    folds_anew: bool,
 }
 
 /// Tells how far raft's log is purged; 0 for not at all.
@@ -49,12 +53,24 @@ impl Machine {
         floor: Floor,
     ) -> Result<Self, io::Error> {
         let (applied, membership) = (None, StoredMembership::default());
-        let mut machine = Machine { projector, shelf, floor, applied, membership };
-        if let Some(kept) = machine.shelf.last()? {
+        let mut machine = Machine { projector, shelf, floor, applied, membership, folds_anew: true };
+        if let Some(kept) = machine.last_of_this_level()? {
             let (fold, frontier) = snapshot::read(&kept)?;
             machine.stand_at(&kept.meta, fold, frontier);
+            machine.folds_anew = false;
         }
         Ok(machine)
+    }
+
+    /// What other rules made is set aside: its state is folded again.
+    fn last_of_this_level(&self) -> Result<Option<Snapshot>, io::Error> {
+        while let Some(kept) = self.shelf.last()? {
+            let Some(level) = kept.other_level()? else { return Ok(Some(kept)) };
+            let at = kept.meta.last_log_id.map_or(0, |log_id| log_id.index);
+            tracing::warn!(at, level, own = SNAPSHOT_VERSION, "a snapshot is of another level and set aside");
+            self.shelf.set_aside(&kept)?;
+        }
+        Ok(None)
     }
 
     /// The last log index that the state contains; 0 for none.
@@ -63,27 +79,46 @@ impl Machine {
         self.applied.map_or(0, |log_id| log_id.index)
     }
 
-    /// Reaches the purge floor from a snapshot below it, should the newest have been damaged: raft sees none of the entries
-    /// between, but they are still history. Where that is not whole, the machine stays below.
+    /// Reaches the purge floor from a snapshot below it, or from none, should the newest have been damaged or of another
+    /// level: raft sees none of the entries between, but they are still history. Where that is not whole, the machine stays
+    /// below.
     pub fn reach_floor(&mut self, history: &Archive) -> Result<(), io::Error> {
-        let floor = (self.floor)();
-        while self.applied_index() < floor {
-            let next = self.applied.map_or(0, |log_id| log_id.index + 1);
+        while let Some(next) = self.below_floor() {
             let entries = history.range(next, READ_BYTES)?;
             if entries.is_empty() {
                 break;
             }
-            tracing::info!(from = next, floor, "the state is read again from history");
-            for entry in entries.into_iter().take_while(|entry| entry.at.index <= floor) {
-                let entry = entry_from_log(entry)?;
-                self.apply_one(entry.log_id, entry.payload, false)?;
-            }
+            tracing::info!(from = next, floor = (self.floor)(), "the state is read again from history");
+            self.take_history(entries)?;
         }
         self.projector.publish_applied();
         Ok(())
     }
 
-    /// A snapshot of an older version says nothing of the tree of its log: it is found in the files, once.
+    /// The next entry on the way to the purge floor; none if the machine stands there or above it.
+    #[must_use]
+    pub fn below_floor(&self) -> Option<LogIndex> {
+        let next = self.applied.map_or(0, |log_id| log_id.index + 1);
+        (self.applied_index() < (self.floor)()).then_some(next)
+    }
+
+    /// Whether there was no snapshot to go on from.
+    #[must_use]
+    pub fn folds_anew(&self) -> bool {
+        self.folds_anew
+    }
+
+    /// Applies what is history on the way to the purge floor; whatever lies above it raft hands over.
+    pub fn take_history(&mut self, entries: Vec<LogEntry>) -> Result<(), io::Error> {
+        let floor = (self.floor)();
+        for entry in entries.into_iter().take_while(|entry| entry.at.index <= floor) {
+            let entry = entry_from_log(entry)?;
+            self.apply_one(entry.log_id, entry.payload, false)?;
+        }
+        Ok(())
+    }
+
+    /// A snapshot that was made while the tree was unknown says nothing of it: it is found in the files, once.
     pub fn know_tree(&self, history: &Archive) -> Result<(), StorageError> {
         let tree = self.projector.tree();
         if tree.head().is_some() {

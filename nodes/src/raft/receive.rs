@@ -3,6 +3,7 @@
 use super::MusterRaft;
 use super::inbound::{Inbound, Progress};
 use super::leadership::Leadership;
+use super::snapshot::other_level;
 use super::snapshot_bytes::SnapshotBytes;
 use super::types::TypeConfig;
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::RaftError;
 use openraft::raft::{SnapshotResponse, TransferLeaderRequest};
 use openraft::type_config::alias::SnapshotOf;
+use projector::SNAPSHOT_VERSION;
 use std::cmp::Ordering;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -132,6 +134,11 @@ impl Receiver {
         if let Some(refused) = self.judge_vote(&chunk) {
             return refused;
         }
+        if chunk.offset == 0
+            && let Some(refused) = refuse_other_level(&chunk.data)
+        {
+            return refused;
+        }
         let (vote, meta) = (chunk.vote, chunk.meta.clone());
         let data = match self.inbound.add(from, chunk).await {
             Ok(Progress::Whole(data)) => data,
@@ -141,6 +148,10 @@ impl Receiver {
                 return PeerReply::Refused(refusal.to_string());
             }
         };
+        // It may have begun to come to a former version of this program.
+        if let Some(refused) = refuse_other_level(&data) {
+            return refused;
+        }
         tracing::info!(from, bytes = data.len(), "received a snapshot");
         let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: SnapshotBytes::Here(data) };
         match self.raft.install_full_snapshot(vote, snapshot).await {
@@ -167,6 +178,16 @@ impl Receiver {
     pub fn leadership(&self) -> Leadership {
         Leadership::now(&self.raft)
     }
+}
+
+/// During a rolling upgrade a leader may send what this program's rules did not make: to fail over it would stop this node,
+/// and it is served once a member of its own level leads.
+fn refuse_other_level(first_bytes: &[u8]) -> Option<PeerReply> {
+    let level = other_level(first_bytes)?;
+    let why =
+        format!("a snapshot of level {level} is of no use to this node, whose level is {SNAPSHOT_VERSION}");
+    tracing::warn!(level, own = SNAPSHOT_VERSION, "refused a snapshot of another level");
+    Some(PeerReply::Refused(why))
 }
 
 /// In whose name a request speaks, where it names anybody: a member proves who it is by its certificate, and must not

@@ -8,7 +8,7 @@ use crate::storage::snapshot_spill::{Spill, TransferName};
 use bytes::Bytes;
 use events::ids::LogIndex;
 use events::log::merkle::Frontier;
-use projector::Projector;
+use projector::{Projector, SNAPSHOT_LEVEL_BYTES, SNAPSHOT_VERSION, snapshot_level};
 use std::io;
 use std::sync::Arc;
 
@@ -30,10 +30,19 @@ pub trait SnapshotShelf: Send + Sync + 'static {
     fn last(&self) -> Result<Option<Snapshot>, io::Error>;
     /// The last one that was kept, to be read a piece at a time.
     fn newest(&self) -> Result<Option<Snapshot>, io::Error>;
+    /// Never gives this one again: it is of another level.
+    fn set_aside(&self, snapshot: &Snapshot) -> Result<(), io::Error>;
     /// Whether there is room for one more; why not.
     fn check_room(&self) -> Result<(), io::Error>;
     /// A place for one that comes in piece by piece, with what is here of it already; one at a time.
     fn spill(&self, name: TransferName) -> Result<Spill, io::Error>;
+}
+
+impl Snapshot {
+    /// See [`other_level`].
+    pub fn other_level(&self) -> Result<Option<u16>, io::Error> {
+        Ok(other_level(&self.data.piece(0, SNAPSHOT_LEVEL_BYTES)?))
+    }
 }
 
 /// The fold that a snapshot holds, and the frontier of its log if it has one. Its applied index must be the one that the
@@ -52,6 +61,13 @@ pub fn read(snapshot: &Snapshot) -> Result<(Projector, Option<Frontier>), io::Er
         return Err(io::Error::other(why));
     }
     Ok((fold, frontier))
+}
+
+/// The level of a snapshot whose state was folded by other rules than this program's, from its first bytes: nobody may go
+/// on from it, or this node's state would part from the others' for good.
+#[must_use]
+pub fn other_level(first_bytes: &[u8]) -> Option<u16> {
+    snapshot_level(first_bytes).filter(|level| *level != SNAPSHOT_VERSION)
 }
 
 /// Snapshots as files, sealed.
@@ -74,6 +90,11 @@ impl SnapshotShelf for FileShelf {
         let Some(file) = self.0.open_newest()? else { return Ok(None) };
         let meta = read_meta(file.index(), &file.meta()?)?;
         Ok(Some(Snapshot { meta, data: SnapshotBytes::OnDisk(Arc::new(file)) }))
+    }
+
+    fn set_aside(&self, snapshot: &Snapshot) -> Result<(), io::Error> {
+        let index = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
+        Ok(self.0.set_aside_other_level(index)?)
     }
 
     fn check_room(&self) -> Result<(), io::Error> {

@@ -7,8 +7,8 @@
 //! snapshot = state ‖ frontier ‖ length of the frontier u16 LE ‖ "MUSTTREE"
 //! ```
 //!
-//! A snapshot of an older version has no frontier. Until the tree is known again it is grown by nobody, and this node
-//! neither signs nor judges checkpoints.
+//! A snapshot that was made while the tree was unknown has no frontier. Until the tree is known again it is grown by
+//! nobody, and this node neither signs nor judges checkpoints.
 
 use events::batch::BatchError;
 use events::ids::LogIndex;

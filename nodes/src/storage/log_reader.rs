@@ -160,6 +160,20 @@ impl LogReader {
         LogReport { uncommitted: self.pending.len() as u64, ..self.report.clone() }
     }
 
+    /// The last committed entry that anything intact names from the damage on at which this reader ended: so far the log
+    /// went on. Reads the rest of the files.
+    #[must_use]
+    pub fn goes_on_to(&self) -> Option<LogIndex> {
+        let (disk, dir, keys) = (Arc::clone(&self.disk), self.dir.clone(), self.owner.keys.clone());
+        let mut rest = LogReader::open_past_damage(disk, dir, keys).ok()?.beginning_with(self.segment.max(1));
+        let entries = rest.by_ref().map_while(Result::ok).filter_map(|history| match history {
+            History::Entry(entry) => Some(entry.entry.at.index),
+            History::Gap { .. } => None,
+        });
+        let given = entries.max();
+        given.max(rest.report.standing.committed.map(|at| at.index))
+    }
+
     /// Bytes of all segments that were there when the reader was opened: for a progress bar.
     pub fn bytes_total(&self) -> Result<u64, StorageError> {
         let length = |segment| {

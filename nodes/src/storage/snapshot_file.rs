@@ -28,6 +28,8 @@ use std::sync::Arc;
 const KEPT: usize = 2;
 /// What a damaged one's name ends with.
 const DAMAGED: &str = "snap.damaged";
+/// What the name of one ends with that was made by other rules.
+const OTHER_LEVEL: &str = "snap.other-level";
 
 /// Whose snapshots, where, and with which keys.
 #[derive(Clone, Debug)]
@@ -142,6 +144,14 @@ impl SnapshotFiles {
         if let Err(error) = self.disk.rename(&path, &aside) {
             tracing::error!(%error, file = %path.display(), "cannot rename a damaged snapshot");
         }
+    }
+
+    /// Takes its name from a snapshot that is whole, and whose state was folded by other rules than this program's. It
+    /// stays until there is one that stands as high.
+    pub fn set_aside_other_level(&self, index: LogIndex) -> Result<(), StorageError> {
+        let (path, aside) = (self.path(index, "snap"), self.path(index, OTHER_LEVEL));
+        self.disk.rename(&path, &aside).map_err(StorageError::io("renaming", &path))?;
+        self.sync_dir()
     }
 
     /// Whether there is room for `bytes` more besides what is kept free for the log.
@@ -293,11 +303,12 @@ impl SnapshotFiles {
         if old.is_empty() { Ok(()) } else { self.sync_dir() }
     }
 
-    /// What is on its way in, or damaged, and stands no higher than a snapshot that is here is not needed.
+    /// What is on its way in, damaged or of other rules, and stands no higher than a snapshot that is here is not needed.
     fn remove_outdated(&self, index: LogIndex) -> Result<(), StorageError> {
         let dir = &self.options.dir;
         let names = self.disk.list(dir).map_err(StorageError::io("listing", dir))?;
-        let stands_at = |name: &str| snapshot_spill::index_of(name).or_else(|| index_of(name, DAMAGED));
+        let set_aside = |name: &str| [DAMAGED, OTHER_LEVEL].iter().find_map(|end| index_of(name, end));
+        let stands_at = |name: &str| snapshot_spill::index_of(name).or_else(|| set_aside(name));
         for name in names.iter().filter(|name| stands_at(name).is_some_and(|at| at <= index)) {
             remove_if_there(&*self.disk, &dir.join(name))?;
         }

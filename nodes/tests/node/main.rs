@@ -20,6 +20,7 @@ mod cluster;
 mod config;
 mod identity;
 mod key_rotation;
+mod levels;
 mod lines;
 mod majority;
 #[allow(

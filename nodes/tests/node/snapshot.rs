@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
+pub(crate) async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
     let mut last = 0;
     for number in numbers {
         let proposed = members.core(through).proposer().propose_events(&[lot_created(number)]).await;
@@ -27,7 +27,7 @@ async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<
     last
 }
 
-async fn snapshot_and_purge(members: &Members, node: u64) -> u64 {
+pub(crate) async fn snapshot_and_purge(members: &Members, node: u64) -> u64 {
     snapshot_and_purge_after(members, node, 0).await
 }
 
@@ -331,6 +331,19 @@ async fn a_transfer_that_was_cut_goes_on_where_it_ended_also_after_a_restart() {
     let other = sent.send(piece(sent.vote, 2, 0, TOTAL, &PIECE)).await;
     assert_eq!(kept(&other), Some(chunk), "another snapshot begins with nothing");
     assert!(!path.exists(), "and what came of the first gave its room back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_another_level_is_refused_at_its_first_piece_and_the_node_goes_on() {
+    let sent = Sent::start().await;
+    let mut first = vec![7; SNAPSHOT_CHUNK_BYTES];
+    first[..10].copy_from_slice(b"MUSTSNAP\x05\0");
+    let reply = sent.send(piece(sent.vote, 1, 0, TOTAL, first.leak())).await;
+    let PeerReply::Refused(why) = reply else { panic!("{reply:?}") };
+    assert!(why.contains("level 5"), "{why}");
+    assert!(sent.incoming().is_none(), "no byte of it is kept");
+    let last = propose_lots(&sent.members, sent.leader, 0..3).await;
+    sent.members.all_applied(last).await;
 }
 
 /// A lot that takes a quarter of a million bytes of state.

@@ -11,7 +11,6 @@ use super::evidence::{self, CheckArguments, CheckpointArguments, ProveArguments}
 use super::progress::Progress;
 use super::replay::moment;
 use crate::offline::{Mended, Moment, entries_end, read_keyring, refusal};
-use crate::output::{Format, line};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::batch::{BatchId, access, split_stamp};
@@ -21,6 +20,7 @@ use events::time::Timestamp;
 use events::vocabulary::Event;
 use nodes::storage::log_reader::{History, HistoryEntry};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
@@ -99,7 +99,36 @@ struct Line {
 enum Body {
     Blank,
     Membership,
-    Batch { stamp: Timestamp, batch: BatchId, events: Vec<Event>, heartbeats: Vec<Row> },
+    Batch {
+        stamp: Timestamp,
+        batch: BatchId,
+        events: Vec<Event>,
+        /// Events of kinds that this version does not know, by kind: a newer one wrote them.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        unknown: BTreeMap<u16, u64>,
+        heartbeats: Vec<Row>,
+    },
+}
+
+/// Entries that are not in the log, in their place among those that are.
+#[derive(Serialize)]
+struct Gap {
+    entry: &'static str,
+    from: LogIndex,
+    through: LogIndex,
+}
+
+impl Gap {
+    fn of(from: LogIndex, through: LogIndex) -> Self {
+        Gap { entry: "gap", from, through }
+    }
+
+    fn human(&self) -> String {
+        let Gap { from, through, .. } = self;
+        format!(
+            "          entries {from} to {through} are not here: a snapshot brought them, or the archive has them"
+        )
+    }
 }
 
 /// A routine heartbeat as the log keeps it.
@@ -119,10 +148,19 @@ impl Line {
                 let (stamp, bytes) = split_stamp(payload)?;
                 let batch = access(bytes)?;
                 let rows = batch.heartbeats.rows();
+                let (mut events, mut unknown) = (Vec::new(), BTreeMap::new());
+                for (event, encoded) in batch.decode_events().zip(batch.events.iter()) {
+                    let kind = encoded.kind.to_native();
+                    match Event::name_of(kind) {
+                        Some(_) => events.push(event?),
+                        None => *unknown.entry(kind).or_default() += 1,
+                    }
+                }
                 Body::Batch {
                     stamp,
                     batch: batch.batch_id(),
-                    events: batch.decode_events().collect::<Result<_, _>>()?,
+                    events,
+                    unknown,
                     heartbeats: rows
                         .map(|row| Row { slot: row.slot, epoch_low: row.epoch_low, sequence: row.sequence })
                         .collect(),
@@ -132,14 +170,23 @@ impl Line {
         Ok(Line { index: entry.entry.at.index, term: entry.entry.at.term, body })
     }
 
+    /// Events of kinds that this version does not know, by kind.
+    fn into_unknown(self) -> BTreeMap<u16, u64> {
+        match self.body {
+            Body::Batch { unknown, .. } => unknown,
+            Body::Blank | Body::Membership => BTreeMap::new(),
+        }
+    }
+
     fn human(&self) -> String {
         match &self.body {
             Body::Blank => format!("{:>8}  a leader of term {} began", self.index, self.term),
             Body::Membership => format!("{:>8}  membership", self.index),
-            Body::Batch { stamp, batch, events, heartbeats } => {
+            Body::Batch { stamp, batch, events, unknown, heartbeats } => {
                 let names = events.iter().map(|event| event.name().to_owned());
+                let others = unknown.iter().map(|(kind, count)| format!("{count} of unknown kind {kind}"));
                 let beats = (!heartbeats.is_empty()).then(|| format!("{} heartbeats", heartbeats.len()));
-                let what: Vec<_> = names.chain(beats).collect();
+                let what: Vec<_> = names.chain(others).chain(beats).collect();
                 format!(
                     "{:>8}  {stamp}  node {} batch {}: {}",
                     self.index,
@@ -165,12 +212,9 @@ fn cat(global: &Global, arguments: CatArguments) -> Result<()> {
         let entry = match history {
             History::Entry(entry) => entry,
             History::Gap { from, through } => {
-                if global.format() == Format::Human {
-                    progress.make_way();
-                    line(&format!(
-                        "          entries {from} to {through} are not here: a snapshot brought them, or the archive has them"
-                    ))?;
-                }
+                let gap = Gap::of(from, through);
+                progress.make_way();
+                global.format().print(&gap, Gap::human)?;
                 continue;
             }
         };

@@ -127,7 +127,9 @@ struct Replayed {
     events: u64,
     heartbeats: u64,
     bytes: u64,
-    uncommitted: u64,
+    /// Entries behind these that are not known committed; none if the log was not read to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uncommitted: Option<u64>,
     /// Until everything was folded; the digest comes on top.
     seconds: f64,
     events_per_second: f64,
@@ -221,7 +223,7 @@ fn replayed(
 ) -> Replayed {
     let report = fold.report();
     let (entries, events) = (fold.entries(), fold.events());
-    let (skipped, damaged) = (fold.skipped().clone(), fold.troubles());
+    let (skipped, damaged, uncommitted) = (fold.skipped().clone(), fold.troubles(), fold.uncommitted());
     let projector = fold.projector();
     let counts = projector.counts();
     let (digesting, digest) = (Spent::mark(), projector.digest().to_string());
@@ -235,7 +237,7 @@ fn replayed(
         events,
         heartbeats: counts.heartbeats,
         bytes: report.bytes,
-        uncommitted: report.uncommitted,
+        uncommitted,
         seconds: spent.seconds,
         events_per_second: rate(events, spent.seconds),
         threads,
@@ -262,6 +264,18 @@ pub(super) fn warn_of(damaged: &[String]) {
     }
 }
 
+/// What was passed over, as a line of its own; nothing if nothing was.
+pub(super) fn human_skipped(skipped: &BTreeMap<u16, u64>) -> String {
+    skipped_in_words(skipped).map_or_else(String::new, |words| format!("\nSKIPPED     {words}"))
+}
+
+/// None if nothing was passed over.
+pub(super) fn skipped_in_words(skipped: &BTreeMap<u16, u64>) -> Option<String> {
+    let kinds: Vec<_> = skipped.iter().map(|(kind, count)| format!("{count} of kind {kind}")).collect();
+    let kinds = (!kinds.is_empty()).then(|| kinds.join(", "))?;
+    Some(format!("{kinds}: this version does not know them, and the state is not the cluster's"))
+}
+
 impl Since {
     fn add(&mut self, folded: &crate::offline::Folded) -> Result<()> {
         self.first = self.first.or(Some(folded.index));
@@ -281,8 +295,7 @@ fn human(said: &Replayed) -> String {
         "applied     {} (log time {})\n\
          digest      {}\n\
          {}\n\
-         read        {} entries, {} events, {} bytes in {:.2} s: {:.0} events/s, {:.0} on one core; {} more entries are \
-         not known committed",
+         read        {} entries, {} events, {} bytes in {:.2} s: {:.0} events/s, {:.0} on one core",
         said.applied,
         when(said.stamp),
         said.digest,
@@ -293,8 +306,10 @@ fn human(said: &Replayed) -> String {
         said.seconds,
         said.events_per_second,
         said.events_per_second_one_core,
-        said.uncommitted,
     );
+    if let Some(uncommitted) = said.uncommitted {
+        text.push_str(&format!("; {uncommitted} more entries are not known committed"));
+    }
     if let Some(Since { first, events, heartbeats }) = &said.since {
         let named: Vec<_> = events.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let first = first.map_or_else(|| "nothing".to_owned(), |first| format!("log index {first} on"));
@@ -303,14 +318,7 @@ fn human(said: &Replayed) -> String {
             named.join(", ")
         ));
     }
-    if !said.skipped.is_empty() {
-        let kinds: Vec<_> =
-            said.skipped.iter().map(|(kind, count)| format!("{count} of kind {kind}")).collect();
-        text.push_str(&format!(
-            "\nSKIPPED     {}: this version does not know them, and the state is not the cluster's",
-            kinds.join(", ")
-        ));
-    }
+    text.push_str(&human_skipped(&said.skipped));
     if let Some(story) = &said.story {
         text.push_str(&format!("\n\n{}", human_story(story)));
     }

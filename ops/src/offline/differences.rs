@@ -5,6 +5,7 @@
 use super::affected::{devices_of, in_words};
 use super::fold::{Fold, Folded};
 use super::moment::Moment;
+use crate::exit::{USAGE, coded};
 use anyhow::{Context as _, Result};
 use events::batch::access;
 use events::ids::{DeviceId, LogIndex, Slot};
@@ -25,6 +26,9 @@ pub struct Standpoint {
     pub digest: String,
     pub devices: u32,
     pub heartbeats: u64,
+    /// Events of unknown kinds that were passed over up to there, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<u16, u64>,
 }
 
 /// How two states differ.
@@ -103,13 +107,18 @@ pub fn between(
         on_entry(fold);
     }
     fold.check_reached(from)?;
-    let mut before = fold.state().clone();
+    if to.is_before(fold.state()) {
+        return Err(coded(USAGE, format!("{to} lies before {from}; give the earlier moment first")));
+    }
+    let (mut before, skipped) = (fold.state().clone(), fold.skipped().clone());
     let mut causes = Causes::default();
     while causes.fold_next(fold, to)?.is_some() {
         on_entry(fold);
     }
     fold.check_reached(to)?;
-    Ok(compare(&mut before, fold.projector(), None, |slot, fact| causes.of(slot, fact)))
+    let mut differences = compare(&mut before, fold.projector(), None, |slot, fact| causes.of(slot, fact));
+    (differences.from.skipped, differences.to.skipped) = (skipped, fold.skipped().clone());
+    Ok(differences)
 }
 
 /// Folds two logs up to `until`, or as far as both reach, and says how their states differ.
@@ -119,8 +128,7 @@ pub fn of_logs(
     until: Moment,
     mut on_entry: impl FnMut(&Fold),
 ) -> Result<Differences> {
-    let (mut causes, mut other) = (Causes::default(), None);
-    let mut left_causes = Causes::default();
+    let (mut causes, mut other) = (Sides::default(), None);
     loop {
         let (one, two) = (left.read_up_to(until)?, right.read_up_to(until)?);
         let (Some(one), Some(two)) = (one, two) else { break };
@@ -134,15 +142,24 @@ pub fn of_logs(
             left.apply(&one)?;
             right.apply(&two)?;
         } else {
-            left_causes.fold(left, &one)?;
-            causes.fold(right, &two)?;
+            causes.left.fold(left, &one)?;
+            causes.right.fold(right, &two)?;
         }
         on_entry(left);
     }
     left.check_reached(until)?;
     right.check_reached(until)?;
-    let cause = |slot, fact| causes.of(slot, fact).or_else(|| left_causes.of(slot, fact));
-    Ok(compare(left.projector(), right.projector(), other, cause))
+    let mut differences =
+        compare(left.projector(), right.projector(), other, |slot, fact| causes.of(slot, fact));
+    differences.say_skipped(left, right);
+    Ok(differences)
+}
+
+impl Differences {
+    /// What each of two folds passed over.
+    pub(super) fn say_skipped(&mut self, left: &Fold, right: &Fold) {
+        (self.from.skipped, self.to.skipped) = (left.skipped().clone(), right.skipped().clone());
+    }
 }
 
 pub(super) fn compare(
@@ -198,6 +215,7 @@ fn standpoint(projector: &mut Projector) -> Standpoint {
         digest: projector.digest().to_string(),
         devices: counts.burned,
         heartbeats: counts.heartbeats,
+        skipped: BTreeMap::new(),
     }
 }
 
@@ -233,14 +251,17 @@ fn facts(projector: &Projector, slot: Slot) -> Facts {
 }
 
 /// What moved each of two folds.
+#[derive(Default)]
 pub(super) struct Sides {
     pub(super) left: Causes,
     pub(super) right: Causes,
 }
 
 impl Sides {
+    /// The later of the two: before it both stood alike, or it parted them once more.
     pub(super) fn of(&self, slot: Slot, fact: &'static str) -> Option<(LogIndex, String)> {
-        self.right.of(slot, fact).or_else(|| self.left.of(slot, fact))
+        let both = [self.left.of(slot, fact), self.right.of(slot, fact)];
+        both.into_iter().flatten().max_by_key(|(index, _)| *index)
     }
 }
 
@@ -346,12 +367,14 @@ fn about(state: &Projector, entry: &HistoryEntry) -> Result<BTreeMap<DeviceId, S
                 .push_str(&in_words(&event));
         }
     }
-    // A routine heartbeat can confirm nothing, but what it says of the device's condition is a fact.
+    // A routine heartbeat can confirm nothing, but what it says of the device's condition is a fact, and so is that it does
+    // not report a directive as obeyed.
     for row in batch.heartbeats.rows() {
-        if let Some(device) = state.device(row.slot)
-            && device.condition() != row.condition
-        {
-            about.entry(device.id()).or_insert_with(|| format!("heartbeat {}", row.sequence));
+        let Some(device) = state.device(row.slot) else { continue };
+        let unheeded = device.directive().is_some();
+        if unheeded || device.condition() != row.condition {
+            let why = if unheeded { ", which reports no directive as obeyed" } else { "" };
+            about.entry(device.id()).or_insert_with(|| format!("heartbeat {}{why}", row.sequence));
         }
     }
     Ok(about)

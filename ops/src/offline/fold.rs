@@ -28,6 +28,8 @@ pub struct Fold {
     skipped: BTreeMap<u16, u64>,
     /// An entry was folded.
     begun: bool,
+    /// The logs were read to their end.
+    ended: bool,
     entries: u64,
     events: u64,
 }
@@ -55,6 +57,7 @@ impl Fold {
             skip_unknown: false,
             skipped: BTreeMap::new(),
             begun: false,
+            ended: false,
             entries: 0,
             events: 0,
         }
@@ -101,7 +104,10 @@ impl Fold {
             Some(entry) => entry,
             None => match self.logs.next_entry()? {
                 Some(entry) => entry,
-                None => return Ok(None),
+                None => {
+                    self.ended = true;
+                    return Ok(None);
+                }
             },
         };
         if !until.includes(&entry, self.projector.stamp()) {
@@ -172,7 +178,7 @@ impl Fold {
         self.logs.bytes_passed()
     }
 
-    /// What was read so far, in all logs together.
+    /// What was read so far, in all logs together; what of it is not known committed says [`Fold::uncommitted`].
     #[must_use]
     pub fn report(&self) -> LogReport {
         let mut reports = self.logs.reports();
@@ -183,9 +189,17 @@ impl Fold {
             frames: sum.frames + report.frames,
             bytes: sum.bytes + report.bytes,
             entries: sum.entries.max(report.entries),
-            uncommitted: sum.uncommitted.min(report.uncommitted),
             ..sum
         })
+    }
+
+    /// Entries behind the last one that some log holds and none knows committed; none if they were not read to their end.
+    #[must_use]
+    pub fn uncommitted(&self) -> Option<u64> {
+        let applied = self.projector.applied();
+        let last = self.logs.reports().filter_map(|report| report.standing.last).map(|last| last.index);
+        let above = |last: LogIndex| last.saturating_sub(applied);
+        self.ended.then(|| last.map(above).max().unwrap_or(0))
     }
 
     /// What is wrong with logs that the others made up for.

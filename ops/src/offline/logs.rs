@@ -128,15 +128,17 @@ impl Logs {
     }
 
     /// No log has the next entry: all ended, or what is missing is missing everywhere. Where one log ended in good order
-    /// with the last entry, damage of another before it is made up for.
+    /// with the last entry, damage of another before it is made up for, unless that one went on: then the first is an
+    /// older copy, and the history ends early.
     fn end(&mut self) -> Result<Option<HistoryEntry>> {
         let readable = self.next.and_then(|next| next.checked_sub(1));
         let whole = |source: &Source| matches!(source.head, Head::End) && source.last == readable;
-        if readable.is_some() && self.sources.iter().any(whole) && self.missing().is_none() {
-            return Ok(None);
-        }
+        let in_order = readable.is_some() && self.sources.iter().any(whole) && self.missing().is_none();
         for source in &mut self.sources {
             if let Head::Failed(error, why) = &mut source.head {
+                if in_order && source.reader.goes_on_to() <= readable {
+                    continue;
+                }
                 return Err(match error.take() {
                     Some(error) => refusal(error, readable),
                     None => coded(NOT_HELD, why.clone()),
@@ -178,6 +180,14 @@ impl Reader {
         match self {
             Reader::Here(reader) => reader.report(),
             Reader::Ahead(ahead, _) => ahead.report(),
+        }
+    }
+
+    /// See [`LogReader::goes_on_to`]; for one that failed.
+    fn goes_on_to(&self) -> Option<LogIndex> {
+        match self {
+            Reader::Here(reader) => reader.goes_on_to(),
+            Reader::Ahead(ahead, _) => ahead.goes_on_to(),
         }
     }
 

@@ -7,17 +7,37 @@ use events::ids::LogIndex;
 use events::keyring::Keyring;
 use nodes::storage::error::StorageError;
 use nodes::storage::log_reader::{History, LogReader, LogReport};
-use std::iter::Peekable;
 use std::path::Path;
 
 pub(crate) struct Mended {
     own: LogReader,
-    fetched: Option<Peekable<LogReader>>,
+    fetched: Option<Fetched>,
     /// What is left of a gap of the own log; both ends are included.
     gap: Option<(LogIndex, LogIndex)>,
     /// Of the own log and of what was fetched.
     passed: [Passed; 2],
     bytes_total: u64,
+    /// Entries given.
+    entries: u64,
+}
+
+/// What was fetched, and what comes next of it.
+struct Fetched {
+    reader: LogReader,
+    head: Option<Result<History, StorageError>>,
+}
+
+impl Fetched {
+    fn peek(&mut self) -> Option<&Result<History, StorageError>> {
+        if self.head.is_none() {
+            self.head = self.reader.next();
+        }
+        self.head.as_ref()
+    }
+
+    fn next(&mut self) -> Option<Result<History, StorageError>> {
+        self.head.take().or_else(|| self.reader.next())
+    }
 }
 
 impl Mended {
@@ -27,13 +47,21 @@ impl Mended {
         let own = folders.next().ok_or_else(|| anyhow::anyhow!("{} holds no log", data.display()))?;
         let fetched = folders.next();
         let bytes_total = own.bytes_total()? + fetched.as_ref().map_or(Ok(0), LogReader::bytes_total)?;
-        let fetched = fetched.map(Iterator::peekable);
-        Ok(Mended { own, fetched, gap: None, passed: Default::default(), bytes_total })
+        let fetched = fetched.map(|reader| Fetched { reader, head: None });
+        Ok(Mended { own, fetched, gap: None, passed: Default::default(), bytes_total, entries: 0 })
     }
 
-    /// Of the node's own log.
+    /// Of both, once this ended. What is not known committed stands at the end of the node's own log.
     pub(crate) fn report(&self) -> LogReport {
-        self.own.report()
+        let own = LogReport { entries: self.entries, ..self.own.report() };
+        let Some(fetched) = &self.fetched else { return own };
+        let fetched = fetched.reader.report();
+        LogReport {
+            segments: own.segments + fetched.segments,
+            frames: own.frames + fetched.frames,
+            bytes: own.bytes + fetched.bytes,
+            ..own
+        }
     }
 
     /// Bytes of all files: for a progress bar.
@@ -75,23 +103,34 @@ impl Mended {
             }
         }
     }
+
+    fn read(&mut self) -> Option<Result<History, StorageError>> {
+        loop {
+            if let Some((from, through)) = self.gap.take() {
+                return Some(self.fill(from, through));
+            }
+            match self.own.next() {
+                Some(Ok(History::Gap { from, through })) => self.gap = Some((from, through)),
+                Some(other) => {
+                    other.iter().for_each(|history| self.passed[0].note(history));
+                    return Some(other);
+                }
+                None => {
+                    // What is left of it fills no gap, and is counted all the same.
+                    while self.fetched.as_mut().is_some_and(|fetched| fetched.next().is_some()) {}
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 impl Iterator for Mended {
     type Item = Result<History, StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((from, through)) = self.gap.take() {
-                return Some(self.fill(from, through));
-            }
-            match self.own.next()? {
-                Ok(History::Gap { from, through }) => self.gap = Some((from, through)),
-                other => {
-                    other.iter().for_each(|history| self.passed[0].note(history));
-                    return Some(other);
-                }
-            }
-        }
+        let history = self.read();
+        self.entries += u64::from(matches!(history, Some(Ok(History::Entry(_)))));
+        history
     }
 }

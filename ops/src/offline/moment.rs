@@ -17,6 +17,7 @@ use events::ids::LogIndex;
 use events::log::record::EntryBody;
 use events::time::Timestamp;
 use nodes::storage::log_reader::HistoryEntry;
+use projector::Projector;
 use std::time::{Duration, UNIX_EPOCH};
 
 const DAY_MILLIS: u64 = 86_400_000;
@@ -55,6 +56,15 @@ impl Moment {
         match self {
             Moment::Index(until) => entry.entry.at.index <= until,
             Moment::Time(until) => stamp_of(entry).unwrap_or(stamp).max(stamp) <= until,
+        }
+    }
+
+    /// Whether it lies before a state: what was folded cannot be taken back.
+    #[must_use]
+    pub(super) fn is_before(self, state: &Projector) -> bool {
+        match self {
+            Moment::Index(index) => index < state.applied(),
+            Moment::Time(time) => time < state.stamp(),
         }
     }
 

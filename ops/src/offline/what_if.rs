@@ -5,12 +5,12 @@
 //! other fold wants is ordered there at once, as a leader would have. What devices did is what they did: a device that
 //! would have been restricted goes on in the log as it went on in life.
 
-use super::differences::{Causes, Differences, Sides, compare};
+use super::differences::{Differences, Sides, compare};
 use super::fold::Fold;
 use super::moment::Moment;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use events::batch::{Batch, HeartbeatColumns, access, split_stamp, stamped};
+use events::batch::{Batch, EncodedEvent, HeartbeatColumns, access, split_stamp, stamped};
 use events::ids::FlagId;
 use events::log::record::EntryBody;
 use events::vocabulary::operation::Cause;
@@ -28,7 +28,7 @@ pub fn of_settings(
     until: Moment,
     mut on_entry: impl FnMut(&Fold),
 ) -> Result<Differences> {
-    let mut causes = Sides { left: Causes::default(), right: Causes::default() };
+    let mut causes = Sides::default();
     while let Some(entry) = left.read_up_to(until)? {
         let told = translated(&entry, left.state(), right.state())?;
         let as_it_was = causes.left.fold(left, &entry)?;
@@ -43,6 +43,7 @@ pub fn of_settings(
     left.check_reached(until)?;
     let mut differences =
         compare(left.projector(), right.projector(), None, |slot, fact| causes.of(slot, fact));
+    differences.say_skipped(left, right);
     differences.flags.clear();
     differences.flags_only = Some(super::differences::flags_only(left.state(), right.state()));
     Ok(differences)
@@ -66,15 +67,19 @@ fn translated(entry: &HistoryEntry, known: &Projector, other: &Projector) -> Res
     let EntryBody::Batch(payload) = &entry.entry.body else { return Ok(entry.clone()) };
     let (stamp, bytes) = split_stamp(payload).with_context(place)?;
     let archived = access(bytes).with_context(place)?;
-    let events: Result<Vec<Event>, _> = archived.decode_events().collect();
-    // What cannot be read is the fold's to refuse or to skip.
-    let Ok(events) = events else { return Ok(entry.clone()) };
-    if !events.iter().any(|event| named_flag(event).is_some()) {
+    if !archived.decode_events().filter_map(Result::ok).any(|event| named_flag(&event).is_some()) {
         return Ok(entry.clone());
     }
     let mut batch = Batch::new(archived.batch_id());
-    for event in events {
-        batch.push(&renamed(event, known, other)).with_context(place)?;
+    for (event, encoded) in archived.decode_events().zip(archived.events.iter()) {
+        match event {
+            Ok(event) => batch.push(&renamed(event, known, other)).with_context(place)?,
+            // What cannot be read is the fold's to refuse or to skip.
+            Err(_) => {
+                let kind = encoded.kind.to_native();
+                batch.events.push(EncodedEvent { kind, bytes: encoded.bytes.to_vec() });
+            }
+        }
     }
     let mut heartbeats = HeartbeatColumns::default();
     archived.heartbeats.rows().for_each(|row| heartbeats.push(row));

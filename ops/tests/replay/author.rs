@@ -132,6 +132,11 @@ impl Author {
         self.lead();
     }
 
+    /// Appends an entry of which nobody knows whether it was committed.
+    pub(crate) fn leave_open(&mut self) {
+        self.write(EntryBody::Batch(stamped(Timestamp::ZERO, b"not known committed").into()));
+    }
+
     /// Entries up to here were purged and came in a snapshot, those before it are not in this log; what it lacks.
     pub(crate) fn take_snapshot_of(&mut self, other: &mut Author) -> Gap {
         self.stop();

@@ -15,7 +15,7 @@ pub(crate) fn flip(file: &Path, offset: usize) {
     std::fs::write(file, bytes).unwrap();
 }
 
-fn copy_log(from: &Author, to: &Path) {
+pub(crate) fn copy_log(from: &Author, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from.data().join("log")).unwrap() {
         let file = file.unwrap();
@@ -214,4 +214,67 @@ fn a_log_is_read_while_its_node_writes_it() {
         assert!(applied + 1 >= author.index(), "{applied} of {}", author.index());
         assert_eq!(said["digest"], author.digest(applied));
     }
+}
+
+#[test]
+fn an_older_copy_does_not_end_the_history_where_a_damaged_folder_went_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = fleet(&dir.path().join("log"));
+    let [data, folder, keyring, file] = &fleet.author.flags();
+    let older = dir.path().join("older");
+    copy_log(&fleet.author, &older);
+    let later = (3..).map(|number| older.join(format!("segment-{number:016}.log")));
+    for later in later.take_while(|later| later.exists()).chain([older.join("newest.json")]) {
+        std::fs::remove_file(later).unwrap();
+    }
+    let ended = muster_json(&["replay", data, path(&older), keyring, file])["applied"].as_u64().unwrap();
+    assert!(ended < fleet.author.index());
+    let damaged = fleet.author.segment(2);
+    flip(&damaged, 700);
+    for threads in ["1", "2"] {
+        let both = ["replay", data, path(&older), data, folder, keyring, file, "--threads", threads];
+        let ran = muster(&both);
+        assert_eq!(ran.code, 5, "entries behind {ended} are lost: {}", ran.stdout);
+        assert!(ran.stderr.contains(path(&damaged)), "{}", ran.stderr);
+        assert_eq!(readable(&ran.stderr), ended);
+        let said = muster_json(&[&both[..], &["--until", &ended.to_string()]].concat());
+        assert_eq!(said["digest"], fleet.author.digest(ended), "so far the older copy makes up for it");
+    }
+}
+
+#[test]
+fn that_two_folders_differ_is_said_beside_whatever_else_is_wrong_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Author::begin(&dir.path().join("1"));
+    let mut second = Author::begin_with(&dir.path().join("2"), first.keyring.clone(), 2);
+    for author in [&mut first, &mut second] {
+        found(author);
+        author.restart();
+        Unit::alive(author, 1);
+        author.stop();
+    }
+    let [data, one, keyring, file] = &first.flags();
+    let two = second.data();
+    let verify = || {
+        let ran = muster(&["log", "verify", data, one, data, path(&two), keyring, file, "--json"]);
+        assert_eq!(ran.code, 5, "{}", ran.stderr);
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    std::fs::create_dir(two.join("snapshots")).unwrap();
+    std::fs::write(two.join("snapshots/snapshot-00000000000000000003.snap"), b"no snapshot").unwrap();
+    let said = verify();
+    let (log, snapshots) = (said["faults"].to_string(), said["snapshot_faults"].to_string());
+    assert!(log.contains("entry 2 differs") && !log.contains("snapshot-"), "{said}");
+    assert!(snapshots.contains("snapshot-00000000000000000003.snap"), "{said}");
+
+    let damaged = second.segment(2);
+    flip(&damaged, 700);
+    let said = verify();
+    let faults = said["faults"].as_array().unwrap();
+    let told = |words: &str| faults.iter().filter(|fault| fault.as_str().unwrap().contains(words)).count();
+    assert_eq!((told(path(&damaged)), told("entry 2 differs"), faults.len()), (1, 1, 2), "{said}");
+
+    let alone = muster(&["log", "verify", data, path(&two), keyring, file, "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&alone.stdout).unwrap();
+    assert_eq!(said["faults"].as_array().unwrap().len(), 1, "one fault is told once: {said}");
 }

@@ -1,8 +1,10 @@
 //! What changed, for whom, and by which entry.
 
 use crate::author::Author;
-use crate::story::{Unit, fleet, found};
+use crate::story::{Unit, by_hand, code, fleet, found};
 use crate::{muster, muster_json, path};
+use events::vocabulary::shared::OperationKind;
+use events::vocabulary::{CodeVoided, Tick};
 use serde_json::Value;
 
 fn change<'a>(said: &'a Value, device: &str, what: &str) -> &'a Value {
@@ -96,4 +98,88 @@ fn two_nodes_folders_that_hold_the_same_are_equal_and_others_part_at_a_named_ent
     let both = muster(&["replay", "--data", path(&one), "--data", path(&two), "--keyring", path(&keyring)]);
     assert_eq!(both.code, 5);
     assert!(both.stderr.contains("entry 2 differs"), "{}", both.stderr);
+}
+
+#[test]
+fn the_later_moment_is_refused_as_the_first_whatever_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = fleet(dir.path());
+    let [data, folder, keyring, file] = &fleet.author.flags();
+    for (from, to) in [("now", "9"), ("9", "2025-10-09"), ("2025-10-11", "9")] {
+        let ran = muster(&["replay", "diff", from, to, data, folder, keyring, file]);
+        assert_eq!(ran.code, 2, "{from} {to}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("give the earlier moment first"), "{}", ran.stderr);
+    }
+    let end = fleet.author.index().to_string();
+    let same = muster(&["replay", "diff", "now", &end, data, folder, keyring, file]);
+    assert_eq!(same.code, 0, "both name the end: {}", same.stderr);
+}
+
+#[test]
+fn two_folders_that_part_in_what_is_not_in_the_state_are_not_equal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Author::begin(&dir.path().join("1"));
+    let mut second = Author::begin_with(&dir.path().join("2"), first.keyring.clone(), 1);
+    for (author, reason) in [(&mut first, "a refund"), (&mut second, "a favour")] {
+        found(author);
+        author.accept(CodeVoided { code: code(7), reason: reason.into() });
+        author.stop();
+    }
+    let (one, two) = (first.data(), second.data());
+    let keyring = first.dir.join("keyring.json");
+    let ran = muster(&["replay", "diff", path(&one), path(&two), "--keyring", path(&keyring), "--json"]);
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(said["from"]["digest"], said["to"]["digest"], "no state keeps why a code was voided");
+    assert_eq!((ran.code, &said["first_other_entry"]["index"]), (5, &first.index().into()), "{said}");
+}
+
+#[test]
+fn of_what_moved_either_log_the_later_entry_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Author::begin(&dir.path().join("1"));
+    let mut second = Author::begin_with(&dir.path().join("2"), first.keyring.clone(), 2);
+    let [mut left, mut right] = [&mut first, &mut second].map(|author| {
+        found(author);
+        Unit::alive(author, 1)
+    });
+    right.resume(&mut second);
+    right.observed(&mut second);
+    second.accept(Tick {});
+    left.resume(&mut first);
+    left.resume(&mut first);
+    left.observed(&mut first);
+    assert_eq!(first.index(), second.index());
+    first.stop();
+    second.stop();
+    let (one, two) = (first.data(), second.data());
+    let keyring = first.dir.join("keyring.json");
+    let ran = muster(&["replay", "diff", path(&one), path(&two), "--keyring", path(&keyring), "--json"]);
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let epoch = change(&said, &left.device.to_string(), "epoch");
+    let last = first.index();
+    assert_eq!((&epoch["from"], &epoch["to"], &epoch["index"]), (&"3".into(), &"2".into(), &last.into()));
+}
+
+#[test]
+fn a_directive_that_a_terminal_ignored_is_explained_by_its_heartbeats() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::begin(dir.path());
+    found(&mut author);
+    let mut unit = Unit::alive(&mut author, 1);
+    let _ = author.commit(&[by_hand(OperationKind::Rekey, unit.device, "a new key, please")], &[]);
+    let ordered = author.index();
+    while author.fold.device(unit.slot).unwrap().directive().is_some() {
+        let row = unit.row(&author);
+        let _ = author.commit(&[], &[row]);
+        assert!(author.index() < ordered + 20, "nobody gives it up");
+    }
+    let settled = author.index();
+    author.stop();
+    let [data, folder, keyring, file] = &author.flags();
+    let from = ordered.to_string();
+    let said = muster_json(&["replay", "diff", &from, "now", data, folder, keyring, file]);
+    let directive = change(&said, &unit.device.to_string(), "directive");
+    assert_eq!((&directive["to"], &directive["index"]), (&"-".into(), &settled.into()), "{said}");
+    let cause = directive["cause"].as_str().unwrap();
+    assert!(cause.contains("which reports no directive as obeyed"), "{cause}");
 }

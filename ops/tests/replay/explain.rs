@@ -1,8 +1,9 @@
 //! The whole story of a device, from files.
 
 use crate::author::Author;
-use crate::story::{Unit, fleet, found};
+use crate::story::{Unit, by_hand, fleet, found};
 use crate::{muster, muster_json};
+use events::vocabulary::shared::OperationKind;
 
 #[test]
 fn the_story_is_told_from_burn_to_the_last_operation_with_evidence_and_log_indices() {
@@ -54,6 +55,38 @@ fn no_line_of_a_long_story_is_left_out() {
         assert!(lines.contains(&format!("spoke under epoch {epoch}").as_str()));
     }
     assert!(!lines.iter().any(|line| line.contains("left out")));
+}
+
+#[test]
+fn a_long_outage_is_told_whole_although_it_comes_in_many_heartbeats() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::begin(dir.path());
+    found(&mut author);
+    let mut unit = Unit::alive(&mut author, 1);
+    unit.drain(&mut author, 32);
+    let first = author.index();
+    unit.drain(&mut author, 32);
+    let _ = author.commit(&[by_hand(OperationKind::Notify, unit.device, "call us")], &[]);
+    unit.drain(&mut author, 32);
+    unit.drain(&mut author, 16);
+    author.stop();
+    let [data, folder, keyring, file] = &author.flags();
+    let device = unit.device.to_string();
+    let brought = |story: &serde_json::Value| -> Vec<_> {
+        let lines = story["lines"].as_array().unwrap().iter();
+        let lines = lines.map(|line| (line["index"].as_u64().unwrap(), line["what"].as_str().unwrap()));
+        lines.filter_map(|(at, what)| Some((at, what.strip_prefix("brought ")?[..2].to_owned()))).collect()
+    };
+    let whole = muster_json(&["device", "explain", &device, data, folder, keyring, file]);
+    let told = brought(&whole);
+    assert_eq!(told.iter().map(|(_, bodies)| bodies.as_str()).collect::<Vec<_>>(), ["64", "48"], "{whole}");
+    assert_eq!(told[0].0, first, "it began there");
+    for since in [first, first + 1] {
+        let since = since.to_string();
+        let said =
+            muster_json(&["replay", data, folder, keyring, file, "--since", &since, "--device", &device]);
+        assert_eq!(brought(&said["story"]), told, "since {since}: {said}");
+    }
 }
 
 #[test]

@@ -85,7 +85,11 @@ fn refuse(author: &mut Author) {
     let (at, source) = (Timestamp::from_millis(author.now), || "attic-9".parse().unwrap());
     let forged =
         RejectionCount { source: source(), reason: RejectionReason::NotAuthentic, device: None, count: 40 };
-    author.accept(RejectionSummary { node: 1, from: at, until: at, entries: vec![forged], overflow: 2 });
+    // More than level 5 let pass before it raised a flag, and fewer than level 6 does.
+    let guessed =
+        RejectionCount { source: source(), reason: RejectionReason::CodeRefused, device: None, count: 9 };
+    let entries = vec![forged, guessed];
+    author.accept(RejectionSummary { node: 1, from: at, until: at, entries, overflow: 2 });
     let reason = TamperReason::ComponentMismatch;
     author.accept(TamperReported { lot: LOT, record: record(3), reason, mismatched: 4, source: source() });
 }

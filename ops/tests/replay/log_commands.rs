@@ -75,13 +75,49 @@ fn stat_counts_what_the_log_holds() {
     );
     assert_eq!((&stat["heartbeats"], &stat["events"]["DeviceActivated"]["count"]), (&10.into(), &2.into()));
     assert_eq!(stat["terms"], 3);
-    let bytes: u64 = std::fs::read_dir(fleet.author.data().join("log"))
+    assert_eq!(stat["bytes"], segment_bytes(&fleet.author.data().join("log")));
+    let human = muster(&["log", "stat", data, folder, keyring, file]);
+    assert!(human.stdout.contains("10 routine"), "{}", human.stdout);
+}
+
+#[test]
+fn a_hole_is_told_in_its_place_to_people_and_to_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Author::begin(&dir.path().join("1"));
+    let mut late = Author::begin_with(&dir.path().join("2"), first.keyring.clone(), 2);
+    found(&mut first);
+    let mut unit = Unit::alive(&mut first, 1);
+    let gap = late.take_snapshot_of(&mut first);
+    unit.observed(&mut late);
+    first.stop();
+    late.stop();
+    let [data, folder, keyring, file] = &late.flags();
+    let hole = serde_json::json!({ "entry": "gap", "from": gap.from, "through": gap.through });
+    for verb in [&["cat"][..], &["tail", "-n", "1000"]] {
+        let arguments = [&["log"], verb, &[data, folder, keyring, file, "--json"]].concat();
+        let lines: Vec<Value> =
+            muster(&arguments).stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let at = lines.iter().position(|line| *line == hole);
+        let at = at.unwrap_or_else(|| panic!("{verb:?} tells no hole: {lines:?}"));
+        assert_eq!(lines[at + 1]["index"], gap.through + 1);
+    }
+    let stat = muster_json(&["log", "stat", data, folder, keyring, file]);
+    assert_eq!(stat["gaps"], serde_json::json!([[gap.from, gap.through]]));
+    let human = muster(&["log", "stat", data, folder, keyring, file]).stdout;
+    assert!(human.contains(&format!("NOT HERE    entries {} to {}", gap.from, gap.through)), "{human}");
+
+    late.fill(gap, &first);
+    let stat = muster_json(&["log", "stat", data, folder, keyring, file]);
+    assert_eq!((&stat["gaps"], &stat["entries"]), (&serde_json::json!([]), &(late.index() + 1).into()));
+    let bytes = segment_bytes(&late.data().join("log")) + segment_bytes(&late.data().join("backfill"));
+    assert_eq!(stat["bytes"], bytes, "what it fetched is on its disk too");
+}
+
+fn segment_bytes(folder: &std::path::Path) -> u64 {
+    std::fs::read_dir(folder)
         .unwrap()
         .map(|file| file.unwrap())
         .filter(|file| file.file_name().to_str().unwrap().starts_with("segment-"))
         .map(|file| file.metadata().unwrap().len())
-        .sum();
-    assert_eq!(stat["bytes"], bytes);
-    let human = muster(&["log", "stat", data, folder, keyring, file]);
-    assert!(human.stdout.contains("10 routine"), "{}", human.stdout);
+        .sum()
 }

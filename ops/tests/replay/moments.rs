@@ -1,7 +1,9 @@
 //! The state at any moment is the one that the live node had.
 
-use crate::story::fleet;
-use crate::{muster, muster_json};
+use crate::author::Author;
+use crate::bad_input::copy_log;
+use crate::story::{fleet, found};
+use crate::{muster, muster_json, path};
 use events::time::Timestamp;
 
 #[test]
@@ -111,4 +113,23 @@ fn an_index_that_the_log_does_not_reach_has_no_state() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn what_is_not_known_committed_is_counted_where_the_log_was_read_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::begin(&dir.path().join("log"));
+    found(&mut author);
+    author.restart();
+    let copy = dir.path().join("copy");
+    copy_log(&author, &copy);
+    author.leave_open();
+    author.stop();
+    let [data, folder, keyring, file] = &author.flags();
+    let said = muster_json(&["replay", data, folder, keyring, file]);
+    assert_eq!((&said["applied"], &said["uncommitted"]), (&author.index().into(), &1.into()));
+    let both = muster_json(&["replay", data, folder, data, path(&copy), keyring, file]);
+    assert_eq!(both["uncommitted"], 1, "the other folder ends before it");
+    let some = muster_json(&["replay", data, folder, keyring, file, "--until", "3"]);
+    assert_eq!(some["uncommitted"], serde_json::Value::Null, "nobody looked how it ends");
 }

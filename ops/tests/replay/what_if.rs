@@ -20,7 +20,7 @@ fn diff(author: &Author, from: &str, to: &str) -> Value {
     muster_json(&["replay", "diff", from, to, data, folder, keyring, file])
 }
 
-fn replayed(author: &mut Author, count: u32) {
+pub(crate) fn replayed(author: &mut Author, count: u32) {
     let entry = RejectionCount {
         source: "shop-7".parse().unwrap(),
         reason: RejectionReason::Replayed,

@@ -77,7 +77,9 @@ impl Step<'_> {
     }
 
     fn activate(&mut self, slot: Slot, event: DeviceActivated, transcript: [u8; 32]) -> Outcome {
-        let demanded = event.code.is_some() || self.state.rekey_is_demanded(slot);
+        let demanded = event.code.is_some()
+            || self.state.rekey_is_demanded(slot)
+            || self.state.spoke_before_restore(slot);
         let redeemed = event.code.and_then(|code| self.redeem(slot, &code));
         let happening = match redeemed {
             Some(license) => Happening::Activated { epoch: event.epoch, license },

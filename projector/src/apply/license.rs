@@ -110,6 +110,11 @@ impl Step<'_> {
             row.lease_due = Timestamp::ZERO;
         }
         self.tell(slot, Happening::LicenseCame { license: id, from });
+        self.admit(slot);
+    }
+
+    /// Who owns a license is provisioned no more.
+    fn admit(&mut self, slot: Slot) {
         if self.state.rows.get(slot).is_some_and(|row| row.legitimacy == Legitimacy::Provisioned) {
             self.set_legitimacy(slot, Legitimacy::Legitimate);
         }
@@ -146,6 +151,7 @@ impl Step<'_> {
         if license.has_ended() {
             self.set_license_state(at, LicenseState::Active);
         }
+        self.admit(slot);
         Ok(())
     }
 

@@ -147,9 +147,10 @@ fn is_routine(row: &Row, heard: &HeartbeatRow) -> bool {
     row.epoch != 0 && row.epoch as u16 == heard.epoch_low && heard.sequence != 0 && !row.has(marks::FORKED)
 }
 
-/// The highest index up to this entry's that has these low bits: only they travel.
+/// The highest index up to this entry's that has these low bits: only they travel. Where there is none the row is nonsense,
+/// and so is what comes of it.
 fn seen_of_row(index: LogIndex, seen_low: u32) -> LogIndex {
-    index - u64::from((index as u32).wrapping_sub(seen_low))
+    index.wrapping_sub(u64::from((index as u32).wrapping_sub(seen_low)))
 }
 
 /// A row carries too little to prove a clone: what contradicts is to be proposed again with everything it says.
@@ -197,19 +198,27 @@ mod tests {
     }
 
     fn rows() -> impl Strategy<Value = Vec<HeartbeatRow>> {
-        let row = (0u32..90, 0u16..3, 0u32..80, 0u32..3, 0u8..4, 0u8..2);
+        let row = (0u32..90, 0u16..3, 0u32..80, 0u32..3, any::<u32>(), 0u8..4, 0u8..2);
         prop::collection::vec(row, 0..300).prop_map(|rows| {
-            let row = |(slot, epoch_low, sequence, digest, unacked, condition)| HeartbeatRow {
+            let row = |(slot, epoch_low, sequence, digest, seen_low, unacked, condition)| HeartbeatRow {
                 slot,
                 epoch_low,
                 sequence,
                 digest,
-                seen_low: 0,
+                seen_low,
                 unacked,
                 condition,
             };
             rows.into_iter().map(row).collect()
         })
+    }
+
+    #[test]
+    fn what_a_row_saw_is_the_last_entry_with_its_low_bits_and_nonsense_is_no_panic() {
+        assert_eq!([seen_of_row(5, 5), seen_of_row(5, 3)], [5, 3]);
+        let round = 1 << 32;
+        assert_eq!([seen_of_row(round + 5, 3), seen_of_row(round + 5, 9)], [round + 3, 9]);
+        assert!(seen_of_row(5, 9) > 5, "no entry has these bits");
     }
 
     proptest! {

@@ -205,15 +205,13 @@ impl Step<'_> {
         let (Some(row), Some(record)) = (self.state.rows.get(slot), self.state.records.get(slot)) else {
             return;
         };
-        let at = match record.incidents.tried {
-            Some(tried) => tried.rollout,
-            // It may have asked before a verdict named the offer.
-            None => match self.state.active_rollout_of(&record.birth.lot) {
-                Some(at) if news.is_some() && self.state.is_due(slot, at) => at,
-                Some(_) | None => return,
-            },
-        };
-        let before = record.incidents.tried.map(|tried| tried.result);
+        let tried = record.incidents.tried;
+        let told = tried.map(|tried| tried.rollout);
+        let under_way = self.state.active_rollout_of(&record.birth.lot);
+        // It may have asked before a verdict named the offer, also after it was told of an earlier one.
+        let asked = under_way.filter(|&at| news.is_some() && self.state.is_due(slot, at));
+        let Some(at) = told.filter(|told| under_way == Some(*told)).or(asked).or(told) else { return };
+        let before = tried.filter(|tried| tried.rollout == at).map(|tried| tried.result);
         let offered = self.offered_version(at);
         let result = if offered.is_some_and(|version| row.firmware >= version) {
             Trial::Installed

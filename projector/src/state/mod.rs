@@ -86,8 +86,6 @@ pub(crate) struct State {
     pub requests: Requests,
     /// In the order in which they were created.
     pub rollouts: Pages<Rollout>,
-    /// Came with version 5 of the encoding; what an older one lacks is appended to it when it is read, so new fields
-    /// stand last.
     pub checkpoints: Checkpoints,
     /// Derived from the above.
     #[serde(skip)]

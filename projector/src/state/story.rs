@@ -247,6 +247,13 @@ impl Story {
             .collect()
     }
 
+    /// The last line, as it is told now.
+    #[must_use]
+    pub(crate) fn end_line(&self) -> Option<StoryLine> {
+        let line = self.last().filter(|last| !last.is_empty()).unwrap_or(&self.first).last()?;
+        Some(StoryLine { index: line.index, stamp: line.stamp, what: line.what.to_string() })
+    }
+
     fn last(&self) -> Option<&Packed<Line>> {
         self.end.as_ref().map(|end| &end.last)
     }

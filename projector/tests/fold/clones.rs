@@ -1,10 +1,10 @@
 //! Copies: how two holders of one secret are told from one honest terminal (protocol.md rules 2 and 4).
 
 use crate::terminal::{COMMITTED, Heartbeat, Terminal};
-use crate::world::{DAY, HOUR, World, source};
+use crate::world::{CLUSTER, DAY, HOUR, INTERVAL, World, source};
 use events::ids::LogIndex;
-use events::vocabulary::FlagCleared;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+use events::vocabulary::{ClusterCreated, FlagCleared};
 use projector::view::FlagSubject;
 use projector::{Effect, HeartbeatStatus, Notice};
 
@@ -165,6 +165,24 @@ fn a_copy_that_re_keys_instead_of_resuming_is_convicted_by_the_second_time() {
     let second = rekey_and_take_back(&mut world, &mut copy, &mut honest);
     let flag = world.the_flag(FlagKind::Clone, &FlagSubject::Device(honest.id));
     assert_eq!(flag.evidence, [first.0, first.1, second.0, second.1]);
+}
+
+#[test]
+fn a_root_that_follows_a_restore_never_counts_although_the_device_had_never_re_keyed_before() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    world.accept(ClusterCreated { cluster: CLUSTER, generation: 2, heartbeat_millis: INTERVAL });
+    // Flash that lies takes it back to before the re-key.
+    let mut lying_flash = Terminal { entropy: 40_000, ..terminal.clone() };
+    rekey_and_take_back(&mut world, &mut terminal, &mut lying_flash);
+    world.wait(HOUR);
+    let mut terminal = Terminal { entropy: 50_000, ..lying_flash.clone() };
+    rekey_and_take_back(&mut world, &mut terminal, &mut lying_flash);
+    assert_eq!(world.flags(), [], "of two roots one is explained by the restore");
+    world.wait(HOUR);
+    let mut copy = Terminal { entropy: 60_000, ..lying_flash.clone() };
+    rekey_and_take_back(&mut world, &mut copy, &mut lying_flash);
+    assert_eq!(world.flags().len(), 1, "two that nothing explains convict");
 }
 
 #[test]

@@ -167,6 +167,24 @@ fn no_lease_is_given_while_a_license_is_suspended() {
 }
 
 #[test]
+fn a_box_whose_older_license_is_renewed_after_its_newer_one_went_is_legitimate_again() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let heir = Terminal::burned(&mut world, 2);
+    let older = license_of(&world, terminal.id).unwrap();
+    world.wait(366 * DAY);
+    assert_eq!(world.fold.license(&older).unwrap().state, LicenseState::Expired);
+    terminal.activate(&mut world, code(3));
+    assert_eq!(terminal.beat(&mut world), COMMITTED);
+    let newer = license_of(&world, terminal.id).unwrap();
+    world.accept(transfer(newer, terminal.id, heir.id));
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Provisioned);
+    world.accept(renew(older, world.now().plus_millis(DAY)));
+    assert_eq!(license_of(&world, terminal.id), Some(older));
+    assert_eq!(world.legitimacy(terminal.id), Legitimacy::Legitimate);
+}
+
+#[test]
 fn the_end_of_a_suspension_takes_back_the_order_that_caused_it() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);

@@ -173,7 +173,7 @@ fn event(world: &World, kind: u8, raw: Raw) -> Event {
 }
 
 fn row(world: &World, raw: Raw) -> HeartbeatRow {
-    let [a, b, c, d, e, f, g, ..] = raw.map(u32::from);
+    let [a, b, c, d, e, f, g, h, ..] = raw.map(u32::from);
     let slot = a % 7;
     let epoch = world.fold.device(slot).map_or(1, |device| device.epoch());
     HeartbeatRow {
@@ -181,7 +181,12 @@ fn row(world: &World, raw: Raw) -> HeartbeatRow {
         epoch_low: if b % 4 > 0 { epoch as u16 } else { c as u16 },
         sequence: if d == 255 { u32::MAX } else { d % 80 },
         digest: e % 3,
-        seen_low: 0,
+        // Mostly an entry that is there, sometimes anything.
+        seen_low: if h % 4 > 0 {
+            world.applied() as u32
+        } else {
+            u32::from_le_bytes([raw[6], raw[7], raw[8], raw[9]])
+        },
         unacked: f as u8,
         condition: g as u8,
     }

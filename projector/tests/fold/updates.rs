@@ -212,6 +212,23 @@ fn a_failure_that_was_told_before_a_rollout_is_none_of_it() {
 }
 
 #[test]
+fn a_failure_counts_for_the_rollout_under_way_although_the_terminal_was_told_of_an_earlier_one() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    let failed = with_failure(0, Some(UpdateFailure::Digest));
+    world.accept(created(&world, 1, 2, rules(&[(1000, 0)])));
+    for condition in [0, failed, 0] {
+        beat(&mut world, &mut terminal, condition);
+    }
+    world.accept(created(&world, 3, 3, rules(&[(1000, 0)])));
+    // It asks on its own account, and fails before a verdict names the offer to it.
+    assert!(!is_offered(&beat(&mut world, &mut terminal, failed)), "it gave up");
+    let (earlier, under_way) = (view(&world, 1), view(&world, 3));
+    assert_eq!((earlier.offered, earlier.failed), (1, [("DIGEST".to_owned(), 1)].into()));
+    assert_eq!((under_way.offered, under_way.failed), (1, [("DIGEST".to_owned(), 1)].into()));
+}
+
+#[test]
 fn so_many_are_told_within_a_minute_and_no_more() {
     let mut world = World::new();
     let mut fleet = fleet(&mut world, 6);

@@ -7,7 +7,7 @@ use nodes::node::core::SNAPSHOT_FOLDER;
 use nodes::raft::tree::split_frontier;
 use nodes::storage::disk::OsDisk;
 use nodes::storage::snapshot_file::examine;
-use projector::Projector;
+use projector::{Projector, SnapshotError};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub(super) fn heads(
                 faults
                     .push(format!("{from} holds the state at {applied}, and is named for {}", stored.index));
             }
+            // An older version left it, or a newer one: it is whole, and who folds by other rules does not go on from it.
+            Err(SnapshotError::OtherLevel(_)) => {}
             Err(error) => faults.push(format!("{from}: {error}")),
         }
         heads.extend(frontier.map(|tree| Expected { from, size: tree.size(), root: tree.root() }));

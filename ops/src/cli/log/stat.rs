@@ -26,6 +26,8 @@ struct Stat {
     uncommitted: u64,
     first: Option<LogIndex>,
     last: Option<LogIndex>,
+    /// Entries that are not here, the first and the last of each stretch.
+    gaps: Vec<(LogIndex, LogIndex)>,
     first_stamp: Option<Timestamp>,
     last_stamp: Option<Timestamp>,
     /// Terms that committed something.
@@ -56,7 +58,13 @@ pub(super) fn run(global: &Global, arguments: LogArguments) -> Result<()> {
         match history {
             Ok(history) => {
                 readable = Some(entries_end(&history));
-                let History::Entry(entry) = history else { continue };
+                let entry = match history {
+                    History::Entry(entry) => entry,
+                    History::Gap { from, through } => {
+                        stat.gaps.push((from, through));
+                        continue;
+                    }
+                };
                 stat.terms += u64::from(term != Some(entry.entry.at.term));
                 term = Some(entry.entry.at.term);
                 stat.add(&entry)?;
@@ -115,11 +123,17 @@ fn human(stat: &Stat) -> String {
     }
     let each =
         stat.bytes_per_heartbeat.map_or_else(String::new, |bytes| format!(" ({bytes:.1} bytes of log each)"));
+    let gaps: Vec<_> = stat.gaps.iter().map(|(from, through)| format!("{from} to {through}")).collect();
+    let gaps = match gaps.is_empty() {
+        true => String::new(),
+        false => format!("NOT HERE    entries {}\n", gaps.join(", ")),
+    };
     let fault = stat.fault.as_ref().map_or_else(String::new, |fault| format!("DAMAGED: {fault}\n"));
     format!(
         "{fault}cluster     {}, node {}\n\
          files       {} segments, {} bytes\n\
          entries     {}, log index {} to {}, {} terms; {} more are not known committed\n\
+         {gaps}\
          log time    {} to {}\n\
          heartbeats  {} routine, in {} batches{each}\n{table}",
         stat.cluster.map_or_else(|| "-".to_owned(), |cluster| cluster.to_string()),

@@ -1,10 +1,9 @@
 //! `muster log tail`: the last entries, and what comes after them.
 
-use super::{Line, LogArguments};
+use super::{Gap, Line, LogArguments};
 use crate::cli::Global;
 use crate::cli::progress::Progress;
 use crate::offline::{Passed, entries_end, open_log, read_keyring, refusal};
-use crate::output::{Format, line};
 use anyhow::Result;
 use clap::Args;
 use events::ids::LogIndex;
@@ -67,9 +66,9 @@ fn read(reader: &mut LogReader, mut take: impl FnMut(History) -> Result<()>) -> 
 fn print(global: &Global, said: History) -> Result<()> {
     match said {
         History::Entry(entry) => global.format().print(&Line::of(&entry)?, Line::human),
-        History::Gap { from, through } if global.format() == Format::Human => line(&format!(
-            "          entries {from} to {through} are not here: a snapshot brought them, or the archive has them"
-        )),
-        History::Gap { .. } => Ok(()),
+        History::Gap { from, through } => {
+            let gap = Gap::of(from, through);
+            global.format().print(&gap, Gap::human)
+        }
     }
 }

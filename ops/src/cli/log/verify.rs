@@ -20,6 +20,7 @@ use events::ids::{ClusterId, LogIndex, NodeId};
 use events::keyring::Keyring;
 use events::log::checkpoint::Checkpoint;
 use nodes::api::shapes::Status;
+use nodes::storage::error::StorageError;
 use nodes::storage::log_reader::{History, LogReader};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -66,6 +67,9 @@ struct Verified {
     fault: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
+    /// What is wrong with snapshots: the log may be sound all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    snapshot_faults: Vec<String>,
 }
 
 /// What one data directory holds.
@@ -87,8 +91,16 @@ struct Folder {
     #[serde(skip_serializing_if = "Option::is_none")]
     torn_tail: Option<String>,
     snapshots: u64,
+    /// Events of kinds that this version does not know, by kind: a newer one wrote them, and what they say is not checked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unknown: BTreeMap<u16, u64>,
     #[serde(skip)]
     faults: Vec<String>,
+    /// With which words whoever reads the folder as history names the same faults.
+    #[serde(skip)]
+    fault_places: Vec<String>,
+    #[serde(skip)]
+    snapshot_faults: Vec<String>,
 }
 
 /// A running node held against the logs.
@@ -116,7 +128,12 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
             folder.read(reader, &mut progress);
             progress.pass_done(bytes);
         }
-        expected.extend(super::snapshots::heads(&mut folder.faults, &mut folder.snapshots, data, &keyring)?);
+        expected.extend(super::snapshots::heads(
+            &mut folder.snapshot_faults,
+            &mut folder.snapshots,
+            data,
+            &keyring,
+        )?);
         folders.push(folder);
     }
     let statuses = match arguments.cluster {
@@ -126,22 +143,26 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
     let history = read_history(&arguments.data, &keyring, expected, &statuses, &mut progress)?;
     progress.end();
 
+    // What broke the history off may be told by its folder already, and is not if it lies between folders.
+    let is_told = |broken: &String| {
+        folders.iter().flat_map(|folder| &folder.fault_places).any(|place| broken.starts_with(place.as_str()))
+    };
+    let mut faults: Vec<_> = folders.iter().flat_map(|folder| folder.faults.clone()).collect();
+    faults.extend(history.broken.filter(|broken| !is_told(broken)));
+    let snapshot_faults: Vec<_> = folders.iter().flat_map(|folder| folder.snapshot_faults.clone()).collect();
     let folder = folders.remove(0);
-    let mut faults = folder.faults.clone();
-    faults.extend(folders.iter().flat_map(|other| other.faults.clone()));
-    // What broke the history off is told by its folder already, unless it is between folders.
-    faults.extend(history.broken.filter(|_| faults.is_empty()));
     faults.extend(history.heads.iter().filter(|head| !head.holds).map(described));
     faults.extend(history.nodes.iter().filter_map(NodeCompared::fault));
     let said = Verified {
-        ok: faults.is_empty(),
+        ok: faults.is_empty() && snapshot_faults.is_empty(),
         folder,
         others: folders,
         tree: history.tree,
         heads: history.heads,
         nodes: history.nodes,
-        fault: faults.first().cloned(),
+        fault: faults.first().or(snapshot_faults.first()).cloned(),
         faults,
+        snapshot_faults,
     };
     global.format().print(&said, human)?;
     said.fault.map_or(Ok(()), |why| Err(answered(NOT_HELD, why)))
@@ -171,10 +192,13 @@ impl Folder {
         let (mut last, mut passed) = (None, Passed::default());
         for history in reader.by_ref() {
             history.iter().for_each(|history| passed.note(history));
-            let checked = history.map_err(|error| error.to_string()).and_then(|history| check(history, last));
+            let checked = history.map_err(Fault::of).and_then(|history| check(history, last));
             match checked {
-                Ok(Checked::Entry(index)) => {
+                Ok(Checked::Entry(index, unknown)) => {
                     progress.read(passed.bytes(), index);
+                    unknown
+                        .into_iter()
+                        .for_each(|(kind, count)| *self.unknown.entry(kind).or_default() += count);
                     self.first = Some(self.first.map_or(index, |first| first.min(index)));
                     last = Some(index);
                 }
@@ -182,20 +206,23 @@ impl Folder {
                     self.gaps.push((from, through));
                     last = Some(through);
                 }
-                Err(why) => {
+                Err(Fault { why, place }) => {
                     self.faults.push(why);
+                    self.fault_places.push(place);
                     break;
                 }
             }
         }
-        self.last = self.last.max(last);
         let report = reader.report();
+        if report.standing.last.map(|last| last.index) > self.last.max(last) {
+            self.uncommitted = report.uncommitted;
+        }
+        self.last = self.last.max(last);
         (self.cluster, self.node) = (report.cluster.or(self.cluster), report.node.or(self.node));
         self.segments += report.segments;
         self.frames += report.frames;
         self.bytes += report.bytes;
         self.entries += report.entries;
-        self.uncommitted += report.uncommitted;
         if let Some(tail) = report.torn_tail {
             self.torn_tail_bytes += tail.bytes;
             self.torn_tail = Some(format!("{} at offset {}", tail.file.display(), tail.offset));
@@ -203,12 +230,33 @@ impl Folder {
     }
 }
 
+/// What is wrong, and how it begins in the words of whoever reads the same as history.
+struct Fault {
+    why: String,
+    place: String,
+}
+
+impl Fault {
+    #[allow(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
+    fn of(error: StorageError) -> Self {
+        let why = error.to_string();
+        let place = match &error {
+            StorageError::Corrupt(damage) => {
+                format!("{} is corrupt at offset {}:", damage.path.display(), damage.offset)
+            }
+            _ => why.clone(),
+        };
+        Fault { why, place }
+    }
+}
+
 enum Checked {
-    Entry(LogIndex),
+    /// With its events of unknown kinds.
+    Entry(LogIndex, BTreeMap<u16, u64>),
     Gap(LogIndex, LogIndex),
 }
 
-fn check(history: History, last: Option<LogIndex>) -> Result<Checked, String> {
+fn check(history: History, last: Option<LogIndex>) -> Result<Checked, Fault> {
     let entry = match history {
         History::Gap { from, through } => return Ok(Checked::Gap(from, through)),
         History::Entry(entry) => entry,
@@ -218,10 +266,12 @@ fn check(history: History, last: Option<LogIndex>) -> Result<Checked, String> {
     if let Some(last) = last
         && index != last + 1
     {
-        return Err(format!("{place}: entry {index} follows entry {last}"));
+        return Err(Fault { why: format!("{place}: entry {index} follows entry {last}"), place });
     }
-    Line::of(&entry).map_err(|why| format!("{place}: entry {index}: {why}"))?;
-    Ok(Checked::Entry(index))
+    match Line::of(&entry) {
+        Ok(line) => Ok(Checked::Entry(index, line.into_unknown())),
+        Err(why) => Err(Fault { why: format!("{place}: entry {index}: {why}"), place }),
+    }
 }
 
 /// What all folders together say.
@@ -336,10 +386,13 @@ fn described(head: &Judged) -> String {
 }
 
 fn human(said: &Verified) -> String {
-    let mut text = match &said.fault {
-        None => "The log is sound.\n".to_owned(),
-        Some(_) => said.faults.iter().map(|fault| format!("THE LOG IS DAMAGED: {fault}\n")).collect(),
+    let mut text = match said.faults.is_empty() {
+        true => "The log is sound.\n".to_owned(),
+        false => said.faults.iter().map(|fault| format!("THE LOG IS DAMAGED: {fault}\n")).collect(),
     };
+    for fault in &said.snapshot_faults {
+        text.push_str(&format!("A SNAPSHOT IS DAMAGED: {fault}\n"));
+    }
     if let Some((size, root)) = &said.tree {
         text.push_str(&format!("Merkle root {root} over {size} entries\n"));
     }
@@ -373,9 +426,19 @@ fn human_folder(folder: &Folder) -> String {
         ),
         None => String::new(),
     };
+    let unknown: Vec<_> =
+        folder.unknown.iter().map(|(kind, count)| format!("{count} of kind {kind}")).collect();
+    let unknown = match unknown.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\n  events of kinds that this version does not know, whose content was not checked: {}; a newer muster wrote \
+             them",
+            unknown.join(", ")
+        ),
+    };
     format!(
         "{}: {} segments, {} frames, {} bytes, {} snapshots: {} committed entries, {range}; {} more not known \
-         committed; gaps: {}{tail}\n",
+         committed; gaps: {}{tail}{unknown}\n",
         folder.data.display(),
         folder.segments,
         folder.frames,

@@ -1,6 +1,6 @@
 //! `muster replay at`: the state yesterday at 14:34.
 
-use super::{Files, human_counts, moment, warn_of};
+use super::{Files, human_counts, human_skipped, moment, warn_of};
 use crate::cli::Global;
 use crate::cli::device::{human_detail, when};
 use crate::offline::{Fold, Moment, story};
@@ -11,6 +11,7 @@ use events::time::Timestamp;
 use nodes::api::shapes::DeviceDetail;
 use projector::view::Counts;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 #[derive(Args)]
 pub(super) struct AtArguments {
@@ -39,6 +40,9 @@ struct At {
     counts: Option<Counts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<DeviceDetail>,
+    /// Events of unknown kinds that were passed over, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    skipped: BTreeMap<u16, u64>,
 }
 
 pub(super) fn run(global: &Global, files: &Files, arguments: &AtArguments) -> Result<()> {
@@ -54,6 +58,7 @@ pub(super) fn run(global: &Global, files: &Files, arguments: &AtArguments) -> Re
         None => None,
     };
     let digest = fold.projector().digest().to_string();
+    let skipped = fold.skipped().clone();
     let projector = fold.state();
     let said = At {
         applied: projector.applied(),
@@ -61,6 +66,7 @@ pub(super) fn run(global: &Global, files: &Files, arguments: &AtArguments) -> Re
         digest,
         counts: device.is_none().then(|| projector.counts()),
         device,
+        skipped,
     };
     global.format().print(&said, |said| human(said, arguments.moment))
 }
@@ -80,9 +86,10 @@ fn detail(fold: &Fold, device: DeviceId) -> Result<DeviceDetail> {
 fn human(said: &At, moment: Moment) -> String {
     let head =
         format!("At {moment} the log stood at entry {} (log time {}).\n", said.applied, when(said.stamp));
-    match (&said.device, &said.counts) {
+    let what = match (&said.device, &said.counts) {
         (Some(device), _) => head + &human_detail(device),
         (None, Some(counts)) => format!("{head}digest      {}\n{}", said.digest, human_counts(counts)),
         (None, None) => head,
-    }
+    };
+    format!("{}{}", what.trim_end(), human_skipped(&said.skipped))
 }

@@ -1,6 +1,6 @@
 //! `muster replay diff`: what changed, for whom, and by which entry; or what would have been under other settings.
 
-use super::{Files, moment, warn_of};
+use super::{Files, human_skipped, moment, warn_of};
 use crate::cli::Global;
 use crate::cli::device::{human_flag, when};
 use crate::exit::{NOT_HELD, USAGE, answered, coded};
@@ -58,7 +58,7 @@ pub(super) fn run(global: &Global, files: &Files, arguments: &DiffArguments) -> 
             let (left, mut progress) = files.open(global)?;
             let mut left = left.under(*from);
             // Handed what the other one reads.
-            let mut right = Fold::new(Logs::new(Vec::new())).under(*to);
+            let mut right = Fold::new(Logs::new(Vec::new())).skipping_unknown(files.skip_unknown).under(*to);
             let until = arguments.until.unwrap_or(Moment::END);
             let differences = of_settings(&mut left, &mut right, until, |fold| progress.show(fold))?;
             progress.end();
@@ -67,9 +67,15 @@ pub(super) fn run(global: &Global, files: &Files, arguments: &DiffArguments) -> 
         }
     };
     global.format().print(&differences, human)?;
-    match folders && differences.from.digest != differences.to.digest {
-        true => Err(answered(NOT_HELD, "the two logs do not mean the same")),
-        false => Ok(()),
+    // Not all that a log holds is in the state: reasons that somebody wrote, signatures, who led.
+    let other_entry = differences.first_other_entry.as_ref().map(|other| other.index);
+    match (folders && differences.from.digest != differences.to.digest, other_entry.filter(|_| folders)) {
+        (true, _) => Err(answered(NOT_HELD, "the two logs do not mean the same")),
+        (false, Some(index)) => Err(answered(
+            NOT_HELD,
+            format!("the two logs part at entry {index}, although both states are the same"),
+        )),
+        (false, None) => Ok(()),
     }
 }
 
@@ -155,7 +161,7 @@ fn human_standpoint(at: &Standpoint) -> String {
         at.devices,
         at.heartbeats,
         at.digest
-    )
+    ) + &human_skipped(&at.skipped)
 }
 
 fn human_change(change: &FactChange) -> String {

@@ -1,6 +1,6 @@
 //! `muster replay export`: tables for other programs.
 
-use super::{Files, moment, warn_of};
+use super::{Files, human_skipped, moment, skipped_in_words, warn_of};
 use crate::cli::Global;
 use crate::cli::interrupt::Interrupt;
 use crate::exit::{USAGE, coded};
@@ -12,6 +12,7 @@ use events::ids::{DeviceId, LogIndex};
 use events::vocabulary::Event;
 use events::vocabulary::shared::{FlagKind, OperationKind};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,9 @@ struct Exported {
     rows: u64,
     applied: LogIndex,
     bytes: u64,
+    /// Events of unknown kinds that were passed over, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    skipped: BTreeMap<u16, u64>,
 }
 
 pub(super) fn run(global: &Global, files: &Files, arguments: ExportArguments) -> Result<()> {
@@ -73,21 +77,29 @@ pub(super) fn run(global: &Global, files: &Files, arguments: ExportArguments) ->
         return match export.to_writer(&mut fold, Box::new(out)) {
             // As `| head` expects.
             Err(error) if is_broken_pipe(&error) => Ok(()),
-            other => other.map(|_| warn_of(&fold.troubles())),
+            other => other.map(|_| {
+                warn_of(&fold.troubles());
+                // Nothing but rows goes to stdout.
+                if let Some(words) = skipped_in_words(fold.skipped()) {
+                    eprintln!("muster: warning: skipped {words}");
+                }
+            }),
         };
     };
     let rows = export.to_file(&mut fold, &file)?;
     progress.end();
     warn_of(&fold.troubles());
     let bytes = std::fs::metadata(&file)?.len();
-    let said = Exported { file, rows, applied: fold.state().applied(), bytes };
+    let (applied, skipped) = (fold.state().applied(), fold.skipped().clone());
+    let said = Exported { file, rows, applied, bytes, skipped };
     global.format().print(&said, |said| {
         format!(
-            "{} rows, up to log index {}: {} ({} bytes)",
+            "{} rows, up to log index {}: {} ({} bytes){}",
             said.rows,
             said.applied,
             said.file.display(),
-            said.bytes
+            said.bytes,
+            human_skipped(&said.skipped)
         )
     })
 }
