@@ -5,6 +5,7 @@ use super::NodeError;
 use super::backfill::Backfilling;
 use super::form::form_cluster;
 use super::last_words::LastWords;
+use super::opening::{archive, log_options, open_disk, segment_keys};
 use super::retention::Retaining;
 use super::room::{Room, RoomWatch};
 use super::scrubbing::Scrubbing;
@@ -27,29 +28,21 @@ use crate::raft::MusterRaft;
 use crate::raft::inbound::Inbound;
 use crate::raft::leadership::LeadershipWatch;
 use crate::raft::log_store::LogStore;
-use crate::raft::machine::Machine;
 use crate::raft::network::Network;
 use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
-use crate::raft::snapshot::{FileShelf, SnapshotShelf};
 use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::backfill::BackfillPlace;
-use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
-use crate::storage::error::StorageError;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
-use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::scrub::Scrub;
-use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
 use crate::telemetry::measures::Measures;
 use crate::webhooks::{CURSORS_FILE, Cursors, WebhookDeps, WebhookReadings, Webhooks};
 use events::keyring::Keyring;
-use events::log::keys::SegmentKeys;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use projector::Projector;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -420,73 +413,4 @@ impl Core {
 pub(super) fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
     let others = config.members.iter().filter(|member| member.id != config.node);
     others.map(|member| PeerAddress { node: member.id, address: member.address.clone() }).collect()
-}
-
-async fn open_disk(
-    config: &Arc<NodeConfig>,
-    history: Arc<Archive>,
-    keys: SegmentKeys,
-    disk: Arc<dyn Disk>,
-    entropy: Arc<dyn Entropy>,
-    projector: SharedProjector,
-) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
-    let config = config.clone();
-    let open = move || {
-        let data = &config.data_directory;
-        let options = SnapshotOptions {
-            dir: data.join(SNAPSHOT_FOLDER),
-            cluster: config.cluster,
-            node: config.node,
-            keys: keys.clone(),
-            reserve_bytes: config.limits.disk_reserve_bytes,
-        };
-        SnapshotFiles::make_room(&*disk, &options)?;
-        let log = Arc::new(DurableLog::open(disk.clone(), entropy.clone(), log_options(&config, keys))?);
-        let gaps = Arc::new(GapBook::open(disk.clone(), data.join(BACKFILL_FOLDER))?);
-        let shelf: Arc<dyn SnapshotShelf> = Arc::new(FileShelf(SnapshotFiles::open(disk, entropy, options)?));
-        let purged = log.clone();
-        let floor = Arc::new(move || purged.standing().floor.map_or(0, |floor| floor.index));
-        let recovery = |error: std::io::Error| NodeError::Recovery(error.to_string());
-        let mut machine = Machine::open(projector, shelf.clone(), floor).map_err(recovery)?;
-        machine.reach_floor(&history).map_err(recovery)?;
-        refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
-        machine.know_tree(&history)?;
-        Ok((LogStore::new(log).noting(gaps.clone()), machine, shelf, gaps))
-    };
-    tokio::task::spawn_blocking(open).await.map_err(|e| NodeError::Failed(e.to_string()))?
-}
-
-/// Where the log of this node lies, and with which keys.
-pub(super) fn log_options(config: &NodeConfig, keys: SegmentKeys) -> LogOptions {
-    let data = &config.data_directory;
-    let (log, birth) = (data.join(LOG_FOLDER), Beginning::BirthFile(data.join(BIRTH_FILE)));
-    LogOptions::new(log, config.cluster, config.node, keys, birth)
-}
-
-/// The log's history, for peers that repair theirs.
-pub(super) fn archive(
-    config: &NodeConfig,
-    keyring: &Keyring,
-    disk: Arc<dyn Disk>,
-) -> Result<Archive, NodeError> {
-    let keys = segment_keys(config, keyring)?;
-    let data = &config.data_directory;
-    let mut dirs = vec![data.join(LOG_FOLDER), data.join(BACKFILL_FOLDER)];
-    if let Some(retention) = &config.retention {
-        let own = retention.archive_of(config.node);
-        dirs.extend([own.join(BACKFILL_FOLDER), own]);
-    }
-    Ok(Archive::new(disk, dirs, keys))
-}
-
-/// A damaged newest snapshot is passed over for the one before it, but raft sees no entry at or below the purge floor:
-/// a state that stands below it would skip what lies between.
-fn refuse_gap(log: &DurableLog, machine: &Machine, dir: PathBuf) -> Result<(), StorageError> {
-    let (found, floor) = (machine.applied_index(), log.standing().floor.map_or(0, |floor| floor.index));
-    if found < floor { Err(StorageError::SnapshotBelowFloor { dir, found, floor }) } else { Ok(()) }
-}
-
-pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
-    let refused = |why: String| NodeError::SegmentKeys { file: config.keyring.clone(), why };
-    keyring.segment_keys().map_err(|e| refused(e.to_string()))
 }

@@ -17,6 +17,7 @@ mod error;
 mod form;
 mod keyring;
 mod last_words;
+mod opening;
 mod ranges;
 pub mod repair;
 pub mod retention;
