@@ -33,6 +33,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         requests_under_way: deps.config.api.limits.requests - state.places.requests.available_permits(),
         watchers: state.places.watching(),
         missing_history: *deps.missing_history.borrow(),
+        unproven_history: *deps.unproven_history.borrow(),
         webhooks: (deps.webhooks)(),
         webhook_receivers: receivers_digest(&deps.config.webhooks),
         checkpoint_entries: deps

@@ -3,12 +3,14 @@
 
 use super::NodeError;
 use super::backfill::Backfilling;
+use super::doubts::Doubts;
 use super::form::form_cluster;
 use super::last_words::LastWords;
 use super::opening::{archive, log_options, open_disk, segment_keys};
 use super::retention::Retaining;
 use super::room::{Room, RoomWatch};
 use super::scrubbing::Scrubbing;
+use super::vouching::Vouching;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::entropy::Entropy;
@@ -115,7 +117,7 @@ impl Core {
             projector.clone(),
         )
         .await?;
-        let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures);
+        let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures, &gaps);
         let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         let own_log = log_options(&config, segment_keys(&config, &keyring)?);
         let backfill_dir = config.data_directory.join(BACKFILL_FOLDER);
@@ -125,6 +127,15 @@ impl Core {
             place: BackfillPlace::new(disk.clone(), entropy.clone(), &own_log, backfill_dir),
             gaps: gaps.clone(),
             room: room.subscribe(),
+            vouching: Vouching {
+                gaps: gaps.clone(),
+                history: history.clone(),
+                projector: projector.clone(),
+                cluster: config.cluster,
+                checkpoint_key: keyring.checkpoint_key.public(),
+            },
+            measures: measures.clone(),
+            doubts: Doubts::default(),
         };
         let webhook_disk = disk.clone();
         let scrub = |folder, keys| {

@@ -13,6 +13,7 @@ mod check;
 pub mod core;
 pub mod counters;
 mod desk;
+mod doubts;
 mod error;
 mod form;
 mod keyring;
@@ -24,6 +25,7 @@ pub mod retention;
 pub mod room;
 mod running;
 mod scrubbing;
+mod vouching;
 
 pub use check::check;
 pub use error::NodeError;

@@ -159,6 +159,8 @@ pub enum CorruptionKind {
     NotTheEntry { expected: u64 },
     #[error("a part of the snapshot was changed or cut")]
     SnapshotPart,
+    #[error("it holds other entries than a signed checkpoint vouches for")]
+    Disbelieved,
 }
 
 /// A write or an fsync failed. What reached the disk is unknown, so nothing is accepted any more; the process must

@@ -18,6 +18,7 @@ mod checkpoints;
 mod clock;
 mod cluster;
 mod config;
+mod false_history;
 mod identity;
 mod key_rotation;
 mod majority;

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
+pub(crate) async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
     let mut last = 0;
     for number in numbers {
         let proposed = members.core(through).proposer().propose_events(&[lot_created(number)]).await;
@@ -27,7 +27,7 @@ async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<
     last
 }
 
-async fn snapshot_and_purge(members: &Members, node: u64) -> u64 {
+pub(crate) async fn snapshot_and_purge(members: &Members, node: u64) -> u64 {
     snapshot_and_purge_after(members, node, 0).await
 }
 
