@@ -141,8 +141,8 @@ impl Receiver {
                 return PeerReply::Refused(refusal.to_string());
             }
         };
-        tracing::info!(from, bytes = data.len(), "received a snapshot");
-        let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: SnapshotBytes::Here(data) };
+        tracing::info!(from, bytes = data.total(), "received a snapshot");
+        let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: data };
         match self.raft.install_full_snapshot(vote, snapshot).await {
             Ok(response) => PeerReply::Snapshot(SnapshotReceipt::Installed(response)),
             Err(fatal) => PeerReply::Stopped(fatal.to_string()),
