@@ -115,6 +115,7 @@ impl Core {
             disk.clone(),
             entropy.clone(),
             projector.clone(),
+            measures.clone(),
         )
         .await?;
         let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures, &gaps);

@@ -6,6 +6,7 @@ use crate::config::NodeConfig;
 use crate::entropy::Entropy;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::Machine;
+use crate::raft::refused_snapshot::RefusedSnapshots;
 use crate::raft::snapshot::{FileShelf, SnapshotShelf};
 use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
@@ -15,6 +16,7 @@ use crate::storage::error::StorageError;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
+use crate::telemetry::measures::Measures;
 use events::keyring::Keyring;
 use events::log::keys::SegmentKeys;
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ pub(super) async fn open_disk(
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     projector: SharedProjector,
+    measures: Arc<Measures>,
 ) -> Result<(LogStore, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
     let config = config.clone();
     let open = move || {
@@ -45,7 +48,8 @@ pub(super) async fn open_disk(
         let purged = log.clone();
         let floor = Arc::new(move || purged.standing().floor.map_or(0, |floor| floor.index));
         let recovery = |error: std::io::Error| NodeError::Recovery(error.to_string());
-        let mut machine = Machine::open(projector, shelf.clone(), floor).map_err(recovery)?;
+        let refused = RefusedSnapshots::new(log.clone(), measures);
+        let mut machine = Machine::open(projector, shelf.clone(), floor, refused).map_err(recovery)?;
         machine.reach_floor(&history).map_err(recovery)?;
         refuse_gap(&log, &machine, data.join(SNAPSHOT_FOLDER))?;
         machine.know_tree(&history)?;

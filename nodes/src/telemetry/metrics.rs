@@ -101,6 +101,11 @@ pub fn text(readings: Readings) -> Result<String, std::fmt::Error> {
         measures.archive_failures.clone(),
     );
     registry.register(
+        "snapshots_skipped",
+        "How often no snapshot was made because there was no room for it",
+        measures.snapshots_skipped.clone(),
+    );
+    registry.register(
         "log_histories_disbelieved",
         "How often history that peers gave was not what a signed checkpoint vouches for",
         measures.histories_disbelieved.clone(),

@@ -31,6 +31,7 @@ mod majority;
 mod mem_disk;
 mod poison;
 mod processes;
+mod refused_snapshot;
 mod repair;
 mod snapshot;
 mod support;
