@@ -44,6 +44,6 @@ pub use outcome::{
     Outcome, Outcomes,
 };
 pub use projector::{ApplyError, Projector};
-pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
+pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION, refuse_unknown_version};
 pub use state::factory::{Lot, Station};
 pub use state::row::{HOT_ROW_BYTES, Heard};

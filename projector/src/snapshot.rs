@@ -67,6 +67,16 @@ impl Projector {
     }
 }
 
+/// Whether a snapshot that begins so is of a version that this one cannot read. Asked of the first bytes, before the rest
+/// is here; bytes that are no snapshot at all have no version.
+pub fn refuse_unknown_version(beginning: &[u8]) -> Result<(), SnapshotError> {
+    let version = beginning.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<2>());
+    match version.map(|version| u16::from_le_bytes(*version)) {
+        None | Some(VERSION | VERSION_WITHOUT_RESETS | VERSION_WITHOUT_CHECKPOINTS) => Ok(()),
+        Some(unknown) => Err(SnapshotError::UnknownVersion(unknown)),
+    }
+}
+
 fn decode(body: &[u8]) -> Result<State, SnapshotError> {
     let (state, left) =
         postcard::take_from_bytes(body).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
@@ -120,5 +130,15 @@ mod tests {
         assert_eq!(Projector::from_snapshot(&before), Ok(fold), "the last byte says: no checkpoints");
         before[8] = 3;
         assert_eq!(Projector::from_snapshot(&before), Err(SnapshotError::UnknownVersion(3)));
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_is_told_from_the_first_bytes() {
+        let mut bytes = Projector::new().to_snapshot();
+        assert_eq!(refuse_unknown_version(&bytes), Ok(()));
+        bytes[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
+        assert_eq!(refuse_unknown_version(&bytes[..10]), Err(SnapshotError::UnknownVersion(VERSION + 1)));
+        assert_eq!(refuse_unknown_version(&bytes[..9]), Ok(()));
+        assert_eq!(refuse_unknown_version(b"no snapshot"), Ok(()));
     }
 }

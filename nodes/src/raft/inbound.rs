@@ -51,6 +51,8 @@ pub enum InboundError {
     Busy { from: NodeId },
     #[error("a piece at byte {offset} does not follow what was kept")]
     OutOfOrder { offset: u64 },
+    #[error("it is of a newer version: {0}; upgrade this node, which lags until then")]
+    Newer(#[from] projector::SnapshotError),
     #[error("it cannot be kept: {0}")]
     Disk(#[from] io::Error),
 }
@@ -64,7 +66,7 @@ impl Inbound {
     /// Adds a piece from a sender whose vote was found good; the whole snapshot if it was the last one.
     pub async fn add(&self, from: NodeId, chunk: SnapshotChunk) -> Result<Progress, InboundError> {
         let mut under_way = self.transfer.lock().await;
-        self.refuse_a_second(under_way.as_ref(), from, &chunk)?;
+        self.refuse(under_way.as_ref(), from, &chunk)?;
         let mut transfer = match under_way.take() {
             Some(transfer) if transfer.name == name_of(&chunk) => transfer,
             before if chunk.offset == 0 => self.begin(before, from, &chunk).await?,
@@ -101,8 +103,8 @@ impl Inbound {
         }
     }
 
-    /// Another sender may take over only if it leads in a later term.
-    fn refuse_a_second(
+    /// What may not be, and what this version cannot read. Another sender may take over only if it leads in a later term.
+    fn refuse(
         &self,
         under_way: Option<&Transfer>,
         from: NodeId,
@@ -110,6 +112,10 @@ impl Inbound {
     ) -> Result<(), InboundError> {
         if chunk.total > SNAPSHOT_BYTES_MAX {
             return Err(InboundError::TooLarge { total: chunk.total });
+        }
+        if chunk.offset == 0 {
+            // Now, and not when it is installed: raft would end.
+            projector::refuse_unknown_version(&chunk.data)?;
         }
         match under_way.filter(|other| other.from != from && chunk.vote <= other.vote) {
             Some(other) => Err(InboundError::Busy { from: other.from }),

@@ -31,7 +31,7 @@ pub(crate) async fn sign(members: &Members, node: NodeId) -> CheckpointView {
     .await
 }
 
-async fn all_compared(members: &Members, index: u64) -> Vec<Verdict> {
+pub(crate) async fn all_compared(members: &Members, index: u64) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (node, core) in members.all() {
         let mut compared = core.projector().tree().compared();

@@ -29,6 +29,7 @@ mod majority;
 )]
 #[path = "../storage_support/mem_disk.rs"]
 mod mem_disk;
+mod mixed_versions;
 mod poison;
 mod processes;
 mod refused_snapshot;

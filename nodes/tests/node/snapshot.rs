@@ -333,6 +333,18 @@ async fn a_transfer_that_was_cut_goes_on_where_it_ended_also_after_a_restart() {
     assert!(!path.exists(), "and what came of the first gave its room back");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_a_newer_version_is_refused_by_name_and_who_cannot_read_it_goes_on() {
+    let sent = Sent::start().await;
+    let newer = b"MUSTSNAP\xff\xff and what only a newer version knows";
+    let reply = sent.send(piece(sent.vote, 1, 0, newer.len() as u64, newer)).await;
+    let PeerReply::Refused(why) = reply else { panic!("{reply:?}") };
+    assert!(why.contains("version 65535") && why.contains("upgrade this node"), "{why}");
+    assert!(sent.incoming().is_none());
+    let last = propose_lots(&sent.members, sent.leader, 0..2).await;
+    sent.members.all_applied(last).await;
+}
+
 /// A lot that takes a quarter of a million bytes of state.
 fn heavy_lot(number: u32) -> Event {
     LotCreated {
