@@ -4,11 +4,19 @@
 
 mod storage_support;
 
+use bytes::Bytes;
 use events::ids::ClusterId;
+use events::log::snapshot::PART_BYTES;
 use nodes::entropy::OsEntropy;
+use nodes::peers::message::SnapshotChunk;
+use nodes::raft::inbound::{Inbound, InboundError, Progress};
+use nodes::raft::snapshot::FileShelf;
+use nodes::raft::snapshot_bytes::SnapshotBytes;
+use nodes::raft::types::{SnapshotMeta, Vote};
 use nodes::storage::error::StorageError;
 use nodes::storage::snapshot_file::{SnapshotFiles, SnapshotOptions, StoredSnapshot};
-use nodes::storage::snapshot_spill::TransferName;
+use nodes::storage::snapshot_spill::{PIECE_BYTES, TransferName};
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use storage_support::mem_disk::{Faults, Left, MemDisk};
@@ -204,4 +212,58 @@ fn nobody_is_offered_a_damaged_snapshot_and_it_goes_once_there_is_a_newer_one() 
     assert_eq!(disk.files(), [path(1), aside]);
     files.save(3, b"meta", &state(3, 100)).unwrap();
     assert_eq!(disk.files(), [path(1), path(3)]);
+}
+
+#[test]
+fn a_state_that_lies_somewhere_else_is_asked_for_a_part_at_a_time_and_saved_as_if_it_were_at_hand() {
+    let disk = MemDisk::default();
+    let whole = state(3, 3 * PART_BYTES + 7);
+    let asked = Cell::new(0);
+    let piece = |offset: u64, length: usize| {
+        asked.set(asked.get().max(length));
+        Ok(Bytes::copy_from_slice(&whole[offset as usize..offset as usize + length]))
+    };
+    files(&disk).save_from(3, b"meta", whole.len() as u64, &piece).unwrap();
+    assert_eq!(asked.get(), PART_BYTES);
+    assert!(newest(&disk) == Some(StoredSnapshot { index: 3, meta: b"meta".to_vec(), state: whole.clone() }));
+
+    let short = |_, length: usize| Ok(Bytes::from(vec![0; length - 1]));
+    assert!(
+        files(&disk).save_from(4, b"meta", 100, &short).is_err(),
+        "a state that is shorter than it was told"
+    );
+    assert_eq!(newest(&disk).unwrap().index, 3);
+}
+
+/// Sends all of a snapshot, two pieces, and gives what became of it.
+async fn send(inbound: &Inbound, before_the_last: impl FnOnce()) -> Result<Progress, InboundError> {
+    let pieces = [state(1, PIECE_BYTES), state(2, 500)];
+    let total = (PIECE_BYTES + 500) as u64;
+    let chunk = |offset: u64, data: &Vec<u8>| SnapshotChunk {
+        transfer: 1,
+        vote: Vote::new_committed(1, 2),
+        meta: SnapshotMeta::default(),
+        offset,
+        total,
+        data: Bytes::copy_from_slice(data),
+    };
+    inbound.add(2, chunk(0, &pieces[0])).await?;
+    before_the_last();
+    inbound.add(2, chunk(PIECE_BYTES as u64, &pieces[1])).await
+}
+
+#[tokio::test]
+async fn a_snapshot_that_came_in_is_handed_on_as_the_file_it_lies_in_and_what_was_damaged_meanwhile_is_not() {
+    let disk = MemDisk::default();
+    let inbound = Inbound::new(Arc::new(FileShelf(files(&disk))));
+    let Progress::Whole(data) = send(&inbound, || {}).await.unwrap() else { panic!("it is whole") };
+    assert!(matches!(data, SnapshotBytes::OnDisk(_)), "not in memory");
+    assert!(data.whole().unwrap() == [state(1, PIECE_BYTES), state(2, 500)].concat());
+
+    let disk = MemDisk::default();
+    let inbound = Inbound::new(Arc::new(FileShelf(files(&disk))));
+    let damage = || disk.tamper(&disk.files()[0], |bytes| bytes[PIECE_BYTES / 2] ^= 1);
+    let refused = send(&inbound, damage).await;
+    assert!(matches!(refused, Err(InboundError::Disk(_))), "{refused:?}");
+    assert!(disk.files().is_empty(), "it comes again from the beginning");
 }

@@ -34,6 +34,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         requests_under_way: state.places.requests.taken(),
         watchers: state.places.watchers.taken(),
         missing_history: *deps.missing_history.borrow(),
+        unproven_history: *deps.unproven_history.borrow(),
         webhooks: (deps.webhooks)(),
         webhook_receivers: receivers_digest(&deps.config.webhooks),
         checkpoint_entries: deps

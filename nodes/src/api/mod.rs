@@ -103,6 +103,8 @@ pub struct ApiDeps {
     pub more_counters: Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>,
     /// Entries that this node's log lacks of history.
     pub missing_history: watch::Receiver<u64>,
+    /// Of such history, entries that no signed checkpoint vouched for yet.
+    pub unproven_history: watch::Receiver<u64>,
     /// How deliveries to webhooks go.
     pub webhooks: WebhookReadings,
     /// Who signs the head of the log.

@@ -136,6 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn members_that_compare_at_other_intervals_are_held_against_each_other_where_they_meet() {
+        let every = |interval: usize| digests(0, 9).into_iter().step_by(interval).collect::<Vec<_>>();
+        let switch = AutomationSwitch::default();
+        let mut theirs = every(2);
+        switch.compare(2, &every(1), &theirs);
+        switch.compare(3, &every(3), &theirs);
+        // Where this node made none it says nothing.
+        theirs.iter_mut().filter(|at| at.index > 0).for_each(|at| at.digest = StateDigest([8; 32]));
+        switch.compare(2, &every(3), &theirs);
+        assert!(switch.is_running());
+        switch.compare(2, &every(1), &theirs);
+        assert!(matches!(switch.now(), Automation::Stopped { peer: 2, index: 128, .. }));
+    }
+
+    #[test]
     fn one_difference_at_one_index_stops_automation_for_good() {
         let switch = AutomationSwitch::default();
         switch.compare(2, &digests(0, 9), &digests(0, 8));

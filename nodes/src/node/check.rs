@@ -1,6 +1,6 @@
 //! Whether a node could start with the files that its configuration names. Nothing is left behind, and nobody is called.
 
-use super::core::segment_keys;
+use super::opening::segment_keys;
 use super::{NodeError, keyring};
 use crate::bus::Trust;
 use crate::config::{NodeConfig, RetentionConfig};

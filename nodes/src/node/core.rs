@@ -4,12 +4,15 @@
 use super::NodeError;
 use super::addresses::AsConfigured;
 use super::backfill::Backfilling;
+use super::doubts::Doubts;
 use super::form::form_cluster;
 use super::last_words::LastWords;
+use super::opening::{archive, log_options, open_disk, segment_keys};
 use super::refold;
 use super::retention::Retaining;
 use super::room::{Room, RoomWatch};
 use super::scrubbing::Scrubbing;
+use super::vouching::Vouching;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::entropy::Entropy;
@@ -29,25 +32,19 @@ use crate::raft::MusterRaft;
 use crate::raft::inbound::Inbound;
 use crate::raft::leadership::LeadershipWatch;
 use crate::raft::log_store::LogStore;
-use crate::raft::machine::Machine;
 use crate::raft::network::Network;
 use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
-use crate::raft::snapshot::{FileShelf, SnapshotShelf};
 use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::backfill::BackfillPlace;
-use crate::storage::birth::{BIRTH_FILE, Beginning};
 use crate::storage::disk::Disk;
 use crate::storage::error::Poisoned;
 use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
-use crate::storage::log::{DurableLog, LogOptions};
 use crate::storage::scrub::Scrub;
-use crate::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
 use crate::telemetry::measures::Measures;
 use crate::webhooks::{CURSORS_FILE, Cursors, WebhookDeps, WebhookReadings, Webhooks};
 use events::keyring::Keyring;
-use events::log::keys::SegmentKeys;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use projector::Projector;
@@ -116,12 +113,20 @@ impl Core {
         let projector = SharedProjector::measured(Projector::new(), measures.clone());
         let keys = segment_keys(&config, &keyring)?;
         let history = Arc::new(archive(&config, &keyring, disk.clone())?);
-        let parts = (keys.clone(), disk.clone(), entropy.clone(), projector.clone());
-        let (log, machine, shelf, gaps) = open_disk(&config, history.clone(), parts).await?;
+        let (log, machine, shelf, gaps) = open_disk(
+            &config,
+            history.clone(),
+            keys.clone(),
+            disk.clone(),
+            entropy.clone(),
+            projector.clone(),
+            measures.clone(),
+        )
+        .await?;
         let machine = refold::from_peers(machine, &*transport, &config).await?;
         let machine = refold::check_state(&config, history.clone(), &log, machine).await?;
         let store = LogStore::new(log).noting(gaps.clone());
-        let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures);
+        let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures, &gaps);
         let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         let own_log = log_options(&config, segment_keys(&config, &keyring)?);
         let backfill_dir = config.data_directory.join(BACKFILL_FOLDER);
@@ -131,6 +136,15 @@ impl Core {
             place: BackfillPlace::new(disk.clone(), entropy.clone(), &own_log, backfill_dir),
             gaps: gaps.clone(),
             room: room.subscribe(),
+            vouching: Vouching {
+                gaps: gaps.clone(),
+                history: history.clone(),
+                projector: projector.clone(),
+                cluster: config.cluster,
+                checkpoint_key: keyring.checkpoint_key.public(),
+            },
+            measures: measures.clone(),
+            doubts: Doubts::default(),
         };
         let webhook_disk = disk.clone();
         let scrub = |folder, keys| {
@@ -431,67 +445,4 @@ impl Core {
 pub(super) fn peers_of(config: &NodeConfig) -> Vec<PeerAddress> {
     let others = config.members.iter().filter(|member| member.id != config.node);
     others.map(|member| PeerAddress { node: member.id, address: member.address.clone() }).collect()
-}
-
-async fn open_disk(
-    config: &Arc<NodeConfig>,
-    history: Arc<Archive>,
-    (keys, disk, entropy, projector): (SegmentKeys, Arc<dyn Disk>, Arc<dyn Entropy>, SharedProjector),
-) -> Result<(Arc<DurableLog>, Machine, Arc<dyn SnapshotShelf>, Arc<GapBook>), NodeError> {
-    let config = config.clone();
-    blocking(move || {
-        let data = &config.data_directory;
-        let options = SnapshotOptions {
-            dir: data.join(SNAPSHOT_FOLDER),
-            cluster: config.cluster,
-            node: config.node,
-            keys: keys.clone(),
-            reserve_bytes: config.limits.disk_reserve_bytes,
-        };
-        SnapshotFiles::make_room(&*disk, &options)?;
-        let log = Arc::new(DurableLog::open(disk.clone(), entropy.clone(), log_options(&config, keys))?);
-        let gaps = Arc::new(GapBook::open(disk.clone(), data.join(BACKFILL_FOLDER))?);
-        let shelf: Arc<dyn SnapshotShelf> = Arc::new(FileShelf(SnapshotFiles::open(disk, entropy, options)?));
-        let purged = log.clone();
-        let floor = Arc::new(move || purged.standing().floor.map_or(0, |floor| floor.index));
-        let recovery = |error: std::io::Error| NodeError::Recovery(error.to_string());
-        let mut machine = Machine::open(projector, shelf.clone(), floor).map_err(recovery)?;
-        machine.reach_floor(&history).map_err(recovery)?;
-        Ok((log, machine, shelf, gaps))
-    })
-    .await
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
-) -> Result<T, NodeError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| NodeError::Failed(e.to_string()))?
-}
-
-/// Where the log of this node lies, and with which keys.
-pub(super) fn log_options(config: &NodeConfig, keys: SegmentKeys) -> LogOptions {
-    let data = &config.data_directory;
-    let (log, birth) = (data.join(LOG_FOLDER), Beginning::BirthFile(data.join(BIRTH_FILE)));
-    LogOptions::new(log, config.cluster, config.node, keys, birth)
-}
-
-/// The log's history, for peers that repair theirs.
-pub(super) fn archive(
-    config: &NodeConfig,
-    keyring: &Keyring,
-    disk: Arc<dyn Disk>,
-) -> Result<Archive, NodeError> {
-    let keys = segment_keys(config, keyring)?;
-    let data = &config.data_directory;
-    let mut dirs = vec![data.join(LOG_FOLDER), data.join(BACKFILL_FOLDER)];
-    if let Some(retention) = &config.retention {
-        let own = retention.archive_of(config.node);
-        dirs.extend([own.join(BACKFILL_FOLDER), own]);
-    }
-    Ok(Archive::new(disk, dirs, keys))
-}
-
-pub(super) fn segment_keys(config: &NodeConfig, keyring: &Keyring) -> Result<SegmentKeys, NodeError> {
-    let refused = |why: String| NodeError::SegmentKeys { file: config.keyring.clone(), why };
-    keyring.segment_keys().map_err(|e| refused(e.to_string()))
 }

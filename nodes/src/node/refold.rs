@@ -3,7 +3,8 @@
 //! A snapshot of another level cannot be gone on from, and raft sees nothing at or below the purge floor.
 
 use super::NodeError;
-use super::core::{SNAPSHOT_FOLDER, blocking, peers_of};
+use super::core::{SNAPSHOT_FOLDER, peers_of};
+use super::opening::blocking;
 use super::ranges::fetch;
 use crate::config::NodeConfig;
 use crate::peers::PeerTransport;

@@ -10,7 +10,8 @@
 //! no vote and no acknowledgement. Where its own log stands it tells another one that repairs, if it knows for sure: else
 //! two of them would wait for each other for ever.
 
-use super::core::{CoreDeps, archive, log_options, peers_of, segment_keys};
+use super::core::{CoreDeps, peers_of};
+use super::opening::{archive, log_options, segment_keys};
 use super::{NodeError, ranges};
 use crate::peers::message::LogStanding;
 use crate::peers::watch::ASK_EVERY;

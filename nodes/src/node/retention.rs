@@ -6,19 +6,25 @@ use crate::clock::Clock;
 use crate::config::{NodeConfig, RetentionConfig};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
-use crate::storage::gaps::BACKFILL_FOLDER;
+use crate::storage::gaps::{BACKFILL_FOLDER, GapBook};
 use crate::storage::retention::{Holdings, Retention, Shelved};
 use crate::telemetry::measures::Measures;
 use events::log::keys::SegmentKeys;
 use events::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+
+/// The place of what was fetched among the logs.
+const FETCHED: usize = 0;
 
 /// The logs of one node, oldest history first, each with its archive.
 pub struct Retaining {
     pub config: RetentionConfig,
     /// What was fetched to fill gaps, then the node's own log.
     pub logs: Vec<Arc<Retention>>,
+    /// How much of what was fetched nobody vouched for yet: it may be set aside again, so no copy of it is made.
+    pub unproven: watch::Receiver<u64>,
     pub clock: Arc<dyn Clock>,
     pub measures: Arc<Measures>,
 }
@@ -31,6 +37,7 @@ impl Retaining {
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         measures: &Arc<Measures>,
+        gaps: &Arc<GapBook>,
     ) -> Option<Self> {
         let retention = config.retention.clone()?;
         let (data, archive) = (&config.data_directory, retention.archive_of(config.node));
@@ -39,7 +46,14 @@ impl Retaining {
         let fetched = (data.join(BACKFILL_FOLDER), archive.join(BACKFILL_FOLDER));
         let fetched = Retention::new(disk.clone(), fetched, whose, keys());
         let logs = vec![Arc::new(fetched), Arc::new(own)];
-        Some(Retaining { config: retention, logs, clock: clock.clone(), measures: measures.clone() })
+        let unproven = gaps.unproven();
+        Some(Retaining {
+            config: retention,
+            logs,
+            unproven,
+            clock: clock.clone(),
+            measures: measures.clone(),
+        })
     }
 
     pub(super) async fn run(self) {
@@ -61,9 +75,9 @@ impl Retaining {
     /// Archives what may be, and then removes what is too much.
     async fn look(&self) -> Result<(), String> {
         let mut holdings = Vec::new();
-        for log in &self.logs {
-            let log = log.clone();
-            holdings.push(blocking(move || log.archive()).await?);
+        for (number, log) in self.logs.iter().enumerate() {
+            let (log, waits) = (log.clone(), number == FETCHED && *self.unproven.borrow() > 0);
+            holdings.push(blocking(move || if waits { log.archived() } else { log.archive() }).await?);
         }
         self.tell(&holdings);
         let going = too_much(&holdings, &self.config, self.clock.now());

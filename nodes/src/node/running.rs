@@ -132,6 +132,7 @@ impl Node {
                 measures,
                 more_counters: Arc::new(move || ingress_by_name(&counters())),
                 missing_history: core.gaps().missing(),
+                unproven_history: core.gaps().unproven(),
                 webhooks: core.webhook_readings().clone(),
                 notary: core.notary().clone(),
                 history: core.history().clone(),

@@ -1,12 +1,13 @@
-//! Snapshots on their way in: one at a time, bounded, and on the disk rather than in memory until they are whole.
+//! Snapshots on their way in: one at a time, bounded, and on the disk rather than in memory, also once they are whole.
 //!
 //! A transfer that was cut goes on: whoever begins the same one again is told how much of it is here already.
 
 use super::snapshot::{SNAPSHOT_BYTES_MAX, SnapshotShelf};
+use super::snapshot_bytes::SnapshotBytes;
 use super::types::Vote;
 use crate::peers::message::SnapshotChunk;
+use crate::storage::snapshot_on_disk::SnapshotOnDisk;
 use crate::storage::snapshot_spill::{Spill, TransferName};
-use bytes::Bytes;
 use events::ids::NodeId;
 use std::io;
 use std::sync::Arc;
@@ -26,14 +27,19 @@ struct Transfer {
     spill: Spill,
 }
 
+/// What is there after a piece.
+enum Kept {
+    Part(Transfer),
+    All(SnapshotOnDisk),
+}
+
 /// How far a snapshot came.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Progress {
     /// The next piece starts here.
-    Kept {
-        offset: u64,
-    },
-    Whole(Bytes),
+    Kept { offset: u64 },
+    /// All of it, sealed in its file.
+    Whole(SnapshotBytes),
 }
 
 /// Why a piece is not kept. The sender comes again later.
@@ -58,7 +64,7 @@ impl Inbound {
     /// Adds a piece from a sender whose vote was found good; the whole snapshot if it was the last one.
     pub async fn add(&self, from: NodeId, chunk: SnapshotChunk) -> Result<Progress, InboundError> {
         let mut under_way = self.transfer.lock().await;
-        self.refuse_a_second(under_way.as_ref(), from, &chunk)?;
+        self.refuse(under_way.as_ref(), from, &chunk)?;
         let mut transfer = match under_way.take() {
             Some(transfer) if transfer.name == name_of(&chunk) => transfer,
             before if chunk.offset == 0 => self.begin(before, from, &chunk).await?,
@@ -74,19 +80,20 @@ impl Inbound {
             *under_way = Some(transfer);
             return Err(InboundError::OutOfOrder { offset });
         }
-        let (transfer, whole) = off_the_runtime(move || {
+        let kept = off_the_runtime(move || {
             // What is here already need not come again.
             if follows && let Err(error) = transfer.spill.add(&data) {
                 transfer.spill.discard();
                 return Err(error.into());
             }
-            let whole = if transfer.spill.is_whole() { Some(transfer.spill.read()?) } else { None };
-            Ok((transfer, whole))
-        })
-        .await?;
-        match whole {
-            Some(whole) => Ok(Progress::Whole(Bytes::from(whole))),
-            None => {
+            match transfer.spill.is_whole() {
+                true => Ok(Kept::All(transfer.spill.finish()?)),
+                false => Ok(Kept::Part(transfer)),
+            }
+        });
+        match kept.await? {
+            Kept::All(file) => Ok(Progress::Whole(SnapshotBytes::OnDisk(Arc::new(file)))),
+            Kept::Part(transfer) => {
                 let offset = transfer.spill.kept();
                 *under_way = Some(transfer);
                 Ok(Progress::Kept { offset })
@@ -94,8 +101,8 @@ impl Inbound {
         }
     }
 
-    /// Another sender may take over only if it leads in a later term.
-    fn refuse_a_second(
+    /// What may not be. Another sender may take over only if it leads in a later term.
+    fn refuse(
         &self,
         under_way: Option<&Transfer>,
         from: NodeId,

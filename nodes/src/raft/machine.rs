@@ -7,6 +7,7 @@
 //! - A snapshot is built from a frozen copy that shares the fold's pages, so that apply goes on meanwhile.
 
 use super::log_store::{encode_membership, entry_from_log};
+use super::refused_snapshot::{RefusedSnapshots, is_full};
 use super::snapshot::{self, Snapshot, SnapshotShelf};
 use super::snapshot_bytes::SnapshotBytes;
 use super::tree::with_frontier;
@@ -33,6 +34,7 @@ pub struct Machine {
     shelf: Arc<dyn SnapshotShelf>,
     /// How far raft's log is purged: a snapshot below that helps nobody.
     floor: Floor,
+    refused: RefusedSnapshots,
     applied: Option<LogId>,
     membership: StoredMembership,
     /// There was no snapshot to go on from when it was opened.
@@ -51,9 +53,10 @@ impl Machine {
         projector: SharedProjector,
         shelf: Arc<dyn SnapshotShelf>,
         floor: Floor,
+        refused: RefusedSnapshots,
     ) -> Result<Self, io::Error> {
         let (applied, membership) = (None, StoredMembership::default());
-        let mut machine = Machine { projector, shelf, floor, applied, membership, folds_anew: true };
+        let mut machine = Machine { projector, shelf, floor, refused, applied, membership, folds_anew: true };
         if let Some(kept) = machine.last_of_this_level()? {
             let (fold, frontier) = snapshot::read(&kept)?;
             machine.stand_at(&kept.meta, fold, frontier);
@@ -207,12 +210,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     /// Not now, if the log would lose the room that is kept for it: raft asks again later, and purges nothing meanwhile.
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        let shelf = self.shelf.clone();
-        if let Err(error) = off_the_runtime(move || shelf.check_room()).await
-            && !force
-        {
-            tracing::error!(%error, "no snapshot is made");
-            return None;
+        if !force {
+            if self.refused.is_resting() {
+                return None;
+            }
+            let shelf = self.shelf.clone();
+            if let Err(why) = off_the_runtime(move || shelf.check_room()).await {
+                self.refused.skip(&why);
+                return None;
+            }
         }
         Some(self.get_snapshot_builder().await)
     }
@@ -220,7 +226,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let fold = self.projector.read(Projector::freeze);
         let frontier = self.projector.tree().frontier();
-        Builder { meta: self.meta(), fold: Some(fold), frontier, shelf: self.shelf.clone() }
+        let (shelf, refused) = (self.shelf.clone(), self.refused.clone());
+        Builder { meta: self.meta(), fold: Some(fold), frontier, shelf, refused }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotBytes) -> Result<(), io::Error> {
@@ -231,7 +238,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
             shelf.keep(&snapshot)?;
             Ok(fold)
         })
-        .await?;
+        .await
+        .map_err(|error| self.refused.condemn(error))?;
         self.stand_at(meta, fold, frontier);
         Ok(())
     }
@@ -240,11 +248,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         &mut self,
     ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
         let (shelf, floor) = (self.shelf.clone(), (self.floor)());
-        let kept = off_the_runtime(move || shelf.newest()).await?;
+        let kept = off_the_runtime(move || shelf.newest()).await.map_err(|e| self.refused.condemn(e))?;
         let index = kept.as_ref().map_or(0, |kept| kept.meta.last_log_id.map_or(0, |log_id| log_id.index));
         if index < floor && self.applied_index() >= floor {
             // The one that stood there was damaged. Who gets an older one would ask for entries that are purged.
-            return self.get_snapshot_builder().await.build_snapshot().await.map(Some);
+            let made = self.get_snapshot_builder().await.make().await;
+            return made.map(Some).map_err(|error| self.refused.condemn(error));
         }
         Ok(kept.map(|kept| SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data }))
     }
@@ -257,12 +266,31 @@ pub struct Builder {
     fold: Option<Frozen>,
     frontier: Option<Frontier>,
     shelf: Arc<dyn SnapshotShelf>,
+    refused: RefusedSnapshots,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotBytes;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
+        match self.make().await {
+            Ok(made) => {
+                self.refused.made();
+                Ok(made)
+            }
+            Err(full) if is_full(&full) => {
+                self.refused.skip(&full);
+                // Raft would end for an error. One that stands no higher than the last it takes for none.
+                let (meta, snapshot) = (SnapshotMeta::default(), SnapshotBytes::Here(Bytes::new()));
+                Ok(SnapshotOf::<TypeConfig, _> { meta, snapshot })
+            }
+            Err(error) => Err(self.refused.condemn(error)),
+        }
+    }
+}
+
+impl Builder {
+    async fn make(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
         let fold = self.fold.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
         let (meta, shelf, frontier) = (self.meta.clone(), self.shelf.clone(), self.frontier.take());
         let kept = off_the_runtime(move || {

@@ -14,6 +14,7 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod receive;
+pub mod refused_snapshot;
 pub mod settings;
 pub mod snapshot;
 pub mod snapshot_bytes;

@@ -27,7 +27,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::RaftError;
 use openraft::raft::{SnapshotResponse, TransferLeaderRequest};
 use openraft::type_config::alias::SnapshotOf;
-use projector::SNAPSHOT_VERSION;
+use projector::{SNAPSHOT_LEVEL_BYTES, SNAPSHOT_VERSION};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -149,11 +149,11 @@ impl Receiver {
             }
         };
         // It may have begun to come to a former version of this program.
-        if let Some(refused) = refuse_other_level(&data) {
+        if let Some(refused) = refuse_other_level(&first_bytes(&data).await) {
             return refused;
         }
-        tracing::info!(from, bytes = data.len(), "received a snapshot");
-        let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: SnapshotBytes::Here(data) };
+        tracing::info!(from, bytes = data.total(), "received a snapshot");
+        let snapshot = SnapshotOf::<TypeConfig, SnapshotBytes> { meta, snapshot: data };
         match self.raft.install_full_snapshot(vote, snapshot).await {
             Ok(response) => PeerReply::Snapshot(SnapshotReceipt::Installed(response)),
             Err(fatal) => PeerReply::Stopped(fatal.to_string()),
@@ -188,6 +188,13 @@ fn refuse_other_level(first_bytes: &[u8]) -> Option<PeerReply> {
         format!("a snapshot of level {level} is of no use to this node, whose level is {SNAPSHOT_VERSION}");
     tracing::warn!(level, own = SNAPSHOT_VERSION, "refused a snapshot of another level");
     Some(PeerReply::Refused(why))
+}
+
+/// As far as they tell the level; none if they cannot be read, which installing it will find too.
+async fn first_bytes(data: &SnapshotBytes) -> Bytes {
+    let data = data.clone();
+    let read = tokio::task::spawn_blocking(move || data.piece(0, SNAPSHOT_LEVEL_BYTES)).await;
+    read.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// In whose name a request speaks, where it names anybody: a member proves who it is by its certificate, and must not

@@ -77,7 +77,9 @@ impl SnapshotShelf for FileShelf {
     fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error> {
         let index = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
         let meta = postcard::to_stdvec(&snapshot.meta).map_err(io::Error::other)?;
-        Ok(self.0.save(index, &meta, &snapshot.data.whole()?)?)
+        // Piece by piece: what came in lies in a file, and is never as a whole in memory to be written to another.
+        let piece = |offset, length| snapshot.data.piece(offset, length);
+        Ok(self.0.save_from(index, &meta, snapshot.data.total(), &piece)?)
     }
 
     fn last(&self) -> Result<Option<Snapshot>, io::Error> {

@@ -67,20 +67,32 @@ impl Archive {
 }
 
 impl Archive {
+    /// The same history, for another reader.
+    #[must_use]
+    pub fn again(&self) -> Archive {
+        Archive::new(Arc::clone(&self.disk), self.dirs.clone(), self.keys.clone())
+    }
+
     /// The frontier of the tree of all entries up to `through`; none if one of them is not held. Reads the whole log.
     pub fn frontier(&self, through: LogIndex) -> Result<Option<Frontier>, StorageError> {
         let mut frontier = Frontier::default();
         while frontier.size() <= through {
-            let entries = self.range(frontier.size(), READ_BYTES)?;
-            if entries.is_empty() {
+            if !self.grow(&mut frontier, through)? {
                 return Ok(None);
-            }
-            for entry in entries.iter().take_while(|entry| entry.at.index <= through) {
-                let Ok(leaf) = entry_leaf_hash(entry.at.term, &entry.body) else { return Ok(None) };
-                frontier.push(leaf);
             }
         }
         Ok(Some(frontier))
+    }
+
+    /// Grows a tree of this history by the next entries, none of them after `through`; false if the next is not held.
+    pub fn grow(&self, frontier: &mut Frontier, through: LogIndex) -> Result<bool, StorageError> {
+        let entries = self.range(frontier.size(), READ_BYTES)?;
+        let before = frontier.size();
+        for entry in entries.iter().take_while(|entry| entry.at.index <= through) {
+            let Ok(leaf) = entry_leaf_hash(entry.at.term, &entry.body) else { break };
+            frontier.push(leaf);
+        }
+        Ok(frontier.size() > before)
     }
 }
 

@@ -2,19 +2,22 @@
 //! whoever reads history reads both. Raft knows nothing of it.
 //!
 //! Nothing was acknowledged on it, so what is damaged of it and all after that is set aside, beside the log, and fetched
-//! again: from peers, or from what is intact of that.
+//! again: from peers, or from what is intact of that. So is what a signed checkpoint says is not what was committed, of
+//! which nothing is used again.
 
 use super::birth::Beginning;
 use super::disk::Disk;
-use super::error::{Corruption, StorageError};
+use super::error::{Corruption, CorruptionKind, StorageError};
 use super::gaps::{Gap, GapBook};
 use super::log::{DurableLog, LogOptions};
+use super::log_reader::{History, LogReader};
 use super::repair::{self, salvage_set_aside};
 use super::view::LogEntry;
 use super::writer::Done;
 use crate::entropy::Entropy;
 use events::ids::LogIndex;
 use events::log::record::LogPosition;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -73,6 +76,46 @@ impl BackfillPlace {
     /// Entries from `from` on that lie intact in what was set aside.
     pub fn salvage(&self, from: LogIndex) -> Result<Vec<LogEntry>, StorageError> {
         salvage_set_aside(&*self.disk, &self.options, from)
+    }
+
+    /// A peer gave something else than what was committed: the gaps are open again, and all that nobody vouched for lies
+    /// aside, in the place of what did so before.
+    pub fn disbelieve(&self, gaps: &GapBook) -> Result<(), StorageError> {
+        let proven_before = gaps.proven_before();
+        gaps.reopen()?;
+        let Some(path) = self.first_file_from(proven_before)? else { return Ok(()) };
+        let before = self.names()?;
+        let damage = Corruption { path, offset: 0, what: CorruptionKind::Disbelieved };
+        self.set_aside(&damage)?;
+        for name in self.names()?.difference(&before).filter(|name| name.contains(".damaged")) {
+            // Kept to be looked at. Under this name no salvage reads it, and one is kept of each: who lies fills no disk.
+            let Some((segment, _)) = name.split_once(".damaged") else { continue };
+            let aside = self.options.dir.join(format!("{segment}.disbelieved"));
+            self.disk
+                .rename(&self.options.dir.join(name), &aside)
+                .map_err(StorageError::io("renaming to", &aside))?;
+        }
+        self.disk.sync_dir(&self.options.dir).map_err(StorageError::io("syncing", &self.options.dir))
+    }
+
+    /// The first segment that holds an entry from `index` on.
+    fn first_file_from(&self, index: LogIndex) -> Result<Option<PathBuf>, StorageError> {
+        let LogOptions { dir, keys, .. } = &self.options;
+        for item in LogReader::open(self.disk.clone(), dir.clone(), keys.clone())?.starting_near(index) {
+            match item? {
+                History::Entry(held) if held.entry.at.index >= index => {
+                    return Ok(Some(held.file.to_path_buf()));
+                }
+                History::Entry(_) | History::Gap { .. } => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn names(&self) -> Result<BTreeSet<String>, StorageError> {
+        let dir = &self.options.dir;
+        let names = self.disk.list(dir).map_err(StorageError::io("listing", dir))?;
+        Ok(names.into_iter().collect())
     }
 
     fn set_aside(&self, damage: &Corruption) -> Result<(), StorageError> {

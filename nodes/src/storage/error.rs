@@ -162,6 +162,8 @@ pub enum CorruptionKind {
     NotTheEntry { expected: u64 },
     #[error("a part of the snapshot was changed or cut")]
     SnapshotPart,
+    #[error("it holds other entries than a signed checkpoint vouches for")]
+    Disbelieved,
 }
 
 /// Nothing is accepted any more, and the process must end.

@@ -2,16 +2,17 @@
 //!
 //! Invariant: a stretch is noted, durably, before the purge that leaves it out; so a crash may note one that never came
 //! about, which costs a needless read from a peer, but none is ever forgotten. One that is filled is remembered: what
-//! fills it may turn out to be damaged. All of this is history only: files of it that cannot be believed are set aside
-//! and told, and the node starts.
+//! fills it may turn out to be damaged, or false: it is proven once a signed checkpoint vouches for it (proven.rs). All of
+//! this is history only: files of it that cannot be believed are set aside and told, and the node starts.
 
 use super::disk::Disk;
 use super::error::StorageError;
-use super::json_file::{self, set_aside};
+use super::json_file::{self, is_malformed, set_aside};
+use super::proven;
 use events::ids::LogIndex;
+use events::log::merkle::Frontier;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -39,12 +40,24 @@ pub struct GapBook {
     dir: PathBuf,
     gaps: Mutex<Gaps>,
     missing: watch::Sender<u64>,
+    unproven: watch::Sender<u64>,
 }
 
 #[derive(Clone, Default)]
 struct Gaps {
     open: Vec<Gap>,
     filled: Vec<Gap>,
+    /// The tree of the entries that a signed checkpoint vouched for.
+    proven: Frontier,
+}
+
+/// History without a gap, the last of which nobody vouched for yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The last entry that was fetched.
+    pub through: LogIndex,
+    /// The tree of what is proven.
+    pub proven: Frontier,
 }
 
 impl GapBook {
@@ -52,9 +65,11 @@ impl GapBook {
     pub fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, StorageError> {
         let open = read(&*disk, &dir.join(FILE))?;
         let filled = read(&*disk, &dir.join(FILLED_FILE))?;
-        let missing = watch::Sender::new(count(&open));
-        let gaps = Gaps { open, filled };
-        Ok(GapBook { disk, dir, gaps: Mutex::new(gaps), missing })
+        let proven = proven::read(&*disk, &dir)?;
+        let gaps = Gaps { open, filled, proven };
+        let (missing, unproven) =
+            (watch::Sender::new(count(&gaps.open)), watch::Sender::new(gaps.unproven()));
+        Ok(GapBook { disk, dir, gaps: Mutex::new(gaps), missing, unproven })
     }
 
     /// Notes a gap; when this returns it is durable. Blocks on the disk.
@@ -74,9 +89,47 @@ impl GapBook {
         })
     }
 
-    /// What filled the gaps is damaged: all of them are looked at again. Blocks on the disk.
+    /// What filled the gaps is damaged, or false: all of them are looked at again, and nothing of it is proven any more.
+    /// Blocks on the disk.
     pub fn reopen(&self) -> Result<(), StorageError> {
+        // First: what is fetched now must not pass for what was proven before.
+        self.keep_proven(&mut self.gaps.lock(), Frontier::default())?;
         self.change(|gaps| gaps.open.append(&mut gaps.filled))
+    }
+
+    /// A signed checkpoint vouched for this tree, of history that had no gap; false if it has one by now. Blocks on the
+    /// disk.
+    pub fn prove(&self, tree: Frontier) -> Result<bool, StorageError> {
+        let mut gaps = self.gaps.lock();
+        if !gaps.open.is_empty() {
+            return Ok(false);
+        }
+        self.keep_proven(&mut gaps, tree)?;
+        Ok(true)
+    }
+
+    fn keep_proven(&self, gaps: &mut Gaps, tree: Frontier) -> Result<(), StorageError> {
+        if gaps.proven != tree {
+            proven::persist(&*self.disk, &self.dir, &tree)?;
+            gaps.proven = tree;
+            self.unproven.send_replace(gaps.unproven());
+        }
+        Ok(())
+    }
+
+    /// What is to be proven; `None` while there is a gap, and once all is.
+    #[must_use]
+    pub fn to_prove(&self) -> Option<Unproven> {
+        let gaps = self.gaps.lock();
+        let through = gaps.filled.last().map(|last| last.through)?;
+        let is_due = gaps.open.is_empty() && through >= gaps.proven.size();
+        is_due.then(|| Unproven { through, proven: gaps.proven.clone() })
+    }
+
+    /// The first entry for which nobody vouched.
+    #[must_use]
+    pub fn proven_before(&self) -> LogIndex {
+        self.gaps.lock().proven.size()
     }
 
     fn change(&self, change: impl FnOnce(&mut Gaps)) -> Result<(), StorageError> {
@@ -106,6 +159,7 @@ impl GapBook {
         }
         *gaps = changed;
         self.missing.send_replace(count(&gaps.open));
+        self.unproven.send_replace(gaps.unproven());
         Ok(())
     }
 
@@ -119,15 +173,24 @@ impl GapBook {
     pub fn missing(&self) -> watch::Receiver<u64> {
         self.missing.subscribe()
     }
+
+    /// How many entries are missing, or were fetched and are not proven, as it changes.
+    #[must_use]
+    pub fn unproven(&self) -> watch::Receiver<u64> {
+        self.unproven.subscribe()
+    }
+}
+
+impl Gaps {
+    fn unproven(&self) -> u64 {
+        let filled = self.filled.iter().filter(|gap| gap.through >= self.proven.size());
+        let fetched: u64 = filled.map(|gap| gap.through + 1 - gap.from.max(self.proven.size())).sum();
+        count(&self.open) + fetched
+    }
 }
 
 /// What is noted there; nothing if it cannot be believed.
 fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<Gap>, StorageError> {
-    let is_malformed = |error: &StorageError| match error {
-        StorageError::Corrupt(_) => true,
-        StorageError::Io { source, .. } => source.kind() == ErrorKind::InvalidData,
-        _ => false,
-    };
     match json_file::read(disk, path) {
         Err(error) if is_malformed(&error) => {
             tracing::error!(

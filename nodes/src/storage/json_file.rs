@@ -90,6 +90,15 @@ pub(super) fn read_sealed<T: DeserializeOwned>(
     decoded(path, &text).map(Some)
 }
 
+/// Whether a file cannot be believed, rather than not be read.
+pub(super) fn is_malformed(error: &StorageError) -> bool {
+    match error {
+        StorageError::Corrupt(_) => true,
+        StorageError::Io { source, .. } => source.kind() == ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 fn encoded<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StorageError> {
     serde_json::to_vec_pretty(value).map_err(|e| StorageError::io("encoding", path)(e.into()))
 }

@@ -14,6 +14,7 @@
 //!   replay, verify ──▶ log_reader.rs       committed history, read-only, beside a running node; stream.rs: one segment of it
 //!   a peer repairs ──▶ archive.rs          ranges of it, from the log that this node has open
 //!   a snapshot came ─▶ gaps.rs             what the log lacks since; backfill.rs keeps what peers gave for it
+//!                        └─▶ proven.rs     how much of it a signed checkpoint vouched for
 //!   a segment is old ▶ retention/          copied to the archive, and removed where an operator said so
 //! ```
 //!
@@ -44,6 +45,7 @@ pub mod writer;
 pub(crate) mod json_file;
 mod newest;
 mod outline;
+mod proven;
 mod recover;
 mod salvage;
 mod scan;

@@ -13,6 +13,7 @@ use super::segment_file::read_range;
 use super::snapshot_on_disk::SnapshotOnDisk;
 use super::snapshot_spill;
 use crate::entropy::{Entropy, OsEntropy};
+use bytes::Bytes;
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::keys::{SALT_BYTES, SegmentKeys};
 use events::log::segment::HeaderError;
@@ -21,6 +22,7 @@ use events::log::snapshot::{
     SnapshotHeader,
 };
 use parking_lot::Mutex;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,12 +100,29 @@ impl SnapshotFiles {
     /// Saves a snapshot of the state at `index`. When this returns it is durable, and older ones beyond the one before
     /// it are removed.
     pub fn save(&self, index: LogIndex, meta: &[u8], state: &[u8]) -> Result<(), StorageError> {
+        let piece = |offset: u64, length: usize| {
+            let start = offset as usize;
+            Ok(Bytes::copy_from_slice(&state[start..start + length]))
+        };
+        self.save_from(index, meta, state.len() as u64, &piece)
+    }
+
+    /// As [`SnapshotFiles::save`], of a state that is somewhere else: `piece` gives so many bytes of it from an offset on,
+    /// and is asked for one part at a time.
+    pub fn save_from(
+        &self,
+        index: LogIndex,
+        meta: &[u8],
+        state_length: u64,
+        piece: &dyn Fn(u64, usize) -> io::Result<Bytes>,
+    ) -> Result<(), StorageError> {
+        let content = Content { meta, state_length, piece };
         let _saving = self.saving.lock();
         let (temporary, path) = (self.path(index, "tmp"), self.path(index, "snap"));
         remove_if_there(&*self.disk, &temporary)?;
         let file = self.disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
         let whole = self
-            .write(&*file, &temporary, index, [meta, state])
+            .write(&*file, &temporary, index, &content)
             .and_then(|()| file.sync_data().map_err(StorageError::io("syncing", &temporary)));
         if let Err(error) = whole {
             // A full disk gets its room back at once: the log needs it more than a half-written snapshot does. If even
@@ -212,7 +231,7 @@ impl SnapshotFiles {
         file: &dyn DiskFile,
         path: &Path,
         index: LogIndex,
-        [meta, state]: [&[u8]; 2],
+        content: &Content<'_>,
     ) -> Result<(), StorageError> {
         let SnapshotOptions { cluster, node, keys, .. } = &self.options;
         let mut salt = [0; SALT_BYTES];
@@ -223,18 +242,19 @@ impl SnapshotFiles {
             index,
             key_id: keys.newest().id(),
             salt,
-            meta_length: meta.len() as u64,
-            state_length: state.len() as u64,
+            meta_length: content.meta.len() as u64,
+            state_length: content.state_length,
         };
         let (bytes, cipher) = header.seal(keys.newest());
         let put =
             |offset, bytes: &[u8]| file.write_at(offset, bytes).map_err(StorageError::write(path, offset));
         put(0, &bytes)?;
         let mut offset = SNAPSHOT_HEADER_BYTES as u64;
-        let parts = (meta.len() + state.len()).div_ceil(PART_BYTES);
-        for number in 0..parts {
-            let mut part = cut_out(meta, state, number * PART_BYTES);
-            cipher.seal_part(number as u64, &mut part);
+        for number in 0..content.length().div_ceil(PART_BYTES as u64) {
+            let mut part = content
+                .part(number * PART_BYTES as u64)
+                .map_err(StorageError::io("reading the state to be written to", path))?;
+            cipher.seal_part(number, &mut part);
             put(offset, &part)?;
             offset += part.len() as u64;
         }
@@ -353,17 +373,32 @@ fn index_of(name: &str, extension: &str) -> Option<LogIndex> {
     name.strip_prefix("snapshot-")?.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
 }
 
-/// Up to one part of meta ‖ state, from `start` on.
-fn cut_out(meta: &[u8], state: &[u8], start: usize) -> Vec<u8> {
-    let end = (start + PART_BYTES).min(meta.len() + state.len());
-    let mut part = Vec::with_capacity(end - start + PART_OVERHEAD_BYTES);
-    part.extend_from_slice(&meta[start.min(meta.len())..end.min(meta.len())]);
-    let in_state = |at: usize| at.saturating_sub(meta.len());
-    part.extend_from_slice(&state[in_state(start)..in_state(end)]);
-    part
+/// What a snapshot's file holds: meta ‖ state.
+struct Content<'a> {
+    meta: &'a [u8],
+    state_length: u64,
+    piece: &'a dyn Fn(u64, usize) -> io::Result<Bytes>,
 }
 
-pub(super) fn read_parts(
+impl Content<'_> {
+    fn length(&self) -> u64 {
+        self.meta.len() as u64 + self.state_length
+    }
+
+    /// Up to one part, from `start` on.
+    fn part(&self, start: u64) -> io::Result<Vec<u8>> {
+        let (meta, end) = (self.meta.len() as u64, (start + PART_BYTES as u64).min(self.length()));
+        let mut part = Vec::with_capacity((end - start) as usize + PART_OVERHEAD_BYTES);
+        part.extend_from_slice(&self.meta[start.min(meta) as usize..end.min(meta) as usize]);
+        let (from, to) = (start.saturating_sub(meta), end.saturating_sub(meta));
+        if from < to {
+            part.extend_from_slice(&(self.piece)(from, (to - from) as usize)?);
+        }
+        if part.len() as u64 == end - start { Ok(part) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+fn read_parts(
     file: &dyn DiskFile,
     path: &Path,
     header: &SnapshotHeader,

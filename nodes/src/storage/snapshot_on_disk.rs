@@ -57,6 +57,11 @@ impl SnapshotOnDisk {
         self.content(start, end)
     }
 
+    /// Reads all of it, a part at a time: an error names the first that is not intact.
+    pub fn check(&self) -> Result<(), StorageError> {
+        (0..self.length().div_ceil(PART_BYTES as u64)).try_for_each(|number| self.part(number).map(drop))
+    }
+
     /// Bytes of meta ‖ state.
     fn length(&self) -> u64 {
         self.header.meta_length + self.header.state_length

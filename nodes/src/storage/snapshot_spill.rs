@@ -1,4 +1,4 @@
-//! A snapshot on its way in: on the disk instead of in memory, piece by piece, until it is whole.
+//! A snapshot on its way in: on the disk instead of in memory, piece by piece, and read from there once it is whole.
 //!
 //! ```text
 //!   incoming-<index>-<transfer>.part   header and parts of a snapshot file (events::log::snapshot), parts in order
@@ -12,7 +12,8 @@ use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
 use super::json_file::remove_if_there;
 use super::segment_file::read_range;
-use super::snapshot_file::{SnapshotFiles, read_parts};
+use super::snapshot_file::SnapshotFiles;
+use super::snapshot_on_disk::SnapshotOnDisk;
 use events::ids::LogIndex;
 use events::log::keys::SALT_BYTES;
 use events::log::snapshot::{
@@ -163,12 +164,19 @@ impl Spill {
         Ok(())
     }
 
-    /// Everything that was kept, once it is whole.
-    pub fn read(&self) -> Result<Vec<u8>, StorageError> {
+    /// Everything that was kept, to be read from its file, once it is whole. It is read through once: raft cannot go on
+    /// without what it was told is there. What is not intact gives its room back, and comes again.
+    pub fn finish(self) -> Result<SnapshotOnDisk, StorageError> {
         if !self.is_whole() {
             return Err(StorageError::corrupt(&self.path, self.kept, CorruptionKind::SnapshotPart));
         }
-        read_parts(&*self.file, &self.path, &self.header, &self.cipher)
+        let Spill { disk, path, file, header, cipher, .. } = self;
+        let snapshot = SnapshotOnDisk { path, file, header, cipher };
+        if let Err(error) = snapshot.check() {
+            remove_if_there(&*disk, &snapshot.path)?;
+            return Err(error);
+        }
+        Ok(snapshot)
     }
 
     /// Gives the room back: of what is here nothing will be used.

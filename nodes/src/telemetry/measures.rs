@@ -34,6 +34,10 @@ pub struct Measures {
     pub damaged_segments: Gauge,
     /// How often the archive could not be written.
     pub archive_failures: Counter,
+    /// How often no snapshot was made because there was no room for it.
+    pub snapshots_skipped: Counter,
+    /// How often history that peers gave was not what a signed checkpoint vouches for.
+    pub histories_disbelieved: Counter,
 }
 
 impl Default for Measures {
@@ -53,6 +57,8 @@ impl Default for Measures {
             archived_through: Gauge::default(),
             damaged_segments: Gauge::default(),
             archive_failures: Counter::default(),
+            snapshots_skipped: Counter::default(),
+            histories_disbelieved: Counter::default(),
         }
     }
 }

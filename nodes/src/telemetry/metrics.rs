@@ -37,6 +37,7 @@ pub struct Readings {
     pub requests_under_way: usize,
     pub watchers: usize,
     pub missing_history: u64,
+    pub unproven_history: u64,
     pub webhooks: Vec<WebhookReading>,
     pub webhook_receivers: u32,
     /// Of the last checkpoint; 0 if there is none.
@@ -101,6 +102,16 @@ pub fn text(readings: Readings) -> Result<String, std::fmt::Error> {
         "How often the archive could not be written since the start",
         measures.archive_failures.clone(),
     );
+    registry.register(
+        "snapshots_skipped",
+        "How often no snapshot was made because there was no room for it",
+        measures.snapshots_skipped.clone(),
+    );
+    registry.register(
+        "log_histories_disbelieved",
+        "How often history that peers gave was not what a signed checkpoint vouches for",
+        measures.histories_disbelieved.clone(),
+    );
     registry.register_collector(Box::new(readings));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -142,6 +153,11 @@ impl Readings {
             "log_missing_entries",
             "Entries that came in a snapshot and were not fetched from a peer yet",
             signed(self.missing_history),
+        )?;
+        page.gauge(
+            "log_unproven_entries",
+            "Entries of such history that no signed checkpoint vouched for yet",
+            signed(self.unproven_history),
         )?;
         page.gauge(
             "log_checkpoint_entries",

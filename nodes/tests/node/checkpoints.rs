@@ -16,7 +16,7 @@ use projector::view::CheckpointView;
 use std::sync::Arc;
 
 /// Signs at `node`; the first one waits until the others were heard.
-async fn sign(members: &Members, node: NodeId) -> CheckpointView {
+pub(crate) async fn sign(members: &Members, node: NodeId) -> CheckpointView {
     let core = members.core(node);
     let mut reports = core.reports();
     in_time("a checkpoint", async {
@@ -31,7 +31,7 @@ async fn sign(members: &Members, node: NodeId) -> CheckpointView {
     .await
 }
 
-async fn all_compared(members: &Members, index: u64) -> Vec<Verdict> {
+pub(crate) async fn all_compared(members: &Members, index: u64) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (node, core) in members.all() {
         let mut compared = core.projector().tree().compared();

@@ -18,6 +18,7 @@ mod checkpoints;
 mod clock;
 mod cluster;
 mod config;
+mod false_history;
 mod identity;
 mod key_rotation;
 mod levels;
@@ -30,8 +31,10 @@ mod majority;
 )]
 #[path = "../storage_support/mem_disk.rs"]
 mod mem_disk;
+mod mixed_versions;
 mod poison;
 mod processes;
+mod refused_snapshot;
 mod repair;
 mod restored;
 mod snapshot;

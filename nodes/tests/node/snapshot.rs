@@ -336,12 +336,15 @@ async fn a_transfer_that_was_cut_goes_on_where_it_ended_also_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_of_another_level_is_refused_at_its_first_piece_and_the_node_goes_on() {
     let sent = Sent::start().await;
-    let mut first = vec![7; SNAPSHOT_CHUNK_BYTES];
-    first[..10].copy_from_slice(b"MUSTSNAP\x05\0");
-    let reply = sent.send(piece(sent.vote, 1, 0, TOTAL, first.leak())).await;
-    let PeerReply::Refused(why) = reply else { panic!("{reply:?}") };
-    assert!(why.contains("level 5"), "{why}");
-    assert!(sent.incoming().is_none(), "no byte of it is kept");
+    for level in [5, u16::MAX] {
+        let mut first = vec![7; SNAPSHOT_CHUNK_BYTES];
+        first[..8].copy_from_slice(b"MUSTSNAP");
+        first[8..10].copy_from_slice(&level.to_le_bytes());
+        let reply = sent.send(piece(sent.vote, 1, 0, TOTAL, first.leak())).await;
+        let PeerReply::Refused(why) = reply else { panic!("{reply:?}") };
+        assert!(why.contains(&format!("level {level}")), "{why}");
+        assert!(sent.incoming().is_none(), "no byte of it is kept");
+    }
     let last = propose_lots(&sent.members, sent.leader, 0..3).await;
     sent.members.all_applied(last).await;
 }

@@ -134,13 +134,13 @@ impl Retention {
             let line = manifest.find(segment)?;
             Some(Shelved { segment, bytes: line.bytes, last_stamp: line.last_stamp })
         });
-        Ok(Holdings {
-            log_bytes: headers.bytes(),
-            archived_segments: manifest.lines().len() as u64,
-            archived_bytes: manifest.lines().iter().map(|line| line.bytes).sum(),
-            archived_through: manifest.lines().iter().filter_map(|line| line.last).max(),
-            shelved: shelved.collect(),
-        })
+        Ok(Holdings { log_bytes: headers.bytes(), shelved: shelved.collect(), ..manifest.holdings() })
+    }
+
+    /// What was archived before, while nothing of the log may be archived or removed.
+    pub fn archived(&self) -> Result<Holdings, StorageError> {
+        let manifest = Manifest::read(&*self.disk, &self.archive)?;
+        Ok(manifest.map(|manifest| manifest.holdings()).unwrap_or_default())
     }
 
     /// Removes the segments up to `through` from the log, all of which are archived.
@@ -244,6 +244,17 @@ impl Retention {
             bytes: offset,
             sha256,
         })
+    }
+}
+
+impl Manifest {
+    fn holdings(&self) -> Holdings {
+        Holdings {
+            archived_segments: self.lines().len() as u64,
+            archived_bytes: self.lines().iter().map(|line| line.bytes).sum(),
+            archived_through: self.lines().iter().filter_map(|line| line.last).max(),
+            ..Holdings::default()
+        }
     }
 }
 

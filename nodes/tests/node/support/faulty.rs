@@ -2,7 +2,7 @@
 
 use nodes::storage::disk::{Disk, DiskFile, DiskLock, OsDisk};
 use parking_lot::{Condvar, Mutex};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ pub struct FaultyDisk {
     syncs: Arc<AtomicU64>,
     used_up: Arc<AtomicBool>,
     gate: Arc<Gate>,
+    snapshots_refused: Arc<Mutex<Option<ErrorKind>>>,
 }
 
 /// Before a half-written file is begun.
@@ -27,6 +28,11 @@ impl FaultyDisk {
     pub fn shut_gate(&self, shut: bool) {
         *self.gate.shut.lock() = shut;
         self.gate.opened.notify_all();
+    }
+
+    /// From now on no snapshot can be written, for this reason; the log can.
+    pub fn refuse_snapshots(&self, why: Option<ErrorKind>) {
+        *self.snapshots_refused.lock() = why;
     }
 
     /// From now on a single byte is left.
@@ -75,6 +81,9 @@ impl Disk for FaultyDisk {
         if path.extension().is_some_and(|end| end == "tmp") && path.to_string_lossy().contains("snapshot-") {
             let mut shut = self.gate.shut.lock();
             self.gate.opened.wait_while(&mut shut, |shut| *shut);
+            if let Some(why) = *self.snapshots_refused.lock() {
+                return Err(why.into());
+            }
         }
         OsDisk.create_new(path).map(|file| self.file(file))
     }

@@ -19,6 +19,7 @@ use nodes::raft::leadership::Leadership;
 use nodes::storage::birth::Birth;
 use nodes::storage::disk::{Disk, OsDisk};
 use nodes::storage::error::StorageError;
+use nodes::telemetry::measures::Measures;
 use projector::StateDigest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub struct Members {
     count: NodeId,
     timers: RaftTimers,
     disks: BTreeMap<NodeId, Arc<dyn Disk>>,
+    measures: BTreeMap<NodeId, Arc<Measures>>,
     webhooks: Vec<WebhookConfig>,
     running: BTreeMap<NodeId, Core>,
 }
@@ -91,6 +93,7 @@ impl Members {
             count,
             timers,
             disks,
+            measures: (1..=count).map(|node| (node, Arc::default())).collect(),
             webhooks,
             running: BTreeMap::new(),
         };
@@ -151,8 +154,13 @@ impl Members {
             entropy: Arc::new(OsEntropy),
             disk: self.disks[&node].clone(),
             transport: self.transport(node),
-            measures: Arc::default(),
+            measures: self.measures[&node].clone(),
         }
+    }
+
+    /// What a member counts, over all its lives.
+    pub fn measures(&self, node: NodeId) -> &Measures {
+        &self.measures[&node]
     }
 
     /// Where a member keeps everything.

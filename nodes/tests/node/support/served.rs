@@ -94,6 +94,7 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
         measures: Arc::default(),
         more_counters: Arc::new(|| ingress_by_name(&one_of_each())),
         missing_history: core.gaps().missing(),
+        unproven_history: core.gaps().unproven(),
         webhooks: core.webhook_readings().clone(),
         notary: core.notary().clone(),
         history: core.history().clone(),

@@ -1,0 +1,114 @@
+//! Holds the history that peers gave against a signed checkpoint of the log: index and term alone say nothing of what an
+//! entry holds.
+//!
+//! The tree of all entries up to a checkpoint that covers what was fetched is grown from the files, a range at a time
+//! and from what was proven before, and its root must be the one that was signed. Where this node's own log is not what
+//! was signed either (automation stopped), a checkpoint proves nothing about what was fetched, and nothing is judged.
+
+use crate::shared_projector::SharedProjector;
+use crate::storage::archive::Archive;
+use crate::storage::error::StorageError;
+use crate::storage::gaps::{GapBook, Unproven};
+use events::identity::key::PublicKey;
+use events::ids::{ClusterId, LogIndex};
+use events::log::merkle::Frontier;
+use projector::view::CheckpointView;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// For each second of reading, so that ingest does not notice.
+const REST_RATIO: u32 = 9;
+/// What is not on the disk yet, or not read, is looked for again after this long.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) struct Vouching {
+    pub gaps: Arc<GapBook>,
+    pub history: Arc<Archive>,
+    pub projector: SharedProjector,
+    pub cluster: ClusterId,
+    pub checkpoint_key: PublicKey,
+}
+
+/// What a checkpoint says of what was fetched.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    True { size: u64 },
+    False { signed: Box<CheckpointView> },
+}
+
+impl Vouching {
+    /// Waits for something to judge and a checkpoint to judge it by. May be dropped at any time; call it again once gaps
+    /// were opened or closed.
+    pub async fn verdict(&self) -> Verdict {
+        let Some(unproven) = self.gaps.to_prove() else { return std::future::pending().await };
+        let signed = self.checkpoint_over(unproven.through).await;
+        let tree = self.tree_of(&signed, unproven).await;
+        if tree.root() != signed.root {
+            return Verdict::False { signed: Box::new(signed) };
+        }
+        let size = tree.size();
+        loop {
+            let (gaps, tree) = (self.gaps.clone(), tree.clone());
+            match blocking(move || gaps.prove(tree)).await {
+                Ok(true) => return Verdict::True { size },
+                // There is a gap again: whoever waits for that calls anew.
+                Ok(false) => return std::future::pending().await,
+                Err(why) => {
+                    tracing::warn!(why, "that this node's history is true cannot be noted");
+                    tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// The smallest checkpoint that is the cluster's and covers entry `through`.
+    async fn checkpoint_over(&self, through: LogIndex) -> CheckpointView {
+        let mut compared = self.projector.tree().compared();
+        loop {
+            let is_disputed = compared.borrow_and_update().difference.is_some();
+            let covers = |signed: &&CheckpointView| signed.size > through && self.is_signed(signed);
+            let signed = self.projector.read(|fold| fold.checkpoints().find(covers).cloned());
+            if let Some(signed) = signed.filter(|_| !is_disputed) {
+                return signed;
+            }
+            // Its sender lives in the projector.
+            let _ = compared.changed().await;
+        }
+    }
+
+    fn is_signed(&self, signed: &CheckpointView) -> bool {
+        signed.checkpoint(self.cluster).verify(&signed.signature, &self.checkpoint_key).is_ok()
+    }
+
+    async fn tree_of(&self, signed: &CheckpointView, unproven: Unproven) -> Frontier {
+        // Of its own, so that nobody moves its place, and it knows no file that was replaced.
+        let (archive, mut tree) = (Arc::new(self.history.again()), unproven.proven);
+        let last = signed.size.saturating_sub(1);
+        let mut lacked = None;
+        while tree.size() < signed.size {
+            let (began, archive, mut grown) = (Instant::now(), archive.clone(), tree.clone());
+            let grow = move || archive.grow(&mut grown, last).map(|grew| (grew, grown));
+            match blocking(grow).await {
+                Ok((true, grown)) => {
+                    tree = grown;
+                    tokio::time::sleep(began.elapsed() * REST_RATIO).await;
+                    continue;
+                }
+                Ok((false, _)) if lacked.replace(tree.size()) != Some(tree.size()) => {
+                    tracing::debug!(entry = tree.size(), "not in this node's files yet");
+                }
+                Ok((false, _)) => {}
+                Err(why) => tracing::warn!(why, "this node's history cannot be read to prove it"),
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+        tree
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+}
