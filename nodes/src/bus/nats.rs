@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 
 /// The oldest server that is used (lessons.md 26).
 const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 7);
@@ -35,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// node's share of the messages for minutes, and the node would call itself ready.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 const RECONNECT_DELAY_MILLIS_MAX: u64 = 2_000;
+/// A server that forbids a subscription is asked again after this.
+const FORBIDDEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// How this node finds its NATS servers and proves itself to them.
 #[derive(Clone, Debug)]
@@ -242,14 +245,27 @@ async fn watch_connection(
     mut events: mpsc::Receiver<Event>,
     report: watch::Sender<BusHealth>,
 ) {
-    while let Some(event) = events.recv().await {
+    let mut connects_again: Option<Instant> = None;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = sleep_until(connects_again.unwrap_or_else(Instant::now)), if connects_again.is_some() => {
+                connects_again = None;
+                let _ = client.force_reconnect().await;
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         let health = match event {
             Event::Connected => after_connect(&client).await,
             Event::Disconnected | Event::Closed | Event::Draining => BusHealth::Disconnected,
             Event::ServerError(error) => {
                 tracing::warn!(%error, "the NATS server reports an error");
                 match forbidden_subscription(&error) {
-                    Some(why) => BusHealth::Refused(why),
+                    Some(why) => {
+                        connects_again = Some(Instant::now() + FORBIDDEN_AGAIN);
+                        BusHealth::Refused(why)
+                    }
                     None => continue,
                 }
             }
@@ -267,8 +283,8 @@ async fn watch_connection(
     }
 }
 
-/// The server does not let this node listen. Whoever mends its rights makes the server end this connection, and the next
-/// one begins anew.
+/// The server does not let this node listen. It ends the subscription and keeps the connection, and says nothing when
+/// somebody mends its rights: so this node comes again by itself.
 fn forbidden_subscription(error: &ServerError) -> Option<String> {
     let ServerError::Other(text) = error else { return None };
     let forbidden = text.to_ascii_lowercase().contains("permissions violation for subscription");
