@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Between two checks.
 const AGAIN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// After each attempt to mend that peers did not help with.
+const MEND_AGAIN_AFTER_SECONDS: [u64; 8] = [1, 2, 4, 8, 15, 30, 60, 120];
 /// How often one check has damage of fetched history mended.
 const MENDS_MAX: u32 = 3;
 /// For each second of checking, so that ingest does not notice.
@@ -132,15 +134,17 @@ impl Scrubbing {
         tokio::task::spawn_blocking(check).await.unwrap_or(Ok(Checked::Stopped))
     }
 
-    /// Mends damage of history with what peers have; whether that succeeded.
+    /// Mends damage of history with what peers have; whether that succeeded. After a power cut of all of them they may not
+    /// be back yet, and the next check is a day away: so they are asked a few times.
     async fn mend(&self, damage: &Corruption) -> bool {
-        match self.try_to_mend(damage).await {
-            Ok(mended) => mended,
-            Err(why) => {
-                tracing::warn!(%damage, why, "older history of this node is not mended yet");
-                false
+        for pause in MEND_AGAIN_AFTER_SECONDS {
+            match self.try_to_mend(damage).await {
+                Ok(mended) => return mended,
+                Err(why) => tracing::warn!(%damage, why, "older history of this node is not mended yet"),
             }
+            tokio::time::sleep(Duration::from_secs(pause)).await;
         }
+        false
     }
 
     async fn try_to_mend(&self, damage: &Corruption) -> Result<bool, String> {
