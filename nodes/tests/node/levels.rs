@@ -111,8 +111,10 @@ async fn a_member_whose_own_history_is_not_whole_folds_again_what_its_peers_hold
     refuse_codes(&members, leader).await;
     let last = propose_lots(&members, leader, 0..20).await;
     snapshot_and_purge(&members, leader).await;
+    let mut missing = members.core(lagging).gaps().missing();
     members.board.heal();
     members.all_applied(last).await;
+    in_time("a gap", missing.wait_for(|missing| *missing > 0)).await.unwrap();
     members.kill(lagging).await;
     go_back_to_level_5(&members, lagging, leader);
     // What it fetched of what the snapshot left out.
