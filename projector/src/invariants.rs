@@ -97,7 +97,7 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
         (session.superseded.len() <= SUPERSEDED_KEPT, "at most two superseded epochs are kept"),
         (session.forks.len() <= FORKS_KEPT, "at most four forks are kept"),
         (evicted_sound, "what is pending is not older than what was evicted from its parent, which is kept"),
-        (record.transcripts.len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
+        (record.transcripts().len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
         (row.has(marks::FORKED) != session.forks.is_empty(), "the mark of a fork tells of forks"),
         (windows.into_iter().all(|window| window.is_sound()), "windows are sound"),
         (record.numbers.is_sound(), "the numbers of bodies are sound"),

@@ -1,7 +1,7 @@
 //! What is derived from the state to find things in it: rebuilt when a snapshot is read, never stored or compared.
 
 use super::State;
-use super::device::{Birth, Record};
+use super::device::{Birth, Records};
 use super::finder::Finder;
 use super::license::{Code, Fate, code_of, license_id};
 use super::pages::Pages;
@@ -89,7 +89,7 @@ impl Index {
         index
     }
 
-    pub(crate) fn add_device(&mut self, records: &Pages<Record>, slot: Slot) {
+    pub(crate) fn add_device(&mut self, records: &Records, slot: Slot) {
         let birth = |slot| records.get(slot).map(|record| &record.birth);
         self.devices.insert(slot, |slot| birth(slot).map(|birth| birth.device));
         self.records.insert(slot, |slot| birth(slot).map(|birth| birth.record));
