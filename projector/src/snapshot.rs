@@ -5,11 +5,14 @@
 //! body     = postcard(State)
 //! ```
 
+use crate::digest::hash;
 use crate::projector::Projector;
 use crate::state::State;
 use crate::state::checkpoints::Checkpoints;
 use crate::state::index::Index;
+use crate::works::{DoAll, one_by_one};
 use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
 /// The encoding of the state; another one needs a migration.
@@ -48,22 +51,41 @@ impl Projector {
 
     /// Reads a snapshot back; refuses what [`Projector::to_snapshot`] could not have written.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Projector, SnapshotError> {
+        Projector::from_snapshot_with(bytes, &one_by_one)
+    }
+
+    /// As [`Projector::from_snapshot`], on all cores that `do_all` has.
+    pub fn from_snapshot_with(bytes: &[u8], do_all: DoAll<'_>) -> Result<Projector, SnapshotError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::NotASnapshot)?;
         let (version, rest) = rest.split_first_chunk::<2>().ok_or(SnapshotError::NotASnapshot)?;
         let version = u16::from_le_bytes(*version);
         let (checksum, body) = rest.split_first_chunk::<32>().ok_or(SnapshotError::Damaged)?;
-        if Sha256::digest(body).as_slice() != checksum {
+        let (damaged, mut state) = (AtomicBool::new(false), Err(SnapshotError::Damaged));
+        do_all(vec![
+            Box::new(|| damaged.store(Sha256::digest(body).as_slice() != checksum, Ordering::Relaxed)),
+            Box::new(|| {
+                // What is known to be damaged by then, as it is on one core, need not be read.
+                if !damaged.load(Ordering::Relaxed) {
+                    state = decode_version(version, body);
+                }
+            }),
+        ]);
+        if damaged.into_inner() {
             return Err(SnapshotError::Damaged);
         }
-        let mut state = match version {
-            VERSION | VERSION_WITHOUT_RESETS => decode(body)?,
-            VERSION_WITHOUT_CHECKPOINTS => decode(&with_checkpoints(body)?)?,
-            unknown => return Err(SnapshotError::UnknownVersion(unknown)),
-        };
-        state.index = Index::of(&state);
-        let projector = Projector { state };
-        crate::invariants::check(&projector)?;
-        Ok(projector)
+        let mut state = state?;
+        state.index = Index::of(&state, do_all);
+        crate::invariants::check_indexed(&state, do_all)?;
+        hash(&mut state, do_all).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
+        Ok(Projector { state })
+    }
+}
+
+fn decode_version(version: u16, body: &[u8]) -> Result<State, SnapshotError> {
+    match version {
+        VERSION | VERSION_WITHOUT_RESETS => decode(body),
+        VERSION_WITHOUT_CHECKPOINTS => decode(&with_checkpoints(body)?),
+        unknown => Err(SnapshotError::UnknownVersion(unknown)),
     }
 }
 

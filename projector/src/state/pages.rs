@@ -5,11 +5,13 @@
 //! until an item of theirs changes, so only parts that changed are hashed again. What is a part, all nodes must agree on;
 //! what is a page, is nobody's business but the allocator's.
 
+use crate::works::{DoAll, in_parts};
 use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::marker::PhantomData;
+use std::ops::Range;
 use triomphe::Arc;
 
 /// Items of a page, unless they are large: with the count of who shares it, a page is as large as 64 items or a little less,
@@ -20,6 +22,8 @@ const ITEMS: usize = 63;
 pub(crate) const PAGE_BYTES_MAX: usize = 14 * 1024;
 /// Items that are hashed as one. Part of what the state's digest means.
 const PART: usize = 64;
+/// Parts that are hashed as one piece of work.
+const PARTS_AT_ONCE: usize = 128;
 
 /// Items are added and changed, never removed: an index is a name. Those of a full page lie in one piece, so that an item
 /// is found with one look at the list of pages.
@@ -154,6 +158,22 @@ impl<T: Serialize, const PAGE: usize> Pages<T, PAGE> {
         Ok(all.finalize().into())
     }
 
+    /// Hashes every full part, so that the next digest need not.
+    pub(crate) fn hash_all(&mut self, do_all: DoAll<'_>) -> Result<(), postcard::Error>
+    where
+        T: Send + Sync,
+    {
+        let parts = self.hashed.len();
+        let hash = |parts: Range<u32>| -> Result<Vec<_>, postcard::Error> {
+            parts.map(|part| self.digest_of(part as usize)).collect()
+        };
+        let digests: Vec<Vec<_>> =
+            in_parts(parts, PARTS_AT_ONCE, do_all, hash).into_iter().collect::<Result<_, _>>()?;
+        self.digests = digests.concat();
+        self.hashed = vec![true; parts];
+        Ok(())
+    }
+
     fn digest_of(&self, part: usize) -> Result<[u8; 32], postcard::Error> {
         let indices = part * PART..self.len().min((part + 1) * PART);
         let items: Vec<&T> = indices.filter_map(|index| self.get(index as u32)).collect();
@@ -239,12 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_of_parts_of_64_items_however_the_pages_lie() {
+    fn a_digest_is_of_parts_of_64_items_however_the_pages_lie_and_whoever_hashes_them() {
         for count in [0, 1, 62, 63, 64, 65, 126, 128, 200, 64 * 130 + 1] {
             let list: Vec<u32> = (0..count).collect();
             let stored = postcard::to_stdvec(&list).unwrap();
             let mut pages: Pages<u32> = postcard::from_bytes(&stored).unwrap();
             let mut small: Pages<u32, 18> = postcard::from_bytes(&stored).unwrap();
+            small.hash_all(&|works| works.into_iter().rev().for_each(|work| work())).unwrap();
             let digests = [numbers(count).digest(), pages.digest(), small.digest()];
             assert!(digests.iter().all(|digest| *digest == Ok(digest_of_list(&list))), "{count} items");
         }
