@@ -35,9 +35,9 @@ impl Frozen {
     pub fn wrapped_under(&self) -> WrappedUnder {
         let mut under = WrappedUnder::default();
         for record in self.state.records.iter() {
-            *under.device.entry(record.birth.pre_shared_key.key).or_default() += 1;
+            *under.device.entry(record.birth.pre_shared_key.key()).or_default() += 1;
             for standing in record.session.all() {
-                *under.session.entry(standing.link().resumption.key).or_default() += 1;
+                *under.session.entry(standing.link().resumption.key()).or_default() += 1;
             }
         }
         for lot in self.state.lots.values() {
@@ -116,4 +116,4 @@ fn without_index(state: &State) -> State {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

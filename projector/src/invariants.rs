@@ -9,10 +9,15 @@ use crate::state::row::{Row, marks};
 use crate::state::session::{FORKS_KEPT, Link, SUPERSEDED_KEPT, Standing};
 use crate::state::update::Trial;
 use crate::view::{FlagSubject, LicenseState};
+use crate::works::{DoAll, in_parts, one_by_one};
 use events::ids::Slot;
 use events::limits::PENDING_SUCCESSORS_MAX;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// Devices that are checked as one piece of work.
+const DEVICES_AT_ONCE: usize = 4096;
 
 /// An invariant that does not hold, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,21 +49,24 @@ pub enum Violation {
 /// Checks every invariant; takes time in proportion to the state.
 pub fn check(projector: &Projector) -> Result<(), Violation> {
     let state = &projector.state;
+    check_indexed(state, &one_by_one)?;
+    if Index::of(state, &one_by_one) != state.index || !all_are_found(state) {
+        return Err(Violation::Index);
+    }
+    Ok(())
+}
+
+/// As [`check`], of a state whose index was just made from it.
+pub(crate) fn check_indexed(state: &State, do_all: DoAll<'_>) -> Result<(), Violation> {
     let (rows, records) = (state.rows.len(), state.records.len());
     if rows != records {
         return Err(Violation::RowsAndRecords { rows, records });
     }
-    for ((slot, row), record) in state.rows.numbered().zip(state.records.iter()) {
-        let violated = |rule| Violation::Device { slot, rule };
-        check_session(row, record).map_err(violated)?;
-        check_standing(state, slot, row, record).map_err(violated)?;
-    }
+    let devices = in_parts(rows, DEVICES_AT_ONCE, do_all, |slots| check_devices(state, slots));
+    devices.into_iter().collect::<Result<(), _>>()?;
     check_licenses(state)?;
     check_factory(state)?;
     check_rollouts(state)?;
-    if Index::of(state) != state.index || !all_are_found(state) {
-        return Err(Violation::Index);
-    }
     let unique = state.index.devices.len() == records
         && state.index.records.len() == records
         && state.index.units.len() == records
@@ -73,6 +81,16 @@ pub fn check(projector: &Projector) -> Result<(), Violation> {
         return Err(Violation::Checkpoints);
     }
     if unique { Ok(()) } else { Err(Violation::NotUnique) }
+}
+
+fn check_devices(state: &State, slots: Range<Slot>) -> Result<(), Violation> {
+    for slot in slots {
+        let (Some(row), Some(record)) = (state.rows.get(slot), state.records.get(slot)) else { continue };
+        let violated = |rule| Violation::Device { slot, rule };
+        check_session(row, record).map_err(violated)?;
+        check_standing(state, slot, row, record).map_err(violated)?;
+    }
+    Ok(())
 }
 
 fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
@@ -97,7 +115,7 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
         (session.superseded.len() <= SUPERSEDED_KEPT, "at most two superseded epochs are kept"),
         (session.forks.len() <= FORKS_KEPT, "at most four forks are kept"),
         (evicted_sound, "what is pending is not older than what was evicted from its parent, which is kept"),
-        (record.transcripts.len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
+        (record.transcripts().len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),
         (row.has(marks::FORKED) != session.forks.is_empty(), "the mark of a fork tells of forks"),
         (windows.into_iter().all(|window| window.is_sound()), "windows are sound"),
         (record.numbers.is_sound(), "the numbers of bodies are sound"),

@@ -32,6 +32,7 @@ pub mod settings;
 mod snapshot;
 mod state;
 pub mod view;
+mod works;
 
 pub use changes::Change;
 pub use device_view::{DeviceView, EpochStanding, EpochView};
@@ -49,3 +50,4 @@ pub use snapshot::{
 };
 pub use state::factory::{Lot, Station};
 pub use state::row::{HOT_ROW_BYTES, Heard};
+pub use works::{DoAll, Work};

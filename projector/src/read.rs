@@ -71,7 +71,7 @@ impl Projector {
         code: Option<&CodeDigest>,
         transcript: &[u8],
     ) -> Result<(), RejectionReason> {
-        let known = |record: &Record| record.transcripts.contains(&Sha256::digest(transcript).into());
+        let known = |record: &Record| record.transcripts().contains(&Sha256::digest(transcript).into());
         match self.state.records.get(slot) {
             Some(record) if known(record) => Ok(()),
             Some(_) | None => self.state.judge_root(slot, code),

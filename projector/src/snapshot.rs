@@ -8,10 +8,13 @@
 //! A snapshot of another level is read by nobody: its state was folded by other rules, and whoever went on from it would
 //! part for good from whoever folded the whole log by these. It is folded again instead.
 
+use crate::digest::hash;
 use crate::projector::Projector;
 use crate::state::State;
 use crate::state::index::Index;
+use crate::works::{DoAll, one_by_one};
 use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
 /// The level of the state: its encoding, and the rules by which it is folded, numbers included. What changes one of them
@@ -48,19 +51,34 @@ impl Projector {
 
     /// Reads a snapshot back; refuses what [`Projector::to_snapshot`] could not have written.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Projector, SnapshotError> {
+        Projector::from_snapshot_with(bytes, &one_by_one)
+    }
+
+    /// As [`Projector::from_snapshot`], on all cores that `do_all` has.
+    pub fn from_snapshot_with(bytes: &[u8], do_all: DoAll<'_>) -> Result<Projector, SnapshotError> {
         let (level, rest) = split_level(bytes).ok_or(SnapshotError::NotASnapshot)?;
         if level != VERSION {
             return Err(SnapshotError::OtherLevel(level));
         }
         let (checksum, body) = rest.split_first_chunk::<32>().ok_or(SnapshotError::Damaged)?;
-        if Sha256::digest(body).as_slice() != checksum {
+        let (damaged, mut state) = (AtomicBool::new(false), Err(SnapshotError::Damaged));
+        do_all(vec![
+            Box::new(|| damaged.store(Sha256::digest(body).as_slice() != checksum, Ordering::Relaxed)),
+            Box::new(|| {
+                // What is known to be damaged by then, as it is on one core, need not be read.
+                if !damaged.load(Ordering::Relaxed) {
+                    state = decode(body);
+                }
+            }),
+        ]);
+        if damaged.into_inner() {
             return Err(SnapshotError::Damaged);
         }
-        let mut state = decode(body)?;
-        state.index = Index::of(&state);
-        let projector = Projector { state };
-        crate::invariants::check(&projector)?;
-        Ok(projector)
+        let mut state = state?;
+        state.index = Index::of(&state, do_all);
+        crate::invariants::check_indexed(&state, do_all)?;
+        hash(&mut state, do_all).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
+        Ok(Projector { state })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::snapshot_bytes::SnapshotBytes;
 use super::tree::split_frontier;
 use super::types::SnapshotMeta;
+use crate::storage::snapshot_cores::on_all_cores;
 use crate::storage::snapshot_file::SnapshotFiles;
 use crate::storage::snapshot_spill::{Spill, TransferName};
 use bytes::Bytes;
@@ -50,7 +51,7 @@ impl Snapshot {
 pub fn read(snapshot: &Snapshot) -> Result<(Projector, Option<Frontier>), io::Error> {
     let bytes = snapshot.data.whole()?;
     let (state, frontier) = split_frontier(&bytes);
-    let fold = Projector::from_snapshot(state).map_err(io::Error::other)?;
+    let fold = Projector::from_snapshot_with(state, &on_all_cores).map_err(io::Error::other)?;
     let named = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
     if fold.applied() != named {
         let why = format!("the snapshot holds the state at {}, but is named for {named}", fold.applied());

@@ -51,6 +51,7 @@ mod salvage;
 mod scan;
 mod segment_file;
 mod segment_writer;
+pub(crate) mod snapshot_cores;
 mod stream;
 
 pub(crate) use segment_file::segment_number_of;

@@ -10,6 +10,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
 use super::json_file::remove_if_there;
 use super::segment_file::read_range;
+use super::snapshot_cores::on_all_cores;
 use super::snapshot_on_disk::SnapshotOnDisk;
 use super::snapshot_spill;
 use crate::entropy::{Entropy, OsEntropy};
@@ -22,6 +23,7 @@ use events::log::snapshot::{
     SnapshotHeader,
 };
 use parking_lot::Mutex;
+use projector::Work;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -274,8 +276,9 @@ impl SnapshotFiles {
 
     fn load(&self, index: LogIndex) -> Result<StoredSnapshot, StorageError> {
         let SnapshotOnDisk { path, file, header, cipher } = self.open_file(index)?;
-        let mut meta = read_parts(&*file, &path, &header, &cipher)?;
-        let state = meta.split_off(header.meta_length as usize);
+        let mut state = read_parts(&*file, &path, &header, &cipher)?;
+        // In its place: a copy of the state would take as long as reading it.
+        let meta = state.drain(..header.meta_length as usize).collect();
         Ok(StoredSnapshot { index, meta, state })
     }
 
@@ -398,28 +401,37 @@ impl Content<'_> {
     }
 }
 
-fn read_parts(
+/// Meta ‖ state.
+pub(super) fn read_parts(
     file: &dyn DiskFile,
     path: &Path,
     header: &SnapshotHeader,
     cipher: &SnapshotCipher,
 ) -> Result<Vec<u8>, StorageError> {
-    let length = (header.meta_length + header.state_length) as usize;
-    let mut content = Vec::with_capacity(length);
-    let mut offset = SNAPSHOT_HEADER_BYTES as u64;
-    for number in 0.. {
-        let left = length - content.len();
-        if left == 0 {
-            break;
-        }
-        let mut part = read_range(file, offset, left.min(PART_BYTES) + PART_OVERHEAD_BYTES)
-            .map_err(StorageError::io("reading", path))?;
-        let sealed = part.len() as u64;
-        cipher
-            .open_part(number, &mut part)
-            .map_err(|_| StorageError::corrupt(path, offset, CorruptionKind::SnapshotPart))?;
-        content.extend_from_slice(&part);
-        offset += sealed;
-    }
+    let mut content = vec![0; (header.meta_length + header.state_length) as usize];
+    let mut read: Vec<_> = content.chunks(PART_BYTES).map(|_| Ok(())).collect();
+    let parts = content.chunks_mut(PART_BYTES).zip(&mut read).enumerate();
+    let works = parts.map(|(number, (part, read))| -> Work<'_> {
+        Box::new(move || *read = read_part(file, path, cipher, number as u64, part))
+    });
+    on_all_cores(works.collect());
+    read.into_iter().collect::<Result<(), _>>()?;
     Ok(content)
+}
+
+fn read_part(
+    file: &dyn DiskFile,
+    path: &Path,
+    cipher: &SnapshotCipher,
+    number: u64,
+    content: &mut [u8],
+) -> Result<(), StorageError> {
+    let offset = SNAPSHOT_HEADER_BYTES as u64 + number * (PART_BYTES + PART_OVERHEAD_BYTES) as u64;
+    let mut part = read_range(file, offset, content.len() + PART_OVERHEAD_BYTES)
+        .map_err(StorageError::io("reading", path))?;
+    cipher
+        .open_part(number, &mut part)
+        .map_err(|_| StorageError::corrupt(path, offset, CorruptionKind::SnapshotPart))?;
+    content.copy_from_slice(&part);
+    Ok(())
 }

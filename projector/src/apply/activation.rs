@@ -3,7 +3,6 @@
 use super::step::Step;
 use crate::judgement::epoch_after;
 use crate::outcome::Outcome;
-use crate::state::device::TRANSCRIPTS_KEPT;
 use crate::state::index::Index;
 use crate::state::license::{Fate, License, license_id};
 use crate::state::row::marks;
@@ -55,7 +54,7 @@ impl Step<'_> {
         if let Some(link) = record.session.activated_before(transcript) {
             return self.state.grant(slot, link).map(Outcome::Activated);
         }
-        let died = record.transcripts.contains(transcript);
+        let died = record.transcripts().contains(transcript);
         died.then_some(Outcome::Refused(RejectionReason::EpochStale))
     }
 
@@ -90,12 +89,7 @@ impl Step<'_> {
         let Some(record) = self.state.records.get_mut(slot) else {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
-        record.transcripts.change(|transcripts| {
-            if transcripts.len() == TRANSCRIPTS_KEPT {
-                transcripts.remove(0);
-            }
-            transcripts.push(transcript);
-        });
+        record.remember_transcript(transcript);
         if event.code.is_none() {
             (record.incidents.rekeyed_at, record.incidents.rekeyed_in) = (self.now, self.state.generation);
         }

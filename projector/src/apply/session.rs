@@ -147,7 +147,7 @@ impl Step<'_> {
             return;
         };
         let before = record.session.current.as_ref().map(|link| (link.boot, link.boot_count));
-        if !record.session.confirm(epoch, row.window, self.index, generation) {
+        if !record.confirm(epoch, row.window, self.index, generation) {
             return;
         }
         let Some(link) = &record.session.current else { return };

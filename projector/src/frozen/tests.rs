@@ -20,7 +20,7 @@ fn numbered<const N: usize>(number: u32) -> [u8; N] {
     bytes
 }
 
-fn record(number: u32) -> Record {
+pub(crate) fn record(number: u32) -> Record {
     let component = ComponentDigest { kind: ComponentKind::SocSerial, digest: numbered(number) };
     let birth = Birth {
         device: DeviceId::from_bytes(numbered(number)),

@@ -62,6 +62,16 @@ impl<K> std::fmt::Debug for Finder<K> {
 }
 
 impl<K: Key> Finder<K> {
+    /// Finds the first `items` by their keys; of those that share one only the first.
+    #[must_use]
+    pub(crate) fn of(items: usize, key_of: impl Fn(u32) -> Option<K>) -> Self {
+        let mut finder = Finder::default();
+        (0..items as u32).for_each(|at| {
+            finder.insert(at, &key_of);
+        });
+        finder
+    }
+
     /// The index of the item with this key; `key_of` reads an item's key.
     #[must_use]
     pub(crate) fn find(&self, key: &K, key_of: impl Fn(u32) -> Option<K>) -> Option<u32> {

@@ -1,13 +1,14 @@
 //! What is derived from the state to find things in it: rebuilt when a snapshot is read, never stored or compared.
 
 use super::State;
-use super::device::{Birth, Record};
+use super::device::Records;
 use super::finder::Finder;
 use super::license::{Code, Fate, code_of, license_id};
 use super::pages::Pages;
 use super::update::Active;
 use crate::outcome::DirectiveView;
 use crate::view::{FlagSubject, LicenseMove, LicenseMoveView, LicenseState, OperationView};
+use crate::works::DoAll;
 use events::ids::{
     CodeBatchId, CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, RecordDigest, RolloutId, Slot,
     SourceName, StationId,
@@ -52,16 +53,17 @@ pub(crate) struct Index {
 impl Index {
     /// Finds everything anew; equal to what is kept up to date along the log.
     #[must_use]
-    pub(crate) fn of(state: &State) -> Self {
-        let mut index = Index::default();
-        for (slot, _) in state.records.numbered() {
-            index.add_device(&state.records, slot);
-        }
+    pub(crate) fn of(state: &State, do_all: DoAll<'_>) -> Self {
+        let (mut devices, mut records, mut units, mut codes) = Default::default();
+        do_all(vec![
+            Box::new(|| devices = Finder::of(state.records.len(), |slot| state.device_at(slot))),
+            Box::new(|| records = Finder::of(state.records.len(), |slot| state.record_at(slot))),
+            Box::new(|| units = Finder::of(state.records.len(), |slot| state.unit_at(slot))),
+            Box::new(|| codes = Finder::of(state.codes.len(), |at| state.code_digest_at(at))),
+        ]);
+        let mut index = Index { devices, records, units, codes, ..Index::default() };
         for row in state.rows.iter() {
             *index.legitimacy.entry(row.legitimacy).or_default() += 1;
-        }
-        for (at, _) in state.codes.numbered() {
-            index.add_code(&state.codes, at);
         }
         index.code_batches.extend(state.code_batches.numbered().map(|(at, batch)| (batch.batch, at)));
         index.sources.extend(state.sources.numbered().map(|(at, source)| (source.name.clone(), at)));
@@ -89,7 +91,7 @@ impl Index {
         index
     }
 
-    pub(crate) fn add_device(&mut self, records: &Pages<Record>, slot: Slot) {
+    pub(crate) fn add_device(&mut self, records: &Records, slot: Slot) {
         let birth = |slot| records.get(slot).map(|record| &record.birth);
         self.devices.insert(slot, |slot| birth(slot).map(|birth| birth.device));
         self.records.insert(slot, |slot| birth(slot).map(|birth| birth.record));
@@ -173,26 +175,40 @@ impl Index {
 impl State {
     #[must_use]
     pub(crate) fn slot_of(&self, device: &DeviceId) -> Option<Slot> {
-        self.index.devices.find(device, |slot| self.records.get(slot).map(|record| record.birth.device))
+        self.index.devices.find(device, |slot| self.device_at(slot))
     }
 
     /// The device whose OTP record has this digest.
     #[must_use]
     pub(crate) fn slot_of_record(&self, record: &RecordDigest) -> Option<Slot> {
-        self.index.records.find(record, |slot| self.records.get(slot).map(|record| record.birth.record))
+        self.index.records.find(record, |slot| self.record_at(slot))
     }
 
     #[must_use]
     pub(crate) fn slot_of_unit(&self, station: StationId, unit: u32) -> Option<Slot> {
-        let unit_of = |birth: &Birth| (birth.station, birth.unit);
-        let key_of = |slot| self.records.get(slot).map(|record| unit_of(&record.birth));
-        self.index.units.find(&(station, unit), key_of)
+        self.index.units.find(&(station, unit), |slot| self.unit_at(slot))
     }
 
     /// Index of a code.
     #[must_use]
     pub(crate) fn code_at(&self, digest: &CodeDigest) -> Option<u32> {
-        self.index.codes.find(digest, |at| self.codes.get(at).map(|code| code.digest))
+        self.index.codes.find(digest, |at| self.code_digest_at(at))
+    }
+
+    fn device_at(&self, slot: Slot) -> Option<DeviceId> {
+        self.records.get(slot).map(|record| record.birth.device)
+    }
+
+    fn record_at(&self, slot: Slot) -> Option<RecordDigest> {
+        self.records.get(slot).map(|record| record.birth.record)
+    }
+
+    fn unit_at(&self, slot: Slot) -> Option<(StationId, u32)> {
+        self.records.get(slot).map(|record| (record.birth.station, record.birth.unit))
+    }
+
+    fn code_digest_at(&self, at: u32) -> Option<CodeDigest> {
+        self.codes.get(at).map(|code| code.digest)
     }
 
     #[must_use]

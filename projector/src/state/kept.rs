@@ -1,6 +1,5 @@
 //! A wrapped secret as the state keeps it: what [`Wrapped`] says, in place.
 
-use super::usual::Usual;
 use events::vocabulary::shared::Wrapped;
 use serde::{Deserialize, Serialize};
 
@@ -8,29 +7,74 @@ use serde::{Deserialize, Serialize};
 const SEALED_BYTES: usize = 48 + 16;
 
 /// Stored as [`Wrapped`] is.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    pub key: u32,
-    salt: [u8; 16],
-    sealed: Usual<u8, SEALED_BYTES>,
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Here {
+        key: u32,
+        salt: [u8; 16],
+        sealed: [u8; SEALED_BYTES],
+    },
+    /// Invariant: of another length.
+    Other(Box<Wrapped>),
+}
+
+/// What is stored, borrowed.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a>(u32, [u8; 16], #[serde(borrow, with = "super::octets")] &'a [u8]);
+
+impl Kept {
+    /// Number of the key-encryption key.
+    #[must_use]
+    pub(crate) fn key(&self) -> u32 {
+        self.stored().0
+    }
+
+    fn stored(&self) -> Stored<'_> {
+        match self {
+            Kept::Here { key, salt, sealed } => Stored(*key, *salt, sealed),
+            Kept::Other(wrapped) => Stored(wrapped.key, wrapped.salt, &wrapped.sealed),
+        }
+    }
+}
+
+impl From<Stored<'_>> for Kept {
+    fn from(Stored(key, salt, sealed): Stored<'_>) -> Self {
+        match sealed.try_into() {
+            Ok(sealed) => Kept::Here { key, salt, sealed },
+            Err(_) => Kept::Other(Box::new(Wrapped { key, salt, sealed: sealed.to_vec() })),
+        }
+    }
 }
 
 impl From<Wrapped> for Kept {
-    fn from(wrapped: Wrapped) -> Self {
-        let Wrapped { key, salt, sealed } = wrapped;
-        Kept { key, salt, sealed: sealed.into() }
+    fn from(Wrapped { key, salt, sealed }: Wrapped) -> Self {
+        Stored(key, salt, &sealed).into()
     }
 }
 
 impl From<&Kept> for Wrapped {
     fn from(kept: &Kept) -> Self {
-        Wrapped { key: kept.key, salt: kept.salt, sealed: kept.sealed.to_vec() }
+        let Stored(key, salt, sealed) = kept.stored();
+        Wrapped { key, salt, sealed: sealed.to_vec() }
+    }
+}
+
+impl Serialize for Kept {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.stored().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Stored::deserialize(deserializer).map(Kept::from)
     }
 }
 
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kept(key {}, {} bytes)", self.key, self.sealed.len())
+        let Stored(key, _, sealed) = self.stored();
+        write!(f, "Kept(key {key}, {} bytes)", sealed.len())
     }
 }
 

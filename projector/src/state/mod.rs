@@ -18,6 +18,7 @@ pub(crate) mod index;
 pub(crate) mod kept;
 pub(crate) mod license;
 pub(crate) mod numbers;
+pub(crate) mod octets;
 pub(crate) mod packed;
 pub(crate) mod pages;
 pub(crate) mod requests;
@@ -38,7 +39,7 @@ use crate::settings::Settings;
 use crate::view::{FlagView, LicenseMoveView, OperationView};
 use batches::Batches;
 use checkpoints::Checkpoints;
-use device::Record;
+use device::Records;
 use events::ids::{ClusterId, Generation, LogIndex, LotId, StationId};
 use events::time::Timestamp;
 use factory::{Lot, Station};
@@ -67,7 +68,7 @@ pub(crate) struct State {
     /// Heartbeats committed.
     pub heartbeats: u64,
     pub rows: Pages<Row>,
-    pub records: Pages<Record>,
+    pub records: Records,
     pub lots: BTreeMap<LotId, Lot>,
     pub stations: BTreeMap<StationId, Station>,
     pub code_batches: Pages<CodeBatch>,

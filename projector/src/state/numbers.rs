@@ -9,6 +9,7 @@
 use super::usual::Usual;
 use events::ids::Sequence;
 use serde::{Deserialize, Serialize};
+use std::num::NonZero;
 
 /// Boots whose numbers are kept: the running one and three that were offline, or older.
 pub(crate) const BOOTS_KEPT: usize = 4;
@@ -31,7 +32,8 @@ struct Boot {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Said {
-    sequence: Sequence,
+    /// No sequence is 0, so that it takes no room to say whether there is one.
+    sequence: NonZero<Sequence>,
     number: u32,
 }
 
@@ -52,7 +54,9 @@ impl Numbers {
     /// Body `number` came by itself, under `sequence`; the highest sequence before was `highest`. True if it is new.
     pub(crate) fn say(&mut self, boot: u32, sequence: Sequence, number: u32, highest: Sequence) -> bool {
         self.count_rows(boot, highest);
-        if self.said.is_none_or(|said| said.sequence < sequence) {
+        if let Some(sequence) = NonZero::new(sequence)
+            && self.said.is_none_or(|said| said.sequence < sequence)
+        {
             self.said = Some(Said { sequence, number });
         }
         self.take(boot, number)
@@ -70,10 +74,14 @@ impl Numbers {
 
     fn count_rows(&mut self, boot: u32, highest: Sequence) {
         let Some(said) = &mut self.said else { return };
-        let Some(rows) = highest.checked_sub(said.sequence).filter(|&rows| rows > 0) else { return };
+        let rows = NonZero::new(highest).filter(|highest| *highest > said.sequence);
+        let Some((sequence, rows)) = rows.map(|highest| (highest, highest.get() - said.sequence.get()))
+        else {
+            return;
+        };
         let first = said.number.saturating_add(1);
         let last = said.number.saturating_add(rows);
-        *said = Said { sequence: highest, number: last };
+        *said = Said { sequence, number: last };
         if let Some(boot) = self.boot(boot) {
             boot.add(first, last);
         }

@@ -1,90 +1,95 @@
-//! A short list that is seldom read, kept in the bytes that it is stored as: a million devices have one each. A few lines
-//! lie in place: pieces of memory that grow with each line would leave holes behind.
+//! A short list that is seldom read, kept as bytes: a million devices have one each. Each item is told by how it differs
+//! from the one before it. A few lie in place: pieces of memory that grow with each would leave holes behind.
 
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
-use std::ops::Deref;
 
-/// Bytes that lie in place: the story of a device that was imported, activated and heard has about 85.
-const HERE: usize = 94;
+/// Bytes that lie in place: the story of a device that was imported, activated and heard has about 65.
+const HERE: usize = 69;
 
-/// Invariant: `bytes` are the postcard encodings of `count` items, one after the other.
+/// An item of a packed list.
+pub(crate) trait Chained: Serialize + DeserializeOwned {
+    /// How it differs from the one before it: what [`Chained::after`] makes it of.
+    fn since(self, before: &Self) -> Self;
+    /// The item of which this is the difference.
+    fn after(self, before: &Self) -> Self;
+}
+
+/// Invariants: the bytes are the postcard encodings of `count` differences, one after the other; what does not fit in place
+/// is elsewhere, and nothing else is.
+#[derive(Clone, PartialEq, Eq)]
+enum Bytes {
+    Here { count: u8, length: u8, bytes: [u8; HERE] },
+    Elsewhere { count: u32, bytes: Box<[u8]> },
+}
+
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Packed<T> {
-    count: u32,
     bytes: Bytes,
     items: PhantomData<T>,
 }
 
-/// Invariant: what does not fit in place is elsewhere, and nothing else is.
-#[derive(Clone)]
-enum Bytes {
-    Here { length: u8, bytes: [u8; HERE] },
-    Elsewhere(Box<[u8]>),
-}
-
 impl<T> Default for Packed<T> {
     fn default() -> Self {
-        Packed { count: 0, bytes: Bytes::Here { length: 0, bytes: [0; HERE] }, items: PhantomData }
+        Packed { bytes: Bytes::Here { count: 0, length: 0, bytes: [0; HERE] }, items: PhantomData }
     }
 }
-
-impl Deref for Bytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Here { length, bytes } => &bytes[..usize::from(*length)],
-            Bytes::Elsewhere(bytes) => bytes,
-        }
-    }
-}
-
-impl PartialEq for Bytes {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Bytes {}
 
 impl Bytes {
-    fn push(&mut self, item: &impl Serialize) {
-        if let Bytes::Here { length, bytes } = self
-            && let Ok(encoded) = postcard::to_slice(item, &mut bytes[usize::from(*length)..])
+    fn all(&self) -> &[u8] {
+        match self {
+            Bytes::Here { length, bytes, .. } => &bytes[..usize::from(*length)],
+            Bytes::Elsewhere { bytes, .. } => bytes,
+        }
+    }
+
+    fn push(&mut self, difference: &impl Serialize) {
+        if let Bytes::Here { count, length, bytes } = self
+            && let Ok(encoded) = postcard::to_slice(difference, &mut bytes[usize::from(*length)..])
         {
             *length += encoded.len() as u8;
+            *count += 1;
             return;
         }
         #[allow(
             clippy::expect_used,
             reason = "postcard fails on maps of unknown length only; no item has one"
         )]
-        let encoded = postcard::to_stdvec(item).expect("an item has an encoding");
-        *self = Bytes::Elsewhere([&self[..], &encoded].concat().into_boxed_slice());
+        let encoded = postcard::to_stdvec(difference).expect("an item has an encoding");
+        let bytes = [self.all(), &encoded].concat().into_boxed_slice();
+        *self = Bytes::Elsewhere { count: self.count() + 1, bytes };
+    }
+
+    fn count(&self) -> u32 {
+        match self {
+            Bytes::Here { count, .. } => u32::from(*count),
+            Bytes::Elsewhere { count, .. } => *count,
+        }
     }
 }
 
 impl<T> Packed<T> {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.count as usize
+        self.bytes.count() as usize
     }
 
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.len() == 0
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Packed<T> {
+impl<T: Chained + Copy> Packed<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = T> + '_ {
-        let mut left = &self.bytes[..];
+        let (mut left, mut before) = (self.bytes.all(), None);
         std::iter::from_fn(move || {
-            let (item, rest) = postcard::take_from_bytes(left).ok()?;
+            let (difference, rest) = postcard::take_from_bytes::<T>(left).ok()?;
             left = rest;
-            Some(item)
+            before = Some(before.map_or(difference, |before| difference.after(&before)));
+            before
         })
     }
 
@@ -93,39 +98,41 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
         self.iter().last()
     }
 
-    pub(crate) fn push(&mut self, item: &T) {
-        self.bytes.push(item);
-        self.count += 1;
+    pub(crate) fn push(&mut self, item: T) {
+        let difference = self.last().map_or(item, |before| item.since(&before));
+        self.bytes.push(&difference);
     }
 
     pub(crate) fn remove_first(&mut self) {
-        let skip = usize::from(self.count > 0);
+        let skip = usize::from(!self.is_empty());
         *self = self.iter().skip(skip).collect();
     }
 
     /// Puts another item in the place of the last one.
-    pub(crate) fn replace_last(&mut self, item: &T) {
+    pub(crate) fn replace_last(&mut self, item: T) {
         let keep = self.len().saturating_sub(1);
-        *self = self.iter().take(keep).collect();
-        self.push(item);
+        *self = self.iter().take(keep).chain([item]).collect();
     }
 }
 
-impl<T: Serialize + DeserializeOwned> FromIterator<T> for Packed<T> {
+impl<T: Chained + Copy> FromIterator<T> for Packed<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let mut packed = Packed::default();
-        items.into_iter().for_each(|item| packed.push(&item));
+        let (mut packed, mut before) = (Packed::default(), None);
+        for item in items {
+            packed.bytes.push(&before.map_or(item, |before| item.since(&before)));
+            before = Some(item);
+        }
         packed
     }
 }
 
-impl<T: Serialize + DeserializeOwned + std::fmt::Debug> std::fmt::Debug for Packed<T> {
+impl<T: Chained + Copy + std::fmt::Debug> std::fmt::Debug for Packed<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Serialize for Packed<T> {
+impl<T: Chained + Copy> Serialize for Packed<T> {
     /// As the list that it is.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.len()))?;
@@ -134,7 +141,7 @@ impl<T: Serialize + DeserializeOwned> Serialize for Packed<T> {
     }
 }
 
-impl<'de, T: Serialize + DeserializeOwned> Deserialize<'de> for Packed<T> {
+impl<'de, T: Chained + Copy> Deserialize<'de> for Packed<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Vec::<T>::deserialize(deserializer)?.into_iter().collect())
     }
@@ -144,6 +151,16 @@ impl<'de, T: Serialize + DeserializeOwned> Deserialize<'de> for Packed<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Chained for u64 {
+        fn since(self, before: &u64) -> u64 {
+            self.wrapping_sub(*before)
+        }
+
+        fn after(self, before: &u64) -> u64 {
+            self.wrapping_add(*before)
+        }
+    }
 
     proptest! {
         #[test]
@@ -156,12 +173,12 @@ mod tests {
                         list.drain(..list.len().min(1));
                     },
                     1 => {
-                        packed.replace_last(&item);
+                        packed.replace_last(item);
                         list.pop();
                         list.push(item);
                     },
                     _ => {
-                        packed.push(&item);
+                        packed.push(item);
                         list.push(item);
                     },
                 }

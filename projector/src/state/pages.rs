@@ -1,47 +1,59 @@
 //! A growing list whose digest and whose copy are cheap.
 //!
-//! Its items lie in pages. The digest of a page is kept until it changes, so only pages that changed are hashed again;
-//! and copies share their pages until one of them changes one (copy on write), so a snapshot of a million devices is
-//! taken in the time that counting its pages takes.
+//! Its items lie in pages, and copies share their pages until one of them changes one (copy on write), so a snapshot of a
+//! million devices is taken in the time that counting its pages takes. Hashed they are in parts, whose digests are kept
+//! until an item of theirs changes, so only parts that changed are hashed again. What is a part, all nodes must agree on;
+//! what is a page, is nobody's business but the allocator's.
 
+use crate::works::{DoAll, in_parts};
 use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::marker::PhantomData;
+use std::ops::Range;
 use triomphe::Arc;
 
-const PAGE: usize = 64;
+/// Items of a page, unless they are large: with the count of who shares it, a page is as large as 64 items or a little less,
+/// which is how an allocator cuts memory. For a whole 64 it would take the next larger piece: a quarter more for rows.
+const ITEMS: usize = 63;
+/// The largest piece that jemalloc cuts out of a larger one. What is larger has pages to itself, and one more so that not
+/// all begin in the same lines of the caches; in huge pages that one is there, and paid for.
+pub(crate) const PAGE_BYTES_MAX: usize = 14 * 1024;
+/// Items that are hashed as one. Part of what the state's digest means.
+const PART: usize = 64;
+/// Parts that are hashed as one piece of work.
+const PARTS_AT_ONCE: usize = 128;
 
 /// Items are added and changed, never removed: an index is a name. Those of a full page lie in one piece, so that an item
 /// is found with one look at the list of pages.
 #[derive(Clone, Debug)]
-pub(crate) struct Pages<T> {
+pub(crate) struct Pages<T, const PAGE: usize = ITEMS> {
     full: Vec<Arc<[T; PAGE]>>,
     /// The items after the last full page; always fewer than a page.
     tail: Arc<Vec<T>>,
-    /// Of full pages; derived, hence neither compared nor stored. They lie beside the pages, so that hashing a page that
-    /// a copy shares does not part the two.
+    /// Of full parts; derived, hence neither compared nor stored. They lie beside the pages, so that hashing what a copy
+    /// shares does not part the two.
     digests: Vec<[u8; 32]>,
-    /// Of which pages the digest still holds.
+    /// Of which parts the digest still holds.
     hashed: Vec<bool>,
 }
 
-impl<T> Default for Pages<T> {
+impl<T, const PAGE: usize> Default for Pages<T, PAGE> {
     fn default() -> Self {
         Pages { full: Vec::new(), tail: Arc::default(), digests: Vec::new(), hashed: Vec::new() }
     }
 }
 
-impl<T: PartialEq> PartialEq for Pages<T> {
+impl<T: PartialEq, const PAGE: usize> PartialEq for Pages<T, PAGE> {
     fn eq(&self, other: &Self) -> bool {
         self.full == other.full && self.tail == other.tail
     }
 }
 
-impl<T: Eq> Eq for Pages<T> {}
+impl<T: Eq, const PAGE: usize> Eq for Pages<T, PAGE> {}
 
-impl<T> Pages<T> {
+impl<T, const PAGE: usize> Pages<T, PAGE> {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.full.len() * PAGE + self.tail.len()
@@ -49,7 +61,7 @@ impl<T> Pages<T> {
 
     #[must_use]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        let (page, at) = place(index);
+        let (page, at) = Self::place(index);
         match self.full.get(page) {
             Some(items) => Some(&items[at]),
             None if page == self.full.len() => self.tail.get(at),
@@ -61,11 +73,16 @@ impl<T> Pages<T> {
     /// hand then.
     #[inline]
     pub(crate) fn look_at(&self, index: u32) -> Option<(&T, bool)> {
-        let (page, at) = place(index);
+        let (page, at) = Self::place(index);
         match self.full.get(page) {
             Some(items) => Some((&items[at], items.is_unique())),
             None => Some((self.get(index)?, self.tail.is_unique())),
         }
+    }
+
+    #[inline]
+    fn place(index: u32) -> (usize, usize) {
+        (index as usize / PAGE, index as usize % PAGE)
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + '_ {
@@ -83,17 +100,19 @@ impl<T> Pages<T> {
     }
 }
 
-impl<T: Clone> Pages<T> {
+impl<T: Clone, const PAGE: usize> Pages<T, PAGE> {
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let ((page, at), full) = (place(index), self.full.len());
-        if let Some(items) = self.full.get_mut(page) {
-            self.hashed[page] = false;
-            return Some(&mut Arc::make_mut(items)[at]);
-        }
+        let ((page, at), full) = (Self::place(index), self.full.len());
         // Asked before the page is made one's own: whoever asks for nothing copies nothing.
-        let is_there = page == full && at < self.tail.len();
-        is_there.then(|| Arc::make_mut(&mut self.tail).get_mut(at)).flatten()
+        let is_there = page < full || page == full && at < self.tail.len();
+        if let Some(hashed) = self.hashed.get_mut(index as usize / PART).filter(|_| is_there) {
+            *hashed = false;
+        }
+        match self.full.get_mut(page) {
+            Some(items) => Some(&mut Arc::make_mut(items)[at]),
+            None => is_there.then(|| Arc::make_mut(&mut self.tail).get_mut(at)).flatten(),
+        }
     }
 
     /// Adds an item and returns its index.
@@ -106,6 +125,8 @@ impl<T: Clone> Pages<T> {
         if tail.len() == PAGE {
             let items = std::mem::take(tail);
             self.full.extend(full_page(items));
+        }
+        if self.len().is_multiple_of(PART) {
             self.digests.push([0; 32]);
             self.hashed.push(false);
         }
@@ -113,41 +134,54 @@ impl<T: Clone> Pages<T> {
     }
 }
 
-#[inline]
-fn place(index: u32) -> (usize, usize) {
-    (index as usize / PAGE, index as usize % PAGE)
-}
-
 /// None unless there are just as many items as a page has.
-fn full_page<T>(items: Vec<T>) -> Option<Arc<[T; PAGE]>> {
+fn full_page<T, const PAGE: usize>(items: Vec<T>) -> Option<Arc<[T; PAGE]>> {
     let items: Box<[T; PAGE]> = items.into_boxed_slice().try_into().ok()?;
     Some(Arc::from(items))
 }
 
-impl<T: Serialize> Pages<T> {
-    /// SHA-256 over the number of items and the digests of the pages, each over its items' postcard bytes.
+impl<T: Serialize, const PAGE: usize> Pages<T, PAGE> {
+    /// SHA-256 over the number of items and the digests of the parts, each over its items' postcard bytes.
     pub(crate) fn digest(&mut self) -> Result<[u8; 32], postcard::Error> {
         let mut all = Sha256::new();
         all.update((self.len() as u64).to_le_bytes());
-        for ((items, kept), hashed) in self.full.iter().zip(&mut self.digests).zip(&mut self.hashed) {
-            if !*hashed {
-                *kept = digest_of(&items[..])?;
-                *hashed = true;
+        for part in 0..self.hashed.len() {
+            if !self.hashed[part] {
+                self.digests[part] = self.digest_of(part)?;
+                self.hashed[part] = true;
             }
-            all.update(*kept);
+            all.update(self.digests[part]);
         }
-        if !self.tail.is_empty() {
-            all.update(digest_of(&self.tail)?);
+        if !self.len().is_multiple_of(PART) {
+            all.update(self.digest_of(self.hashed.len())?);
         }
         Ok(all.finalize().into())
     }
+
+    /// Hashes every full part, so that the next digest need not.
+    pub(crate) fn hash_all(&mut self, do_all: DoAll<'_>) -> Result<(), postcard::Error>
+    where
+        T: Send + Sync,
+    {
+        let parts = self.hashed.len();
+        let hash = |parts: Range<u32>| -> Result<Vec<_>, postcard::Error> {
+            parts.map(|part| self.digest_of(part as usize)).collect()
+        };
+        let digests: Vec<Vec<_>> =
+            in_parts(parts, PARTS_AT_ONCE, do_all, hash).into_iter().collect::<Result<_, _>>()?;
+        self.digests = digests.concat();
+        self.hashed = vec![true; parts];
+        Ok(())
+    }
+
+    fn digest_of(&self, part: usize) -> Result<[u8; 32], postcard::Error> {
+        let indices = part * PART..self.len().min((part + 1) * PART);
+        let items: Vec<&T> = indices.filter_map(|index| self.get(index as u32)).collect();
+        Ok(Sha256::digest(postcard::to_stdvec(&items)?).into())
+    }
 }
 
-fn digest_of<T: Serialize>(items: &[T]) -> Result<[u8; 32], postcard::Error> {
-    Ok(Sha256::digest(postcard::to_stdvec(items)?).into())
-}
-
-impl<T: Serialize> Serialize for Pages<T> {
+impl<T: Serialize, const PAGE: usize> Serialize for Pages<T, PAGE> {
     /// As one list, whatever the pages.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.len()))?;
@@ -156,23 +190,23 @@ impl<T: Serialize> Serialize for Pages<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pages<T> {
+impl<'de, T: Deserialize<'de>, const PAGE: usize> Deserialize<'de> for Pages<T, PAGE> {
     /// Page by page: a million records in one list, before they are pages, would be the memory of a node once more.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(PagesVisitor(PhantomData))
+        deserializer.deserialize_seq(PagesVisitor::<T, PAGE>(PhantomData))
     }
 }
 
-struct PagesVisitor<T>(PhantomData<T>);
+struct PagesVisitor<T, const PAGE: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for PagesVisitor<T> {
-    type Value = Pages<T>;
+impl<'de, T: Deserialize<'de>, const PAGE: usize> Visitor<'de> for PagesVisitor<T, PAGE> {
+    type Value = Pages<T, PAGE>;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Pages<T>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Pages<T, PAGE>, A::Error> {
         let (mut full, mut tail) = (Vec::new(), Vec::with_capacity(PAGE));
         while let Some(item) = items.next_element()? {
             tail.push(item);
@@ -180,7 +214,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for PagesVisitor<T> {
                 full.extend(full_page(std::mem::replace(&mut tail, Vec::with_capacity(PAGE))));
             }
         }
-        let (digests, hashed) = (vec![[0; 32]; full.len()], vec![false; full.len()]);
+        let parts = (full.len() * PAGE + tail.len()) / PART;
+        let (digests, hashed) = (vec![[0; 32]; parts], vec![false; parts]);
         Ok(Pages { full, tail: Arc::new(tail), digests, hashed })
     }
 }
@@ -195,7 +230,7 @@ mod tests {
         fn a_digest_with_cached_pages_equals_one_made_from_scratch(
             changes in prop::collection::vec((any::<bool>(), any::<u16>(), any::<u32>()), 0..400),
         ) {
-            let mut pages = Pages::default();
+            let mut pages: Pages<u32> = Pages::default();
             for (push, at, value) in changes {
                 match pages.get_mut(u32::from(at) % 300).filter(|_| !push) {
                     Some(item) => *item = value,
@@ -213,8 +248,31 @@ mod tests {
         }
     }
 
+    /// As all nodes must hash a list, whatever their pages.
+    fn digest_of_list(list: &[u32]) -> [u8; 32] {
+        let mut all = Sha256::new();
+        all.update((list.len() as u64).to_le_bytes());
+        for part in list.chunks(64) {
+            all.update(Sha256::digest(postcard::to_stdvec(part).unwrap()));
+        }
+        all.finalize().into()
+    }
+
+    #[test]
+    fn a_digest_is_of_parts_of_64_items_however_the_pages_lie_and_whoever_hashes_them() {
+        for count in [0, 1, 62, 63, 64, 65, 126, 128, 200, 64 * 130 + 1] {
+            let list: Vec<u32> = (0..count).collect();
+            let stored = postcard::to_stdvec(&list).unwrap();
+            let mut pages: Pages<u32> = postcard::from_bytes(&stored).unwrap();
+            let mut small: Pages<u32, 18> = postcard::from_bytes(&stored).unwrap();
+            small.hash_all(&|works| works.into_iter().rev().for_each(|work| work())).unwrap();
+            let digests = [numbers(count).digest(), pages.digest(), small.digest()];
+            assert!(digests.iter().all(|digest| *digest == Ok(digest_of_list(&list))), "{count} items");
+        }
+    }
+
     fn numbers(count: u32) -> Pages<u32> {
-        let mut pages = Pages::default();
+        let mut pages: Pages<u32> = Pages::default();
         (0..count).for_each(|n| {
             pages.push(n);
         });
@@ -261,8 +319,8 @@ mod tests {
 
     #[test]
     fn a_changed_item_changes_the_digest() {
-        let mut pages = Pages::default();
-        (0..200u32).for_each(|n| {
+        let mut pages: Pages<u32> = Pages::default();
+        (0..200).for_each(|n| {
             pages.push(n);
         });
         let before = pages.digest().unwrap();

@@ -48,6 +48,12 @@ impl<T> Seldom<T> {
     }
 }
 
+impl<T> From<Vec<T>> for Seldom<T> {
+    fn from(items: Vec<T>) -> Self {
+        Seldom((!items.is_empty()).then(|| Box::new(items)))
+    }
+}
+
 impl<T> Default for Seldom<T> {
     fn default() -> Self {
         Seldom(None)
@@ -82,8 +88,7 @@ impl<T: Serialize> Serialize for Seldom<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Seldom<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let items = Vec::deserialize(deserializer)?;
-        Ok(Seldom((!items.is_empty()).then(|| Box::new(items))))
+        Vec::deserialize(deserializer).map(Seldom::from)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A device's story in bounded space: how it began, and what happened last.
 
-use super::packed::Packed;
+use super::packed::{Chained, Packed};
 use crate::view::StoryLine;
 use events::ids::{DeviceId, Epoch, FlagId, LicenseId, LogIndex, StationId};
 use events::time::Timestamp;
@@ -32,11 +32,27 @@ struct End {
     dropped: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     index: LogIndex,
     stamp: Timestamp,
     what: Happening,
+}
+
+/// Most of what happens to a device happens soon after something else did: the way from line to line is shorter than where
+/// it leads.
+impl Chained for Line {
+    fn since(self, before: &Line) -> Line {
+        let stamp = self.stamp.as_millis().wrapping_sub(before.stamp.as_millis());
+        let index = self.index.wrapping_sub(before.index);
+        Line { index, stamp: Timestamp::from_millis(stamp), what: self.what }
+    }
+
+    fn after(self, before: &Line) -> Line {
+        let stamp = self.stamp.as_millis().wrapping_add(before.stamp.as_millis());
+        let index = self.index.wrapping_add(before.index);
+        Line { index, stamp: Timestamp::from_millis(stamp), what: self.what }
+    }
 }
 
 /// What can happen to a device, as far as its story tells.
@@ -201,7 +217,7 @@ impl Story {
     pub(crate) fn tell(&mut self, index: LogIndex, stamp: Timestamp, what: Happening) {
         let line = Line { index, stamp, what };
         if self.first.len() < FIRST_KEPT {
-            self.first.push(&line);
+            self.first.push(line);
             return;
         }
         let end = self.end.get_or_insert_default();
@@ -209,7 +225,7 @@ impl Story {
             end.last.remove_first();
             end.dropped += 1;
         }
-        end.last.push(&line);
+        end.last.push(line);
     }
 
     /// How many lines were told so far, those left out included.
@@ -223,7 +239,7 @@ impl Story {
         let lines = self.end.as_mut().map_or(&mut self.first, |end| &mut end.last);
         match lines.last() {
             Some(Line { index, stamp, what: Happening::Brought(before) }) => {
-                lines.replace_last(&Line { index, stamp, what: Happening::Brought(before.and(brought)) });
+                lines.replace_last(Line { index, stamp, what: Happening::Brought(before.and(brought)) });
             }
             Some(_) | None => self.tell(index, stamp, Happening::Brought(brought)),
         }

@@ -34,6 +34,12 @@ impl<T, const N: usize> From<Vec<T>> for Usual<T, N> {
     }
 }
 
+impl<T: Copy, const N: usize> From<&[T]> for Usual<T, N> {
+    fn from(items: &[T]) -> Self {
+        items.try_into().map_or_else(|_| Usual::Other(items.into()), Usual::Here)
+    }
+}
+
 impl<T, const N: usize> From<Usual<T, N>> for Vec<T> {
     fn from(usual: Usual<T, N>) -> Self {
         match usual {
