@@ -46,9 +46,18 @@ impl House {
     }
 
     /// From now on every configuration names another port of this node's; the old one is held, so that nobody takes it.
-    fn move_node(&mut self, node: NodeId) -> TcpListener {
+    async fn move_node(&mut self, node: NodeId) -> TcpListener {
         let port = &mut self.ports[usize::try_from(node).unwrap() - 1];
-        let old = TcpListener::bind(("127.0.0.1", *port)).unwrap();
+        let old = in_time("the port of a node that stopped", async {
+            loop {
+                match TcpListener::bind(("127.0.0.1", *port)) {
+                    Ok(old) => return old,
+                    // Its last connections end a moment after it.
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        let old = old.await;
         *port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         old
     }
@@ -170,7 +179,10 @@ async fn a_cluster_goes_on_after_every_member_moved_and_the_configurations_were_
     for node in house.start_all().await {
         in_time("a stop", node.stop()).await.unwrap();
     }
-    let old: Vec<TcpListener> = (1..=3).map(|node| house.move_node(node)).collect();
+    let mut old = Vec::new();
+    for node in 1..=3 {
+        old.push(house.move_node(node).await);
+    }
     let nodes = house.start_all().await;
     let leader = awaits_leader(&nodes[0]).await;
     let follower = nodes.iter().find(|node| node.core().raft().node_id() != &leader).unwrap();
