@@ -98,7 +98,12 @@ async fn a_rollout_that_was_stopped_while_its_artifact_came_is_not_installed_unt
     assert_eq!(desk.next().await.unwrap(), Wanted::Tell(UpdateEvent::Held { rollout }));
     assert!(!bench.hook_ran());
     bench.give(&desk, bench.offer());
-    assert_eq!(bench.next(&mut desk).await, UpdateEvent::Installed { rollout, firmware: 8 });
+    let installed = UpdateEvent::Installed { rollout, firmware: 8 };
+    assert_eq!(
+        desk.next().await.unwrap(),
+        Wanted::Tell(installed),
+        "the cluster's word came before any question"
+    );
 }
 
 #[tokio::test]
