@@ -202,6 +202,11 @@ impl DurableLog {
         self.poison.condemn(why);
     }
 
+    /// Makes everything fail from now on: the disk failed at something else than this log.
+    pub fn fail(&self, why: &str) {
+        self.poison.set(why);
+    }
+
     /// What this log would lack of history once it is purged through `floor`.
     #[must_use]
     pub fn gap_below(&self, floor: LogPosition) -> Option<Gap> {

@@ -15,6 +15,16 @@ use tokio::net::TcpStream;
 
 /// Sends a request's head, promises a body that never comes, and reads what is answered.
 async fn promise_a_body(url: String, authority: String) -> String {
+    loop {
+        let answer = promise_once(&url, &authority).await;
+        // Somebody else had the place just then.
+        if !answer.starts_with("HTTP/1.1 429") {
+            return answer;
+        }
+    }
+}
+
+async fn promise_once(url: &str, authority: &str) -> String {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
