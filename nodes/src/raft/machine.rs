@@ -239,7 +239,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             Ok(fold)
         })
         .await
-        .map_err(|error| self.refused.condemn(error))?;
+        .map_err(|error| self.refused.end_log(error))?;
         self.stand_at(meta, fold, frontier);
         Ok(())
     }
@@ -248,12 +248,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         &mut self,
     ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotBytes>>, io::Error> {
         let (shelf, floor) = (self.shelf.clone(), (self.floor)());
-        let kept = off_the_runtime(move || shelf.newest()).await.map_err(|e| self.refused.condemn(e))?;
+        let kept = off_the_runtime(move || shelf.newest()).await.map_err(|e| self.refused.end_log(e))?;
         let index = kept.as_ref().map_or(0, |kept| kept.meta.last_log_id.map_or(0, |log_id| log_id.index));
         if index < floor && self.applied_index() >= floor {
             // The one that stood there was damaged. Who gets an older one would ask for entries that are purged.
             let made = self.get_snapshot_builder().await.make().await;
-            return made.map(Some).map_err(|error| self.refused.condemn(error));
+            return made.map(Some).map_err(|error| self.refused.end_log(error));
         }
         Ok(kept.map(|kept| SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data }))
     }
@@ -284,7 +284,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 let (meta, snapshot) = (SnapshotMeta::default(), SnapshotBytes::Here(Bytes::new()));
                 Ok(SnapshotOf::<TypeConfig, _> { meta, snapshot })
             }
-            Err(error) => Err(self.refused.condemn(error)),
+            Err(error) => Err(self.refused.end_log(error)),
         }
     }
 }

@@ -59,7 +59,7 @@ impl RefusedSnapshots {
     }
 
     /// The disk failed while a snapshot was written or read: the log ends first, so that the process ends for that.
-    pub(super) fn condemn(&self, error: Error) -> Error {
+    pub(super) fn end_log(&self, error: Error) -> Error {
         if is_of_the_disk(&error) {
             self.log.fail(&format!("a snapshot: {error}"));
         }

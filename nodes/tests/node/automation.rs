@@ -47,7 +47,7 @@ async fn a_proven_clone_is_restricted_by_an_order_of_the_leader() {
 }
 
 /// A member whose state says something else at every fixed index.
-struct Strayed(Arc<dyn PeerService>);
+pub(crate) struct Strayed(pub Arc<dyn PeerService>);
 
 impl PeerService for Strayed {
     fn answer(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply> {

@@ -1,5 +1,6 @@
 //! A rolling upgrade: members of two levels in one cluster, until the last one is new.
 
+use crate::automation::Strayed;
 use crate::checkpoints::{all_compared, sign};
 use crate::support::in_time;
 use crate::support::members::Members;
@@ -100,18 +101,6 @@ async fn digests_of_two_levels_are_not_compared_and_those_of_one_level_are_in_th
     assert!(core.automation().is_running(), "a rolling upgrade is no difference");
 
     // The upgrade is done, and this time the state itself is another.
-    struct Strayed(Arc<dyn PeerService>);
-    impl PeerService for Strayed {
-        fn answer(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply> {
-            Box::pin(async move {
-                let mut reply = self.0.answer(from, request).await;
-                if let PeerReply::Status(status) = &mut reply {
-                    status.digests.iter_mut().for_each(|at| at.digest = StateDigest([4; 32]));
-                }
-                reply
-            })
-        }
-    }
     members.board.plug_in(older, Arc::new(Strayed(members.core(older).receiver())));
     let mut automation = core.automation().watch();
     let stops = automation.wait_for(|now| *now != nodes::leader::automation::Automation::Running);
