@@ -3,7 +3,7 @@
 //! Binary ids print as a prefix and Crockford base32 (lower case): `dev_…`, `lic_…`. Names are lower-case tokens
 //! that are safe in a NATS subject.
 
-use crate::limits::{APP_NAME_BYTES_MAX, REGION_NAME_BYTES_MAX, SOURCE_NAME_BYTES_MAX};
+use crate::limits::{APP_NAME_BYTES_MAX, REGION_NAME_BYTES_MAX, SOURCE_ID_BYTES_MAX, SOURCE_NAME_BYTES_MAX};
 use data_encoding::{Encoding, Specification};
 use rkyv::{Archive, Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -186,6 +186,9 @@ binary_id!(
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        name!($(#[$doc])* $name, $max, is_word, format!("^[a-z0-9-]{{1,{}}}$", $max));
+    };
+    ($(#[$doc:meta])* $name:ident, $max:expr, $is_good:ident, $pattern:expr) => {
         $(#[$doc])*
         #[derive(
             Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
@@ -215,8 +218,7 @@ macro_rules! name {
         impl std::str::FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-                if text.is_empty() || text.len() > $max || !text.chars().all(allowed) {
+                if text.len() > $max || !$is_good(text) {
                     return Err(IdError::Name { max: $max, got: text.chars().take(64).collect() });
                 }
                 Ok($name(text.to_owned()))
@@ -226,7 +228,7 @@ macro_rules! name {
         #[cfg(feature = "schema")]
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                crate::schema::text(format!("^[a-z0-9-]{{1,{}}}$", $max))
+                crate::schema::text($pattern)
             }
         }
 
@@ -242,9 +244,38 @@ macro_rules! name {
     };
 }
 
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_source(text: &str) -> bool {
+    let (region, name) = text.split_once('.').map_or((None, text), |(region, name)| (Some(region), name));
+    let is_region = |region: &str| is_word(region) && region.len() <= REGION_NAME_BYTES_MAX;
+    region.is_none_or(is_region) && is_word(name) && name.len() <= SOURCE_NAME_BYTES_MAX
+}
+
+impl SourceId {
+    #[must_use]
+    pub fn new(region: &RegionName, source: &SourceName) -> SourceId {
+        SourceId(format!("{region}.{source}"))
+    }
+
+    /// Whether this is the source of that name in that region.
+    #[must_use]
+    pub fn is(&self, region: &str, source: &str) -> bool {
+        self.0.strip_prefix(region).and_then(|rest| rest.strip_prefix('.')) == Some(source)
+    }
+}
+
 name!(
-    /// What the NATS server confines a connection to: the `<source>` token of its subjects.
+    /// What the NATS server of a region confines a connection to: the `<source>` token of its subjects.
     SourceName, SOURCE_NAME_BYTES_MAX
+);
+name!(
+    /// A source among those of all regions: `<region>.<source>`. Two regions may give one name to two shops, and what one
+    /// does must not be held against the other. Logs of before level 7 have the name alone.
+    SourceId, SOURCE_ID_BYTES_MAX, is_source,
+    format!("^([a-z0-9-]{{1,{REGION_NAME_BYTES_MAX}}}[.])?[a-z0-9-]{{1,{SOURCE_NAME_BYTES_MAX}}}$")
 );
 name!(
     /// A place with its own NATS cluster and at least one node.
@@ -272,6 +303,7 @@ mod tests {
         fn no_text_panics_the_parser(text: String) {
             let _ = text.parse::<DeviceId>();
             let _ = text.parse::<SourceName>();
+            let _ = text.parse::<SourceId>();
         }
     }
 
@@ -291,5 +323,23 @@ mod tests {
         ));
         assert!("Shop 7".parse::<SourceName>().is_err());
         assert_eq!("shop-7".parse::<SourceName>().unwrap().as_str(), "shop-7");
+    }
+
+    #[test]
+    fn a_source_is_known_by_its_region_and_its_name() {
+        let (region, name) = ("eu-west".parse().unwrap(), "shop-7".parse().unwrap());
+        let source = SourceId::new(&region, &name);
+        assert_eq!(source.to_string().parse::<SourceId>(), Ok(source.clone()));
+        assert!(source.is("eu-west", "shop-7"));
+        assert!(
+            !source.is("eu-wes", "shop-7")
+                && !source.is("eu-west", "shop")
+                && !source.is("eu", "west.shop-7")
+        );
+        assert!("shop-7".parse::<SourceId>().is_ok(), "as older logs have it");
+        for wrong in ["", ".", "eu.", ".shop", "eu.shop.7", "EU.shop"] {
+            assert!(wrong.parse::<SourceId>().is_err(), "{wrong}");
+        }
+        assert!("eu.shop".parse::<SourceName>().is_err(), "a token of a subject has no dot");
     }
 }

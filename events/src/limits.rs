@@ -21,6 +21,8 @@ pub const SOURCE_NAME_BYTES_MAX: usize = 32;
 pub const APP_NAME_BYTES_MAX: usize = 32;
 /// A region's name.
 pub const REGION_NAME_BYTES_MAX: usize = 32;
+/// `<region>.<source>`.
+pub const SOURCE_ID_BYTES_MAX: usize = REGION_NAME_BYTES_MAX + 1 + SOURCE_NAME_BYTES_MAX;
 
 /// Components of a fingerprint (protocol.md rule 23).
 pub const COMPONENTS_MAX: usize = 8;
@@ -59,6 +61,9 @@ pub const WINDOW_WIDTH: u32 = 64;
 /// So long after a re-key the cluster grants no further one that nothing demands, in milliseconds of log time. An agent
 /// waits an hour by its own clock; the difference is slack for what the first one was under way.
 pub const REKEY_REST_MILLIS: u64 = 45 * 60_000;
+/// So many times within that rest may a device present the code of the license that it has. Fewer than the superseded
+/// epochs that are kept plus one: what another holder of the code supersedes stays kept, so the other can take it back.
+pub const REACTIVATIONS_MAX: usize = 2;
 /// How far ahead of what the cluster knows a re-key may claim its epoch (protocol.md rule 6).
 pub const EPOCH_CLAIM_JUMP_MAX: u32 = 1024;
 

@@ -24,7 +24,7 @@ fn device() -> DeviceId {
     DeviceId::from_bytes(std::array::from_fn(|i| i as u8))
 }
 
-fn source() -> SourceName {
+fn source() -> SourceId {
     "shop-7".parse().unwrap()
 }
 

@@ -6,10 +6,10 @@ use crate::state::State;
 use crate::state::device::Record;
 use crate::state::kept::Kept;
 use crate::state::license::license_id;
-use crate::state::row::Row;
+use crate::state::row::{Row, marks};
 use crate::state::session::{Link, Origin, Standing};
 use crate::view::{DeviceSummary, FlagSubject, FlagView};
-use events::ids::{DeviceId, Epoch, Generation, LicenseId, LotId, RecordDigest, Slot, SourceName};
+use events::ids::{DeviceId, Epoch, Generation, LicenseId, LotId, RecordDigest, Slot, SourceId};
 use events::time::Timestamp;
 use events::vocabulary::provisioning::ComponentDigest;
 use events::vocabulary::shared::{Legitimacy, Suite, Wrapped};
@@ -143,7 +143,7 @@ impl<'a> DeviceView<'a> {
 
     /// The source that spoke last under the current epoch.
     #[must_use]
-    pub fn source(&self) -> Option<&'a SourceName> {
+    pub fn source(&self) -> Option<&'a SourceId> {
         self.state.sources.get(self.row.source).map(|source| &source.name)
     }
 
@@ -164,6 +164,13 @@ impl<'a> DeviceView<'a> {
     }
 
     /// The lowest directive that is not settled.
+    /// Whether it is served now: its license counts, and nothing was decided against it.
+    #[must_use]
+    pub fn is_licensed(&self) -> bool {
+        let is_served = matches!(self.legitimacy(), Legitimacy::Legitimate | Legitimacy::Suspect);
+        is_served && self.row.has(marks::LICENSED)
+    }
+
     #[must_use]
     pub fn directive(&self) -> Option<DirectiveView> {
         self.record.directive()

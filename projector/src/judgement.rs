@@ -5,11 +5,11 @@ use crate::state::State;
 use crate::state::device::Record;
 use crate::state::license::Fate;
 use crate::state::row::{Heard, Row, marks};
-use crate::state::session::{Session, Standing, Superseded};
+use crate::state::session::{Link, Origin, Session, Standing, Superseded};
 use crate::state::window::Place;
 use crate::view::FlagSubject;
 use events::ids::{CodeDigest, Epoch, Generation, Slot};
-use events::limits::{EPOCH_CLAIM_JUMP_MAX, REKEY_REST_MILLIS};
+use events::limits::{EPOCH_CLAIM_JUMP_MAX, REACTIVATIONS_MAX, REKEY_REST_MILLIS};
 use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
@@ -95,14 +95,39 @@ impl State {
         }
     }
 
-    /// As [`State::judge_code`]; and a re-key that nothing demands is granted only a while after the last one. Two
-    /// holders of one seed could else take the session from each other by re-keys alone.
+    /// As [`State::judge_code`]; and a fresh root that nothing demands is granted only a while after the last one. Two
+    /// holders of one seed could else take the session from each other by fresh roots alone, and who holds its code
+    /// too, like the shop that sold both, would push the honest epoch out of those that are kept.
     pub(crate) fn judge_root(&self, slot: Slot, code: Option<&CodeDigest>) -> Result<(), RejectionReason> {
         self.judge_code(slot, code)?;
-        let Some(record) = self.records.get(slot).filter(|_| code.is_none()) else { return Ok(()) };
-        let rests = record.incidents.rekeyed_at > Timestamp::ZERO
-            && self.stamp < record.incidents.rekeyed_at.plus_millis(REKEY_REST_MILLIS);
-        if rests && !self.rekey_is_demanded(slot) { Err(RejectionReason::RateExceeded) } else { Ok(()) }
+        if self.redeems(code) || self.rekey_is_demanded(slot) {
+            return Ok(());
+        }
+        let Some(record) = self.records.get(slot) else { return Ok(()) };
+        let is_recent =
+            |at: Timestamp| at > Timestamp::ZERO && self.stamp < at.plus_millis(REKEY_REST_MILLIS);
+        let rests = match code {
+            None => is_recent(record.incidents.rekeyed_at),
+            Some(_) => {
+                let license = record.license.and_then(|at| self.licenses.get(at));
+                let again = |link: &&Link| {
+                    let is_root = matches!(link.origin, Origin::Activation(_));
+                    is_root && is_recent(link.granted_at) && license.is_none_or(|l| l.created != link.granted)
+                };
+                record.session.all().map(Standing::link).filter(again).count() >= REACTIVATIONS_MAX
+            }
+        };
+        if rests { Err(RejectionReason::RateExceeded) } else { Ok(()) }
+    }
+
+    /// Whether a fresh root has a reason that the device did not make: a code that is redeemed, somebody else who wants
+    /// it, or an epoch that a restore may have forgotten.
+    pub(crate) fn root_is_demanded(&self, slot: Slot, code: Option<&CodeDigest>) -> bool {
+        self.redeems(code) || self.rekey_is_demanded(slot) || self.spoke_before_restore(slot)
+    }
+
+    fn redeems(&self, code: Option<&CodeDigest>) -> bool {
+        code.is_some_and(|digest| self.code(digest).is_some_and(|code| code.fate == Fate::Unused))
     }
 
     /// Whether somebody else than the device wants a fresh root: a directive that is not settled or was obeyed just

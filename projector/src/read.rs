@@ -16,7 +16,7 @@ use crate::view::{
     LicenseView, LotView, OperationView, RolloutView, SourceView, StationView, StoryLine,
 };
 use events::ids::{
-    CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceName,
+    CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, LotId, RecordDigest, RolloutId, Slot, SourceId,
     StationId,
 };
 use events::update::cohort;
@@ -184,7 +184,7 @@ impl Projector {
     }
 
     #[must_use]
-    pub fn source(&self, source: &SourceName) -> Option<SourceView> {
+    pub fn source(&self, source: &SourceId) -> Option<SourceView> {
         let at = *self.state.index.sources.get(source)?;
         self.state.sources.get(at).map(source_view)
     }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
 /// The level of the state: its encoding, and the rules by which it is folded, numbers included. What changes one of them
 /// for a log that somebody has raises it.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// So many bytes of a snapshot tell its level.
 pub const LEVEL_BYTES: usize = 8 + 2;
 const HEADER: usize = LEVEL_BYTES + 32;

@@ -3,7 +3,7 @@
 use crate::outcome::DirectiveView;
 use events::ids::{
     ClusterId, CodeBatchId, CodeDigest, DeviceId, Epoch, FlagId, Generation, LicenseId, LogIndex, LotId,
-    RecordDigest, RolloutId, Slot, SourceName, StationId,
+    RecordDigest, RolloutId, Slot, SourceId, StationId,
 };
 use events::log::checkpoint::Checkpoint;
 use events::log::merkle::TreeHash;
@@ -34,7 +34,7 @@ pub struct DeviceSummary {
     pub pending: Vec<Epoch>,
     pub superseded: Vec<Epoch>,
     pub suite: Option<Suite>,
-    pub source: Option<SourceName>,
+    pub source: Option<SourceId>,
     pub license: Option<LicenseId>,
     pub firmware: u32,
     pub boot_count: u32,
@@ -65,7 +65,7 @@ pub struct StoryLine {
 #[serde(rename_all = "snake_case")]
 pub enum FlagSubject {
     Device(DeviceId),
-    Source(SourceName),
+    Source(SourceId),
     Record(RecordDigest),
     Lot(LotId),
 }
@@ -312,7 +312,7 @@ pub struct StationView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SourceView {
-    pub source: SourceName,
+    pub source: SourceId,
     pub first_heard: Timestamp,
     pub last_heard: Timestamp,
     pub heartbeats: u64,

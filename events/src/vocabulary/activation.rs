@@ -1,7 +1,7 @@
 //! Activation and re-key: the asymmetric way into a session.
 
 use super::shared::{ComponentKind, Suite, Wrapped};
-use crate::ids::{BootId, CodeDigest, DeviceId, Epoch, Generation, LogIndex, SourceName};
+use crate::ids::{BootId, CodeDigest, DeviceId, Epoch, Generation, LogIndex, SourceId};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// A device proved its identity with HPKE, its OTP pre-shared key and its signature. The admitting node attests
@@ -30,5 +30,5 @@ pub struct DeviceActivated {
     pub server_nonce: [u8; 32],
     /// The resumption secret of the new epoch.
     pub resumption: Wrapped,
-    pub source: SourceName,
+    pub source: SourceId,
 }

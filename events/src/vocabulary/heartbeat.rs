@@ -1,7 +1,7 @@
 //! A heartbeat that says more than "still here". Routine ones are stored in the batch's columns.
 
 use super::shared::DirectiveId;
-use crate::ids::{DeviceId, Epoch, LogIndex, Sequence, SourceName};
+use crate::ids::{DeviceId, Epoch, LogIndex, Sequence, SourceId};
 use crate::time::Timestamp;
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub struct HeartbeatObserved {
     pub acked: Sequence,
     /// First 4 bytes of SHA-384 of the sealed message.
     pub digest: u32,
-    pub source: SourceName,
+    pub source: SourceId,
     pub body: HeartbeatBody,
 }
 

@@ -1,7 +1,7 @@
 //! What was refused, as bounded summaries: an attack must not be able to grow the log.
 
 use super::shared::plain_enum;
-use crate::ids::{DeviceId, LotId, NodeId, RecordDigest, SourceName};
+use crate::ids::{DeviceId, LotId, NodeId, RecordDigest, SourceId};
 use crate::time::Timestamp;
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ pub struct RejectionSummary {
 /// Refusals are charged to the source, never to the device named (protocol.md rule 3).
 #[derive(Archive, Serialize, Deserialize, serde::Serialize, Clone, Debug, PartialEq, Eq)]
 pub struct RejectionCount {
-    pub source: SourceName,
+    pub source: SourceId,
     pub reason: RejectionReason,
     /// Only where the device's own signature or tag was verified (`CODE_REFUSED`, `RATE_EXCEEDED`).
     pub device: Option<DeviceId>,
@@ -75,5 +75,5 @@ pub struct TamperReported {
     pub reason: TamperReason,
     /// Bit `n` set: the component of `ComponentKind` number `n` differs.
     pub mismatched: u16,
-    pub source: SourceName,
+    pub source: SourceId,
 }

@@ -1,7 +1,7 @@
 //! Resume: the symmetric ratchet from one epoch to the next.
 
 use super::shared::{Suite, Wrapped};
-use crate::ids::{BootId, DeviceId, Epoch, Generation, LogIndex, SourceName};
+use crate::ids::{BootId, DeviceId, Epoch, Generation, LogIndex, SourceId};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// A device proved that it holds the resumption secret of `from_epoch`.
@@ -22,5 +22,5 @@ pub struct SessionResumed {
     pub suite: Suite,
     /// The resumption secret of the new epoch.
     pub resumption: Wrapped,
-    pub source: SourceName,
+    pub source: SourceId,
 }

@@ -9,7 +9,7 @@
 //! [`ReplyInbox`] exists only below the inbox of the sender that its message's subject names (protocol.md rule 13).
 
 use super::Subject;
-use events::ids::{DeviceId, LotId, RegionName, SourceName};
+use events::ids::{DeviceId, LotId, RegionName, SourceId, SourceName};
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -112,24 +112,19 @@ impl<'a> UpSubject<'a> {
         Ok(UpSubject { region, source, sender_token, sender, kind })
     }
 
-    /// Where the source stands in the subject's text.
+    /// Where the region stands in the subject's text, and where the source does.
     #[must_use]
-    pub fn source_range(&self) -> Range<usize> {
-        let at = PREFIX.len() + self.region.len() + UP.len();
-        at..at + self.source.len()
+    pub fn ranges(&self) -> (Range<usize>, Range<usize>) {
+        let region = PREFIX.len()..PREFIX.len() + self.region.len();
+        let at = region.end + UP.len();
+        (region, at..at + self.source.len())
     }
 
     /// The source as an id of the log.
     #[must_use]
-    pub fn source_name(&self) -> SourceName {
+    pub fn source_id(&self) -> SourceId {
         #[allow(clippy::expect_used, reason = "checked by `parse`, which is the only constructor")]
-        self.source.parse().expect("the source was checked when the subject was parsed")
-    }
-
-    #[must_use]
-    pub fn region_name(&self) -> RegionName {
-        #[allow(clippy::expect_used, reason = "checked by `parse`, which is the only constructor")]
-        self.region.parse().expect("the region was checked when the subject was parsed")
+        source_id(self.region, self.source).expect("both were checked when the subject was parsed")
     }
 
     /// Whether `reply` lies below the inbox of the sender named here; anything else is never answered.
@@ -145,8 +140,15 @@ impl<'a> UpSubject<'a> {
 
 /// The source that a subject names even if nothing else of it is right, so that refusals find who to charge.
 #[must_use]
-pub fn source_of(subject: &str) -> Option<SourceName> {
-    subject.split('.').nth(4)?.parse().ok()
+pub fn source_of(subject: &str) -> Option<SourceId> {
+    let mut tokens = subject.split('.');
+    let region = tokens.nth(2)?;
+    source_id(region, tokens.nth(1)?)
+}
+
+fn source_id(region: &str, source: &str) -> Option<SourceId> {
+    let (region, source): (RegionName, SourceName) = (region.parse().ok()?, source.parse().ok()?);
+    Some(SourceId::new(&region, &source))
 }
 
 /// A subject that a node may answer on.
@@ -208,9 +210,10 @@ mod tests {
     fn a_subject_names_region_source_device_and_kind() {
         let text = heartbeat();
         let subject = UpSubject::parse(&text).unwrap();
-        assert_eq!(subject.region_name().as_str(), "eu-west");
-        assert_eq!(subject.source_name().as_str(), "shop-7");
-        assert_eq!(&text[subject.source_range()], "shop-7");
+        assert_eq!(subject.source_id().as_str(), "eu-west.shop-7");
+        assert_eq!(source_of(&text), Some(subject.source_id()));
+        let (region, source) = subject.ranges();
+        assert_eq!((&text[region], &text[source]), ("eu-west", "shop-7"));
         assert_eq!(subject.sender, Sender::Device(device()));
         assert_eq!(subject.kind, UpKind::Heartbeat);
     }

@@ -21,7 +21,7 @@ use crate::egress::Outbox;
 use crate::egress::refusal::refusal;
 use crate::entropy::{Entropy, EntropyRng};
 use crate::shared_projector::SharedProjector;
-use events::ids::{DeviceId, Epoch, LogIndex, NodeId, Sequence, Slot, SourceName};
+use events::ids::{DeviceId, Epoch, LogIndex, NodeId, Sequence, Slot, SourceId};
 use events::keyring::{Keyring, Purpose};
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{Suite, Wrapped};
@@ -122,7 +122,7 @@ impl Desk {
     }
 
     /// Counts a refusal against its source, and against the device only where its own tag or signature verified.
-    pub fn charge(&self, source: SourceName, reason: RejectionReason, device: Option<DeviceId>) {
+    pub fn charge(&self, source: SourceId, reason: RejectionReason, device: Option<DeviceId>) {
         self.counters.refuse(reason);
         self.rejections.lock().count(source, reason, device);
     }

@@ -400,7 +400,7 @@ fn decide(fold: &Projector, heartbeat: &Opened, patience: impl Fn(u64) -> Patien
         judgement => judgement,
     };
     let propose = |routine, evidence| {
-        let favour = if device.license().is_some() { Favour::Favoured } else { Favour::Common };
+        let favour = if device.is_licensed() { Favour::Favoured } else { Favour::Common };
         let every_millis = u64::from(device.interval_millis()) / 2;
         let rate = Rate { burst: BEATS_BURST, every_millis };
         Decision::Propose(Place { routine, evidence, favour, rate })
@@ -426,7 +426,7 @@ fn says_nothing_new(device: &DeviceView<'_>, heartbeat: &Opened) -> bool {
 }
 
 fn is_own_source(device: &DeviceView<'_>, heartbeat: &Opened) -> bool {
-    device.source().is_some_and(|source| source.as_str() == heartbeat.received.source())
+    device.source().is_some_and(|source| heartbeat.received.is_from(source))
 }
 
 /// A verdict on what needs no log: from applied state, at its index.

@@ -78,7 +78,7 @@ impl Opened {
             seen: self.heard.seen,
             acked: self.heard.acked,
             digest: self.heard.digest,
-            source: self.received.source_name(),
+            source: self.received.source_id(),
             body: self.body,
         }
     }

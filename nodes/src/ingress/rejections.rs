@@ -9,7 +9,7 @@
 //! Invariants: memory is bounded whatever comes; one source cannot fill the places of the others; an empty window
 //! makes no event; every refusal is in an entry or in the overflow, of one summary.
 
-use events::ids::{DeviceId, NodeId, SourceName};
+use events::ids::{DeviceId, NodeId, SourceId};
 use events::limits::REJECTION_ENTRIES_MAX;
 use events::time::Timestamp;
 use events::vocabulary::RejectionSummary;
@@ -28,7 +28,7 @@ const PLACES_PER_SOURCE_MAX: usize = 12;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Charge {
-    source: SourceName,
+    source: SourceId,
     reason: RejectionReason,
     device: Option<DeviceId>,
 }
@@ -50,7 +50,7 @@ impl RejectionCounts {
     }
 
     /// Charges one refusal to `source`; to `device` too only where its own tag or signature was verified.
-    pub fn count(&mut self, source: SourceName, reason: RejectionReason, device: Option<DeviceId>) {
+    pub fn count(&mut self, source: SourceId, reason: RejectionReason, device: Option<DeviceId>) {
         self.add(Charge { source, reason, device }, 1);
     }
 
@@ -116,7 +116,7 @@ impl RejectionCounts {
         }
     }
 
-    fn places_of(&self, source: &SourceName) -> usize {
+    fn places_of(&self, source: &SourceId) -> usize {
         let first = RejectionReason::ALL.iter().copied().min().unwrap_or(RejectionReason::Malformed);
         let from = Charge { source: source.clone(), reason: first, device: None };
         self.counts.range(from..).take_while(|(charge, _)| charge.source == *source).count()
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn source(name: &str) -> SourceName {
+    fn source(name: &str) -> SourceId {
         name.parse().unwrap()
     }
 

@@ -193,9 +193,15 @@ impl Resumes {
         }
     }
 
-    /// What repeats costs its source a token, and the device none.
+    /// What repeats costs its source a token, and the device none. One too many was opened for nothing, as what is not
+    /// authentic is.
     fn may_repeat(&mut self, waiter: &ResumeWaiter) -> bool {
-        self.repeated.take(waiter.slot, waiter.received.source(), self.desk.now_millis())
+        let now = self.desk.now_millis();
+        let may = self.repeated.take(waiter.slot, waiter.received.source(), now);
+        if !may {
+            self.desk.failures.note(&waiter.received, now);
+        }
+        may
     }
 
     /// Not authentic for all that this node knows; it may not know the epoch yet (protocol.md rule 9).
@@ -298,7 +304,7 @@ impl ResumeWaiter {
             firmware: body.firmware,
             suite: self.suite,
             resumption: wrapped,
-            source: self.received.source_name(),
+            source: self.received.source_id(),
         }
     }
 
@@ -332,7 +338,7 @@ impl ResumeWaiter {
         let index = desk.applied();
         let companions = self.companions();
         let refuse = |waiter: ResumeWaiter| {
-            desk.charge(waiter.received.source_name(), reason, None);
+            desk.charge(waiter.received.source_id(), reason, None);
             let (request, sealed) = waiter.seal(desk, index, &Answer::Refused(reason));
             Outgoing::to(request.inbox, sealed)
         };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use events::envelope::header::PROTOCOL_VERSION;
 use events::envelope::{MessageKind, TamperReport};
 use events::identity::lot::TamperKey;
-use events::ids::{LotId, RecordDigest, SourceName};
+use events::ids::{LotId, RecordDigest, SourceId};
 use events::keyring::Purpose;
 use events::vocabulary::rejection::{RejectionReason, TamperReason};
 use events::vocabulary::{Event, TamperReported};
@@ -36,7 +36,7 @@ pub(super) struct TamperReports {
 
 /// What bounds the reports of this node, whether a lot's firmware or a device's own key vouches for them.
 pub(super) struct TamperBook {
-    sources: Buckets<SourceName>,
+    sources: Buckets<SourceId>,
     records: Buckets<(LotId, RecordDigest, TamperReason)>,
 }
 
@@ -49,7 +49,7 @@ impl TamperBook {
     }
 
     /// Whether the log may hear more of this source.
-    pub fn hear_source(&mut self, source: SourceName, now: u64) -> bool {
+    pub fn hear_source(&mut self, source: SourceId, now: u64) -> bool {
         self.sources.take(source, now)
     }
 
@@ -73,7 +73,7 @@ impl TamperReports {
             return admitted.answers.extend(refuse(received, RejectionReason::Malformed));
         }
         let now = self.desk.now_millis();
-        if !self.desk.tamper.lock().hear_source(received.source_name(), now) {
+        if !self.desk.tamper.lock().hear_source(received.source_id(), now) {
             return admitted.answers.extend(refuse(received, RejectionReason::RateExceeded));
         }
         let hear = |report: &TamperReport| {
@@ -107,7 +107,7 @@ impl TamperReports {
             record: report.record,
             reason: report.reason,
             mismatched: report.mismatched,
-            source: received.source_name(),
+            source: received.source_id(),
         });
         let tag = received.payload.last_chunk().copied();
         let waiter = EventWaiter::Tamper(Box::new(received));

@@ -32,7 +32,7 @@ impl Updates {
             return self.desk.refuse(received.refused(RejectionReason::Malformed));
         };
         let known = request.device.and_then(|device| self.desk.projector.read(|fold| fold.slot_of(&device)));
-        if !self.budget.take(&received.source_name(), known, self.desk.now_millis()) {
+        if !self.budget.take(&received.source_id(), known, self.desk.now_millis()) {
             return self.desk.refuse(received.refused(RejectionReason::RateExceeded));
         }
         self.desk.counters.update_requests.add(1);

@@ -15,7 +15,7 @@
 //!   are forgotten. Were the table full all the same, newcomers would be as slow as strangers.
 
 use super::buckets::{Buckets, Rate};
-use events::ids::{Slot, SourceName};
+use events::ids::{Slot, SourceId};
 use std::hash::{BuildHasher as _, RandomState};
 
 /// Requests of one device through one source: some at a rollout (which offer, whether it still stands, once more after a
@@ -34,8 +34,8 @@ const SOURCES_MAX: usize = 4_096;
 pub(super) struct UpdateBudget {
     pairs: Buckets<(Slot, u64)>,
     hasher: RandomState,
-    wide: Buckets<SourceName>,
-    narrow: Buckets<SourceName>,
+    wide: Buckets<SourceId>,
+    narrow: Buckets<SourceId>,
 }
 
 impl UpdateBudget {
@@ -49,7 +49,7 @@ impl UpdateBudget {
     }
 
     /// Whether one more request of `source` is answered; `device` is the one that it names, if the registry has it.
-    pub fn take(&mut self, source: &SourceName, device: Option<Slot>, now: u64) -> bool {
+    pub fn take(&mut self, source: &SourceId, device: Option<Slot>, now: u64) -> bool {
         let is_expected = device.is_some_and(|slot| {
             let pair = (slot, self.hasher.hash_one(source.as_str()));
             self.wide.take(source.clone(), now) && self.pairs.take(pair, now)
@@ -64,14 +64,14 @@ mod tests {
 
     const TERMINALS: u32 = 10_000;
 
-    fn source(name: &str) -> SourceName {
+    fn source(name: &str) -> SourceId {
         name.parse().unwrap()
     }
 
     /// How many of the requests are answered.
     fn answered(
         budget: &mut UpdateBudget,
-        from: &SourceName,
+        from: &SourceId,
         devices: impl Iterator<Item = Option<Slot>>,
         now: u64,
     ) -> usize {

@@ -1,7 +1,7 @@
 //! Heartbeats: verdicts, retries, replays, rates, and the way from routine to irregular.
 
 use crate::terminal::Terminal;
-use crate::world::{HEARTBEAT_MILLIS, World, answered, reason};
+use crate::world::{HEARTBEAT_MILLIS, World, answered, reason, source_id};
 use events::envelope::HeartbeatStatus;
 use events::envelope::heartbeat::RequestDigest;
 use events::ids::DeviceId;
@@ -160,7 +160,7 @@ async fn late_copies_through_the_devices_own_source_are_charged_to_nobody() {
     for _ in 0..100 {
         terminal.send_heartbeat(&world, 0, &late).await;
     }
-    let source = terminal.source.parse().unwrap();
+    let source = source_id(&terminal.source);
     let replays = |fold: &Projector| {
         fold.source(&source).and_then(|source| source.refused.get("REPLAYED").copied()).unwrap_or(0)
     };

@@ -1,7 +1,7 @@
 //! A node whose keyring lacks a key: retired, or not given to it yet. What it cannot judge is held against nobody.
 
 use crate::terminal::{Live, Terminal};
-use crate::world::{LOT, World, reason};
+use crate::world::{LOT, World, reason, source_id};
 use events::envelope::{Answer, TamperReport};
 use events::ids::RecordDigest;
 use events::keyring::rotation::KeyList;
@@ -24,7 +24,7 @@ async fn assert_nobody_was_charged(world: &World, terminal: &Terminal) {
     world.until_refused("prober", RejectionReason::Malformed, 1).await;
     let charged = |source: &str| {
         let entries = |summary: &events::vocabulary::RejectionSummary| summary.entries.clone();
-        world.summaries().iter().flat_map(entries).any(|entry| entry.source.as_str() == source)
+        world.summaries().iter().flat_map(entries).any(|entry| entry.source == source_id(source))
     };
     assert!(charged("prober"));
     assert!(!charged(&terminal.source), "{:?}", world.summaries());

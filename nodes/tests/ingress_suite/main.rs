@@ -9,6 +9,7 @@ mod lacking;
 mod lag;
 mod membership;
 mod nats;
+mod neighbours;
 mod refusals;
 mod resume;
 mod spool;

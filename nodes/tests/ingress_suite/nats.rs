@@ -4,7 +4,7 @@
 //! one these tests say so and pass.
 
 use crate::terminal::Terminal;
-use crate::world::{TOO_LONG, World, limits};
+use crate::world::{TOO_LONG, World, limits, source_id};
 use events::envelope::Ticket;
 use events::envelope::ticket::encode_hello;
 use futures::StreamExt;
@@ -270,7 +270,7 @@ async fn nothing_that_a_terminal_writes_costs_a_node_its_connection_and_all_is_c
         hello(&honest, &terminal).await;
     }
     let charged = |fold: &projector::Projector| {
-        let source = fold.source(&"hostile".parse().unwrap());
+        let source = fold.source(&source_id("hostile"));
         source.map_or(0, |source| source.refused.values().sum::<u64>())
     };
     world.until(0, |fold| charged(fold) >= 3 * (count + 1)).await;

@@ -1,6 +1,6 @@
 //! Bad input on every subject: a coded answer, a count, a summary, and honest terminals that go on unharmed.
 
-use crate::world::{World, reason};
+use crate::world::{World, reason, source_id};
 use events::envelope::{Refusal, TamperReport};
 use events::ids::{DeviceId, RecordDigest};
 use events::limits::MESSAGE_BYTES_MAX;
@@ -65,7 +65,7 @@ async fn garbage_truncated_oversized_and_wrong_versions_are_refused_on_every_sub
             let lost_its_ticket = kind == UpKind::Activation && got == RejectionReason::TicketRefused;
             assert!(got == expected || lost_a_byte || lost_its_ticket, "{kind:?}: {got} for {expected}");
         }
-        world.until(0, |fold| fold.source(&source.parse().unwrap()).is_some()).await;
+        world.until(0, |fold| fold.source(&source_id(&source)).is_some()).await;
         world.until_refused(&source, RejectionReason::Oversized, 1).await;
     }
     let grown = &world.events()[before..];
@@ -148,7 +148,7 @@ async fn a_flood_of_garbage_grows_the_log_by_bounded_summaries_only() {
     terminal.beat(&world, &mut live).await;
     world
         .until(0, |fold| {
-            let refused = |name: &str| fold.source(&name.parse().unwrap()).map(|source| source.refused.len());
+            let refused = |name: &str| fold.source(&source_id(name)).map(|source| source.refused.len());
             (0..100).filter(|n| refused(&format!("flood-{n}")).is_some()).count() >= 64
         })
         .await;

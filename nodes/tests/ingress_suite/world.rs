@@ -5,7 +5,7 @@ use bytes::Bytes;
 use events::batch::{Batch, BatchId, access, split_stamp};
 use events::envelope::Refusal;
 use events::identity::lot::{LotSecret, TamperKey};
-use events::ids::{ClusterId, CodeBatchId, LotId, NodeId, StationId};
+use events::ids::{ClusterId, CodeBatchId, LotId, NodeId, SourceId, StationId};
 use events::keyring::rotation::KeyList;
 use events::keyring::{ClusterPublic, Keyring, Purpose};
 use events::license::code::ActivationCode;
@@ -37,6 +37,9 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub(crate) const HEARTBEAT_MILLIS: u32 = 1_000;
 pub(crate) const LOT: LotId = LotId::from_bytes([1, 2, 3, 4]);
 pub(crate) const STATION: StationId = StationId::from_bytes([9, 9, 9, 9]);
+
+/// Where all sources are that no test puts elsewhere.
+const REGION: &str = "eu";
 
 pub(crate) fn rng() -> EntropyRng<'static> {
     EntropyRng(&OsEntropy)
@@ -266,10 +269,23 @@ impl World {
         sender: &str,
         payload: Vec<u8>,
     ) -> mpsc::UnboundedReceiver<Message> {
+        self.send_in(REGION, node, kind, source, sender, payload)
+    }
+
+    /// As [`World::send`], from a source of another region.
+    pub(crate) fn send_in(
+        &self,
+        region: &str,
+        node: usize,
+        kind: UpKind,
+        source: &str,
+        sender: &str,
+        payload: Vec<u8>,
+    ) -> mpsc::UnboundedReceiver<Message> {
         let inbox = self.inbox(sender);
         let bus = &self.nodes[node].bus;
         let answers = bus.listen(&inbox);
-        let subject = format!("muster.v1.eu.up.{source}.{sender}.{}", kind.as_str());
+        let subject = format!("muster.v1.{region}.up.{source}.{sender}.{}", kind.as_str());
         bus.send(Message::new(subject, inbox, payload));
         answers
     }
@@ -305,7 +321,7 @@ impl World {
 
     /// Waits until this many refusals of `source` for `reason` are in the log.
     pub(crate) async fn until_refused(&self, source: &str, reason: RejectionReason, count: u64) {
-        let (source, reason) = (source.parse().unwrap(), reason.to_string());
+        let (source, reason) = (source_id(source), reason.to_string());
         let refused = |fold: &Projector| fold.source(&source).and_then(|s| s.refused.get(&reason).copied());
         self.until(0, |fold| refused(fold).unwrap_or(0) >= count).await;
         assert_eq!(self.nodes[0].fold.read(refused), Some(count));
@@ -333,6 +349,11 @@ impl World {
         };
         self.events().into_iter().filter_map(summary).collect()
     }
+}
+
+/// A source as the log calls it.
+pub(crate) fn source_id(name: &str) -> SourceId {
+    format!("{REGION}.{name}").parse().unwrap()
 }
 
 /// The next message of an inbox.

@@ -9,7 +9,7 @@ use crate::offline::{Fold, Moment, open_logs, read_keyring};
 use crate::output::Table;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use events::ids::{DeviceId, LotId, SourceName};
+use events::ids::{DeviceId, LotId, SourceId};
 use events::time::Timestamp;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use nodes::api::shapes::{Cursor, DeviceDetail, DevicePage, OrderOperation, Ordered, Story};
@@ -52,7 +52,7 @@ pub(crate) struct ListArguments {
     lot: Option<LotId>,
     /// Only devices that spoke last through this source
     #[arg(long, value_name = "NAME")]
-    source: Option<SourceName>,
+    source: Option<SourceId>,
     /// Only devices with an open flag of this kind, such as clone
     #[arg(long, value_name = "KIND", value_parser = parse_flag)]
     flag: Option<FlagKind>,

@@ -4,7 +4,7 @@ use super::LogPlan;
 use super::author::Author;
 use crate::dev::chance::Chance;
 use anyhow::Result;
-use events::ids::{CodeBatchId, CodeDigest, DeviceId, LotId, RecordDigest, SourceName, StationId};
+use events::ids::{CodeBatchId, CodeDigest, DeviceId, LotId, RecordDigest, SourceId, StationId};
 use events::limits::CODES_PER_EVENT_MAX;
 use events::time::Timestamp;
 use events::vocabulary::license::Plan;
@@ -89,7 +89,7 @@ pub(super) fn code(plan: &LogPlan, unit: u32) -> CodeDigest {
 }
 
 /// The source that a terminal is connected by when it is at home; `away` is another's.
-pub(super) fn source(plan: &LogPlan, unit: u32, away: bool) -> Result<SourceName> {
+pub(super) fn source(plan: &LogPlan, unit: u32, away: bool) -> Result<SourceId> {
     let sources = plan.devices.div_ceil(SOURCE_UNITS);
     let number = (unit / SOURCE_UNITS + u32::from(away)) % sources.max(2);
     Ok(format!("shop-{number:05}").parse()?)

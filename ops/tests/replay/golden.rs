@@ -51,6 +51,9 @@ fn write_log(dir: &Path) -> Value {
     honest.resume(&mut author);
     honest.observed(&mut author);
     honest.drain(&mut author, 5);
+    // Its own code again, which level 7 takes for a root that nothing demands.
+    honest.activate(&mut author, code(1));
+    honest.observed(&mut author);
     move_licenses(&mut author, &owner, &heir);
     refuse(&mut author);
     update(&mut author);
@@ -82,7 +85,7 @@ fn move_licenses(author: &mut Author, owner: &Unit, heir: &Unit) {
 }
 
 fn refuse(author: &mut Author) {
-    let (at, source) = (Timestamp::from_millis(author.now), || "attic-9".parse().unwrap());
+    let (at, source) = (Timestamp::from_millis(author.now), || "eu.attic-9".parse().unwrap());
     let forged =
         RejectionCount { source: source(), reason: RejectionReason::NotAuthentic, device: None, count: 40 };
     // More than level 5 let pass before it raised a flag, and fewer than level 6 does.
@@ -156,6 +159,11 @@ fn golden_log_of_level_6_replays_to_its_pinned_digest() {
 }
 
 #[test]
+fn golden_log_of_level_7_replays_to_its_pinned_digest() {
+    replays_to_its_pinned_digest("0.1-level-7");
+}
+
+#[test]
 fn golden_log_of_level_5_holds_checkpoints_that_its_key_alone_verifies() {
     let [data, folder, keyring, file] = &flags(&golden("0.1-level-5"));
     let verified = muster_json(&["log", "verify", data, folder, keyring, file]);
@@ -195,6 +203,11 @@ fn golden_log_of_level_5_holds_every_kind_that_the_version_knew() {
 #[test]
 fn golden_log_of_level_6_holds_every_kind_that_the_version_knew() {
     holds_every_kind_but("0.1-level-6", &[]);
+}
+
+#[test]
+fn golden_log_of_level_7_holds_every_kind_that_the_version_knew() {
+    holds_every_kind_but("0.1-level-7", &[]);
 }
 
 /// Kinds that come with a later version belong into that version's golden log.

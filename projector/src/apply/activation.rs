@@ -76,9 +76,7 @@ impl Step<'_> {
     }
 
     fn activate(&mut self, slot: Slot, event: DeviceActivated, transcript: [u8; 32]) -> Outcome {
-        let demanded = event.code.is_some()
-            || self.state.rekey_is_demanded(slot)
-            || self.state.spoke_before_restore(slot);
+        let demanded = self.state.root_is_demanded(slot, event.code.as_ref());
         let redeemed = event.code.and_then(|code| self.redeem(slot, &code));
         let happening = match redeemed {
             Some(license) => Happening::Activated { epoch: event.epoch, license },
@@ -90,8 +88,10 @@ impl Step<'_> {
             return Outcome::Refused(RejectionReason::NotAuthentic);
         };
         record.remember_transcript(transcript);
+        // What a restore demanded is had, with a code or without; only a re-key begins the rest of re-keys.
+        record.incidents.rekeyed_in = self.state.generation;
         if event.code.is_none() {
-            (record.incidents.rekeyed_at, record.incidents.rekeyed_in) = (self.now, self.state.generation);
+            record.incidents.rekeyed_at = self.now;
         }
         let link = Link {
             epoch: event.epoch,

@@ -12,7 +12,7 @@ use crate::state::row::marks;
 use crate::state::source::Source;
 use crate::state::story::Happening;
 use crate::view::LicenseState;
-use events::ids::{LogIndex, Slot, SourceName};
+use events::ids::{LogIndex, Slot, SourceId};
 use events::time::Timestamp;
 use events::vocabulary::shared::Legitimacy;
 
@@ -79,7 +79,7 @@ impl<'a> Step<'a> {
     }
 
     /// The index of a source, which was heard just now.
-    pub(crate) fn source(&mut self, name: &SourceName) -> u32 {
+    pub(crate) fn source(&mut self, name: &SourceId) -> u32 {
         if let Some(&at) = self.state.index.sources.get(name) {
             if let Some(source) = self.state.sources.get_mut(at) {
                 source.last_heard = self.now;

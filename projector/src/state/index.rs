@@ -10,8 +10,8 @@ use crate::outcome::DirectiveView;
 use crate::view::{FlagSubject, LicenseMove, LicenseMoveView, LicenseState, OperationView};
 use crate::works::DoAll;
 use events::ids::{
-    CodeBatchId, CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, RecordDigest, RolloutId, Slot,
-    SourceName, StationId,
+    CodeBatchId, CodeDigest, DeviceId, FlagId, LicenseId, LogIndex, RecordDigest, RolloutId, Slot, SourceId,
+    StationId,
 };
 use events::vocabulary::operation::Cause;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
@@ -24,7 +24,7 @@ pub(crate) struct Index {
     pub units: Finder<(StationId, u32)>,
     pub codes: Finder<CodeDigest>,
     pub code_batches: BTreeMap<CodeBatchId, u32>,
-    pub sources: BTreeMap<SourceName, u32>,
+    pub sources: BTreeMap<SourceId, u32>,
     pub flags: BTreeMap<FlagId, u32>,
     pub flags_of: BTreeMap<FlagSubject, Vec<u32>>,
     pub open_flags: BTreeMap<(FlagKind, FlagSubject), u32>,

@@ -1,7 +1,7 @@
 //! Sources: what the NATS server confines connections to. Their names are issued by whoever configures NATS, so
 //! their number is the operators' choice, not an attacker's.
 
-use events::ids::SourceName;
+use events::ids::SourceId;
 use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Source {
-    pub name: SourceName,
+    pub name: SourceId,
     pub first_heard: Timestamp,
     pub last_heard: Timestamp,
     pub heartbeats: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Source {
 
 impl Source {
     #[must_use]
-    pub(crate) fn new(name: SourceName, now: Timestamp) -> Self {
+    pub(crate) fn new(name: SourceId, now: Timestamp) -> Self {
         Source { name, first_heard: now, last_heard: now, heartbeats: 0, refused: BTreeMap::new() }
     }
 }

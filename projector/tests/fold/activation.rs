@@ -3,14 +3,14 @@
 use crate::terminal::{COMMITTED, Terminal};
 use crate::world::{CLUSTER, DAY, HOUR, INTERVAL, World, code, codes, device, plan};
 use events::ids::{CodeBatchId, LicenseId};
-use events::limits::EPOCH_CLAIM_JUMP_MAX;
+use events::limits::{EPOCH_CLAIM_JUMP_MAX, REACTIVATIONS_MAX, REKEY_REST_MILLIS};
 use events::vocabulary::ClusterCreated;
 use events::vocabulary::CodeVoided;
 use events::vocabulary::CodesIssued;
 use events::vocabulary::license::Plan;
 use events::vocabulary::rejection::RejectionReason;
-use events::vocabulary::shared::{Legitimacy, OperationKind};
-use projector::view::{CodeState, LicenseState};
+use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+use projector::view::{CodeState, FlagSubject, LicenseState};
 use projector::{Grant, Outcome};
 
 fn granted(outcome: Outcome) -> Grant {
@@ -44,13 +44,59 @@ fn a_valid_unused_code_makes_a_license_and_a_legitimate_device() {
 fn rule_16_the_owner_of_a_license_presents_its_code_again_and_nothing_is_consumed_or_flagged() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);
-    for _ in 0..20 {
-        terminal.activate(&mut world, code(1));
-        assert_eq!(terminal.beat(&mut world), COMMITTED);
+    for _ in 0..10 {
+        for _ in 0..REACTIVATIONS_MAX {
+            terminal.activate(&mut world, code(1));
+            assert_eq!(terminal.beat(&mut world), COMMITTED);
+        }
+        world.wait(REKEY_REST_MILLIS);
     }
     assert_eq!(world.fold.licenses().count(), 1);
     assert_eq!(world.flags(), []);
     assert_eq!(world.legitimacy(terminal.id), Legitimacy::Legitimate);
+}
+
+#[test]
+fn the_code_of_its_own_license_is_too_fast_after_a_few_and_costs_nothing() {
+    let mut world = World::new();
+    let mut terminal = Terminal::alive(&mut world, 1);
+    // Answers that were lost count as much as those that arrived.
+    for _ in 0..REACTIVATIONS_MAX {
+        let event = terminal.activation(&world, Some(code(1)));
+        granted(world.tell(event));
+    }
+    let event = terminal.activation(&world, Some(code(1)));
+    assert_eq!(world.tell(event.clone()), Outcome::Refused(RejectionReason::RateExceeded));
+    let a_node_says = world.fold.judge_activation(terminal.slot, Some(&code(1)), &event.transcript);
+    assert_eq!(a_node_says, Err(RejectionReason::RateExceeded), "so it need not be proposed");
+    assert_eq!(terminal.beat(&mut world), COMMITTED, "what it has goes on");
+    world.wait(REKEY_REST_MILLIS);
+    let event = terminal.activation(&world, Some(code(1)));
+    granted(world.tell(event));
+    assert_eq!(world.flags(), []);
+}
+
+/// Who sold the box holds its secrets and its code: without a limit he would push the honest epoch out of those that
+/// are kept, and nothing would tell the two apart.
+#[test]
+fn a_thief_with_the_code_cannot_push_the_honest_epoch_out_and_is_told_a_clone() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut thief = honest.clone();
+    for _ in 0..REACTIVATIONS_MAX {
+        thief.activate(&mut world, code(1));
+        assert_eq!(thief.beat(&mut world), COMMITTED);
+    }
+    let event = thief.activation(&world, Some(code(1)));
+    assert_eq!(world.tell(event), Outcome::Refused(RejectionReason::RateExceeded));
+    honest.resume(&mut world);
+    assert_eq!(honest.beat(&mut world), COMMITTED, "the owner takes its session back");
+    // A first time may be flash that lies; the thief who does it again is told.
+    world.wait(REKEY_REST_MILLIS);
+    thief.activate(&mut world, code(1));
+    assert_eq!(thief.beat(&mut world), COMMITTED);
+    honest.resume(&mut world);
+    assert_eq!(world.flags(), [(FlagKind::Clone, FlagSubject::Device(honest.id))]);
 }
 
 #[test]
@@ -163,7 +209,7 @@ fn rule_6_a_second_rekey_within_the_hour_is_too_fast_unless_it_is_the_same_again
     assert_eq!(a_node_says, Err(RejectionReason::RateExceeded), "a node judges as the fold does");
     assert_eq!(judged(&world, &first.transcript), Ok(()));
     assert_eq!(granted(world.tell(first)), grant);
-    world.wait(events::limits::REKEY_REST_MILLIS);
+    world.wait(REKEY_REST_MILLIS);
     let later = terminal.activation(&world, None);
     assert!(matches!(world.tell(later), Outcome::Activated(_)));
 }

@@ -2,6 +2,7 @@
 
 use crate::terminal::{COMMITTED, Heartbeat, Terminal};
 use crate::world::{DAY, HOUR, World, code};
+use events::limits::REKEY_REST_MILLIS;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::Legitimacy;
 use events::vocabulary::{DeviceActivated, SessionResumed};
@@ -120,7 +121,7 @@ fn rule_5_an_activation_that_finds_no_place_takes_a_fresh_ticket_and_costs_no_co
     let mut terminal = Terminal::burned(&mut world, 1);
     let held_back = terminal.activation(&world, Some(code(7)));
     for _ in 0..4 {
-        world.wait(10);
+        world.wait(REKEY_REST_MILLIS);
         let event = terminal.activation(&world, Some(code(1)));
         assert!(matches!(world.tell(event), Outcome::Activated(_)));
     }

@@ -3,7 +3,7 @@
 
 use crate::world::{World, device_id, source, wrapped};
 use events::batch::HeartbeatRow;
-use events::ids::{BootId, CodeDigest, DeviceId, Epoch, LogIndex, Sequence, Slot, SourceName};
+use events::ids::{BootId, CodeDigest, DeviceId, Epoch, LogIndex, Sequence, Slot, SourceId};
 use events::vocabulary::heartbeat::HeartbeatBody;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::Suite;
@@ -14,7 +14,7 @@ use projector::{DirectiveView, Grant, Heard, HeartbeatStatus, Judgement, Outcome
 pub(crate) struct Terminal {
     pub id: DeviceId,
     pub slot: Slot,
-    pub source: SourceName,
+    pub source: SourceId,
     /// The epoch that it speaks under; 0 before it activated.
     pub epoch: Epoch,
     pub sequence: Sequence,

@@ -2,7 +2,7 @@
 
 use events::batch::{Batch, BatchId, HeartbeatRow, stamped};
 use events::ids::{
-    ClusterId, CodeBatchId, CodeDigest, DeviceId, Epoch, LogIndex, LotId, RecordDigest, Slot, SourceName,
+    ClusterId, CodeBatchId, CodeDigest, DeviceId, Epoch, LogIndex, LotId, RecordDigest, Slot, SourceId,
     StationId,
 };
 use events::time::Timestamp;
@@ -183,7 +183,7 @@ pub(crate) fn order_of(want: WantOperation) -> OperationOrdered {
     OperationOrdered { kind: want.kind, device: want.device, cause: want.cause, expires: want.expires }
 }
 
-pub(crate) fn source(name: &str) -> SourceName {
+pub(crate) fn source(name: &str) -> SourceId {
     name.parse().unwrap()
 }
 

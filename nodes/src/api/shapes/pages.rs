@@ -1,7 +1,7 @@
 //! Pages of lists, and what they may be narrowed to. A page holds at most 1000 items; a cursor continues the query that
 //! gave it, and no other. A page may be short although there are more: `next` alone says whether there are.
 
-use events::ids::{DeviceId, LotId, SourceName};
+use events::ids::{DeviceId, LotId, SourceId};
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
 use projector::view::{
     CodeBatchView, DeviceSummary, FlagView, LicenseState, LicenseView, LotView, OperationView, SourceView,
@@ -33,7 +33,7 @@ pub struct DeviceQuery {
     pub lot: Option<LotId>,
     /// The source that spoke last for the device.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceName>,
+    pub source: Option<SourceId>,
     /// An open flag of this kind on the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flag: Option<FlagKind>,
@@ -71,7 +71,7 @@ pub struct FlagQuery {
     pub device: Option<DeviceId>,
     /// Flags on this source.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceName>,
+    pub source: Option<SourceId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

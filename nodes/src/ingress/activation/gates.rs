@@ -84,6 +84,9 @@ impl Gates {
         let Some(device) = device_of(&received) else {
             return self.refuse(received, RejectionReason::Malformed, admitted);
         };
+        if self.desk.failures.are_too_many(&received, self.desk.now_millis()) {
+            return self.refuse(received, RejectionReason::RateExceeded, admitted);
+        }
         let view = self.desk.projector.read(|fold| View::of(fold, &device));
         let ((pre_shared, heard_after), known) = match self.check(&received, device, &view) {
             Ok(checked) => (checked, view.known?),
@@ -129,6 +132,7 @@ impl Gates {
         // Anybody may repeat what was granted, or what he saw: the source is charged, not the device.
         let repeats = under_way || kept.is_some() || answered.is_some();
         if repeats && !self.repeated.take(slot, received.source(), now) {
+            self.desk.failures.note(&received, now);
             return self.refuse(received, RejectionReason::RateExceeded, admitted);
         }
         if let Some((_, sealed)) = answered {
@@ -205,6 +209,7 @@ impl Gates {
             Patience::Over if heard_after > applied => RejectionReason::Unavailable,
             Patience::Waits | Patience::Over | Patience::CaughtUp => RejectionReason::NotAuthentic,
         };
+        self.desk.failures.note(&received, self.desk.now_millis());
         self.refuse::<()>(received, reason, admitted);
     }
 

@@ -143,7 +143,7 @@ impl ActivationWaiter {
             epoch_claimed: body.epoch_claimed,
             server_nonce,
             resumption: wrap(secret.as_bytes()),
-            source: self.received.source_name(),
+            source: self.received.source_id(),
         }
     }
 
@@ -189,7 +189,7 @@ impl ActivationWaiter {
         // The transcript is the identity of an activation (rule 17): repeated, by an agent that got no answer or by
         // somebody who captured it, it is no further guess.
         if desk.refused_transcripts.lock().insert(&self.verified.transcript) {
-            desk.charge(self.received.source_name(), reason, Some(self.verified.device));
+            desk.charge(self.received.source_id(), reason, Some(self.verified.device));
         } else {
             desk.counters.refuse(reason);
         }

@@ -105,7 +105,7 @@ fn report(desk: &Desk, waiter: &ActivationWaiter) {
     let Some((lot, record)) = desk.projector.read(born) else { return };
     let (reason, now) = (TamperReason::ComponentMismatch, desk.now_millis());
     let mut book = desk.tamper.lock();
-    if !book.hear_record(lot, record, reason, now) || !book.hear_source(waiter.received.source_name(), now) {
+    if !book.hear_record(lot, record, reason, now) || !book.hear_source(waiter.received.source_id(), now) {
         return;
     }
     drop(book);
@@ -115,7 +115,7 @@ fn report(desk: &Desk, waiter: &ActivationWaiter) {
         record,
         reason,
         mismatched: waiter.mismatched.iter().fold(0, bits),
-        source: waiter.received.source_name(),
+        source: waiter.received.source_id(),
     });
     desk.propose_for_nobody(&event, waiter.received.payload.last_chunk().copied());
 }
