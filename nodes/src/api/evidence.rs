@@ -19,6 +19,8 @@ use events::ids::ClusterId;
 use events::log::checkpoint::Checkpoint;
 use events::log::prover::{Ask, Prover, ProverError};
 use projector::view::CheckpointView;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// So much of the log is read at once, in bytes.
 const READ_BYTES: usize = 4 * 1024 * 1024;
@@ -79,15 +81,46 @@ pub(super) async fn prove(
     })?;
     let head = last.checkpoint(state.deps.config.cluster);
     let note = head.note(&last.signature);
-    let archive = state.deps.history.clone();
-    let proof = place.work(move || make(&archive, ask, head, note)).await??;
+    // Of its own: two who ask would move each other's place, and each would begin anew at every read.
+    let archive = state.deps.history.again();
+    let (asked, waits) = Waits::new();
+    let proof = place.work(move || make(&archive, ask, head, note, &waits)).await??;
+    drop(asked);
     Ok(Json(ProofShown { size: last.size, proof }))
 }
 
-/// Reads the log from its first entry on. Blocks.
-fn make(archive: &Archive, ask: Ask, head: Checkpoint, note: String) -> Result<String, Refused> {
+/// Whether somebody still waits for what is made: whoever asks and goes would else keep the node at work.
+struct Waits(Weak<()>);
+
+impl Waits {
+    /// Dropping the first says that nobody waits.
+    fn new() -> (Arc<()>, Waits) {
+        let asked = Arc::new(());
+        let waits = Waits(Arc::downgrade(&asked));
+        (asked, waits)
+    }
+
+    fn nobody(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+/// Reads the log from its first entry on, and rests as long as it works: anybody who may look at the cluster may ask, and
+/// a core of each node is all that ingress has. Blocks.
+fn make(
+    archive: &Archive,
+    ask: Ask,
+    head: Checkpoint,
+    note: String,
+    waits: &Waits,
+) -> Result<String, Refused> {
     let mut prover = Prover::new(ask, head).map_err(not_proven)?;
     loop {
+        if waits.nobody() {
+            let why = "whoever asked has gone";
+            return Err(Refused::new(RefusalCode::Unavailable, why, "ask again"));
+        }
+        let began = Instant::now();
         let entries = archive.range(prover.seen(), READ_BYTES).map_err(unreadable)?;
         let mut done = entries.is_empty();
         for entry in entries {
@@ -96,6 +129,7 @@ fn make(archive: &Archive, ask: Ask, head: Checkpoint, note: String) -> Result<S
         if done {
             return prover.finish(note).map(|proof| proof.write()).map_err(not_proven);
         }
+        std::thread::sleep(began.elapsed());
     }
 }
 
@@ -143,4 +177,24 @@ fn not_proven(error: ProverError) -> Refused {
 
 fn unreadable(error: StorageError) -> Refused {
     Refused::new(RefusalCode::Unavailable, error.to_string(), "run `muster log verify` on this node's log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::OsDisk;
+    use events::log::keys::{KeyEncryptionKey, SegmentKeys};
+
+    #[test]
+    fn a_proof_that_nobody_waits_for_is_given_up_before_the_next_read() {
+        let keys = SegmentKeys::new(vec![KeyEncryptionKey::new(1, [1; 32])]).unwrap();
+        let history = Archive::new(Arc::new(OsDisk), Vec::new(), keys);
+        let cluster = ClusterId::from_bytes([1; 16]);
+        let head = Checkpoint { cluster, generation: Some(1), size: 10, root: [0; 32] };
+        let made = |waits: &Waits| make(&history, Ask::Entry(3), head, String::new(), waits).unwrap_err().0;
+        let (asked, waits) = Waits::new();
+        assert!(!made(&waits).message.contains("gone"));
+        drop(asked);
+        assert!(made(&waits).message.contains("gone"));
+    }
 }

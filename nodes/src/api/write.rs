@@ -53,14 +53,15 @@ pub(super) fn done(index: u64, outcome: &Outcome) -> Result<Done, Refused> {
     }
 }
 
-/// Who did it and why, as the log keeps it: whoever the caller says it is, the caller's own name stands beside it.
+/// Who did it and why, as the log keeps it: whoever the caller says it is, the caller's own name stands before it, where
+/// nothing can push it out of what is shown.
 pub(super) fn signed(
     caller: &Caller,
     by: Option<String>,
     reason: String,
 ) -> Result<(String, String), Refused> {
     let by = match by.map(|by| words("by", by)).transpose()? {
-        Some(by) if by != caller.name => format!("{by}, as {caller}"),
+        Some(by) if by != caller.name => format!("{caller}, for {by}"),
         Some(_) | None => caller.to_string(),
     };
     Ok((by, words("reason", reason)?))
@@ -69,6 +70,11 @@ pub(super) fn signed(
 /// A text by a person: not empty, and not endless.
 pub(super) fn words(field: &'static str, text: String) -> Result<String, Refused> {
     let length = text.chars().count();
+    if text.chars().any(char::is_control) {
+        return Err(Refused::malformed(format!(
+            "`{field}` has control characters, expected one line of text"
+        )));
+    }
     if text.trim().is_empty() || length > WORDS_MAX {
         return Err(Refused::malformed(format!(
             "`{field}` has {length} characters, expected 1 to {WORDS_MAX}"

@@ -52,7 +52,7 @@ async fn a_license_goes_through_all_that_people_do_to_it_and_the_story_tells_who
     let suspended = sold.done("suspend", &json!({ "reason": "chargeback", "by": "kim" })).await;
     assert_eq!((suspended.duplicate, suspended.license.state), (false, LicenseState::Suspended));
     let by = &suspended.license.moves[0].by;
-    assert_eq!(by, "kim, as admin admin", "whatever it says, the caller's own name stands there");
+    assert_eq!(by, "admin admin, for kim", "whatever it says, the caller's own name stands first");
     let again = sold.done("suspend", &json!({ "reason": "chargeback", "by": "kim" })).await;
     assert!(again.duplicate);
     let resumed = sold.done("resume", &json!({ "reason": "settled" })).await;
@@ -66,6 +66,21 @@ async fn a_license_goes_through_all_that_people_do_to_it_and_the_story_tells_who
     let story: Story = sold.served.get(&format!("/v1/devices/{}/story", sold.owner)).await;
     let told = format!("license {} transferred to {} by admin admin: broken board", sold.license, sold.spare);
     assert!(story.lines.iter().any(|line| line.what == told), "{:?}", story.lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_is_so_long_that_it_pushes_the_callers_own_out_and_none_has_several_lines() {
+    let sold = sold().await;
+    let forged = format!("{:<200}", "admin root");
+    let suspended = sold.done("suspend", &json!({ "reason": "chargeback", "by": forged })).await;
+    assert!(suspended.license.moves[0].by.starts_with("admin admin, for admin root"), "{suspended:?}");
+    for (field, text) in [("by", "kim\nadmin root"), ("reason", "settled\u{1b}[2J")] {
+        let mut body = json!({ "reason": "settled", "by": "kim" });
+        body[field] = text.into();
+        let (status, refused) = sold.keyed("resume", field, &body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+        assert!(refused.to_string().contains("one line of text"), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
