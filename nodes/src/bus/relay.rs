@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
@@ -33,6 +34,9 @@ const READ_BYTES: usize = 64 * 1024;
 const GATHERS_FOR: Duration = Duration::from_millis(1);
 /// Servers that servers named.
 const DISCOVERED_MAX: usize = 64;
+/// The client library has one, and one more while it finds the first one dead. Anybody on this host can knock here, and each
+/// connection costs two of the node's files, of which its log needs some.
+const CONNECTIONS_MAX: usize = 32;
 
 /// A listener that relays. Dropping it takes no more connections; those that are there end by themselves.
 pub struct Relay {
@@ -75,9 +79,15 @@ impl Drop for Relay {
 }
 
 async fn accept(listener: TcpListener, servers: Arc<Servers>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         match listener.accept().await {
-            Ok((client, _)) => drop(tokio::spawn(relay(client, Arc::clone(&servers)))),
+            Ok((client, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => drop(tokio::spawn(relay(client, Arc::clone(&servers), place))),
+                Err(_) => {
+                    tracing::warn!("too many connections to the relay to NATS: who else is on this host?")
+                }
+            },
             Err(error) => {
                 tracing::warn!(%error, "the relay to NATS cannot take a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -86,7 +96,7 @@ async fn accept(listener: TcpListener, servers: Arc<Servers>) {
     }
 }
 
-async fn relay(client: TcpStream, servers: Arc<Servers>) {
+async fn relay(client: TcpStream, servers: Arc<Servers>, _place: OwnedSemaphorePermit) {
     for _ in 0..servers.count() {
         let Some(server) = servers.next() else { return };
         match timeout(DIAL_WITHIN, dial(&server, &servers.trust)).await {
@@ -209,5 +219,25 @@ impl Servers {
                 known.push(server);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn strangers_on_this_host_use_up_a_bounded_number_of_files() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = format!("nats://{}", server.local_addr().unwrap()).parse().unwrap();
+        let relay = Relay::listen(vec![address], Trust::System).await.unwrap();
+        let mut strangers = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            strangers.push(TcpStream::connect(relay.address).await.unwrap());
+        }
+        let mut one_more = TcpStream::connect(relay.address).await.unwrap();
+        assert_eq!(one_more.read(&mut [0]).await.unwrap_or(0), 0, "closed at once");
+        drop(strangers);
+        drop(server);
     }
 }

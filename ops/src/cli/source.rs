@@ -223,13 +223,14 @@ fn add(global: &Global, arguments: AddArguments) -> Result<()> {
     })
 }
 
-/// A token is one word of a NATS subject; a wildcard in it would hear what is said to others.
+/// A token is one word of a NATS subject: a wildcard in it would hear what is said to others.
 fn checked(token: String) -> Result<String> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !token.is_empty() && token.len() <= 32 && token.chars().all(good) {
+    // It is the second word of its inboxes: `v1` is that of everything that goes up, and would hear it.
+    if (3..=32).contains(&token.len()) && token.chars().all(good) {
         Ok(token)
     } else {
-        Err(coded(USAGE, "--token: expected 1 to 32 letters, digits, `-` or `_`"))
+        Err(coded(USAGE, "--token: expected 3 to 32 letters, digits, `-` or `_`"))
     }
 }
 

@@ -14,6 +14,17 @@ const NO_MEMORY_OF_SUBJECTS: &str = "disable_sublist_cache: true";
 /// A handshake takes a terminal on a slow link so long; the server's own default is 2.
 const TLS_SECONDS: u32 = 5;
 
+/// What one connection may cost the server: a muster message has 2 KiB and its headers, an agent listens to one subject and
+/// a node to six. Whoever wants more is cut off. How many connections a source has the server cannot bound by user.
+const PAYLOAD_BYTES_MAX: u32 = 8_192;
+const SUBSCRIPTIONS_MAX: u32 = 64;
+const CONTROL_LINE_BYTES_MAX: u32 = 1_024;
+/// A node that is slow for a moment loses nothing below this.
+const PENDING_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Handshakes of TLS a second: where a region comes back all terminals knock at once (their back-off has full jitter), and
+/// the server must still serve those who are in.
+const TLS_HANDSHAKES_PER_SECOND: u32 = 1_000;
+
 /// A static user of the server.
 pub struct User {
     pub name: String,
@@ -45,14 +56,16 @@ pub struct ServerTls {
 #[must_use]
 pub fn config_text(listen: &str, region: &str, users: &[User], tls: Option<&ServerTls>) -> String {
     let mut text = format!(
-        "listen: \"{listen}\"\nserver_name: \"muster-{region}\"\nmax_payload: 65536\nmax_pending: 67108864\n\
-         ping_interval: \"20s\"\nping_max: 2\n{NO_MEMORY_OF_SUBJECTS}\n"
+        "listen: \"{listen}\"\nserver_name: \"muster-{region}\"\nmax_payload: {PAYLOAD_BYTES_MAX}\n\
+         max_subscriptions: {SUBSCRIPTIONS_MAX}\nmax_control_line: {CONTROL_LINE_BYTES_MAX}\n\
+         max_pending: {PENDING_BYTES_MAX}\nping_interval: \"20s\"\nping_max: 2\n{NO_MEMORY_OF_SUBJECTS}\n"
     );
     if let Some(ServerTls { certificate, key }) = tls {
         let (certificate, key) = (certificate.display(), key.display());
         let _ = writeln!(
             text,
-            "tls {{\n  cert_file: \"{certificate}\"\n  key_file: \"{key}\"\n  timeout: {TLS_SECONDS}\n}}"
+            "tls {{\n  cert_file: \"{certificate}\"\n  key_file: \"{key}\"\n  timeout: {TLS_SECONDS}\n  \
+             connection_rate_limit: {TLS_HANDSHAKES_PER_SECOND}\n}}"
         );
     }
     text.push_str("authorization {\n  timeout: 5\n  users = [\n");
@@ -72,7 +85,8 @@ pub fn config_text(listen: &str, region: &str, users: &[User], tls: Option<&Serv
         };
         let _ = writeln!(
             text,
-            "    {{ user: \"{}\", password: \"{}\", permissions: {{ {permissions} }} }}",
+            "    {{ user: \"{}\", password: \"{}\", allowed_connection_types: [\"STANDARD\"], permissions: {{ \
+             {permissions} }} }}",
             user.name, user.password
         );
     }

@@ -1,10 +1,11 @@
 //! A source is what the NATS server enforces: these are the permissions that the development cluster gives out.
 
 use async_nats::{Client, ConnectOptions, Event};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use ops::dev::nats::{NatsServer, Permissions, User, start};
 use ops::dev::ports;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,6 +115,36 @@ async fn a_node_speaks_in_the_inboxes_of_sources_and_elsewhere_only_to_answer_on
         nodes.publish(unasked, "unasked".into()).await.unwrap();
         assert!(violation(&mut said).await.contains("publish"), "{unasked}");
     }
+}
+
+#[tokio::test]
+async fn a_source_that_wants_more_than_a_terminal_needs_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).await;
+    let (nodes, _quiet) = connect(&server, "nodes").await;
+    let mut heard = nodes.subscribe("muster.v1.home.up.>").await.unwrap();
+    nodes.flush().await.unwrap();
+    let subject = "muster.v1.home.up.thief.dev_x.heartbeat";
+
+    let (thief, mut said) = connect(&server, "thief").await;
+    let mut listening = Vec::new();
+    for number in 0..65 {
+        listening.push(thief.subscribe(format!("_INBOX_dev_thief.{number}")).await.unwrap());
+    }
+    assert!(violation(&mut said).await.contains("maximum subscriptions"));
+
+    // The client library would not send it: so it is written as an attacker does.
+    let mut stream =
+        tokio::net::TcpStream::connect(server.url().trim_start_matches("nats://")).await.unwrap();
+    let connect = "CONNECT {\"verbose\":false,\"user\":\"thief\",\"pass\":\"thief-password\"}\r\n";
+    // What is announced is enough.
+    let message = format!("{connect}PUB {subject} 8193\r\n");
+    stream.write_all(message.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    assert!(answer.to_lowercase().contains("maximum payload violation"), "{read:?} {answer}");
+    nodes.flush().await.unwrap();
+    assert!(heard.next().now_or_never().is_none(), "nothing of it reaches a node");
 }
 
 #[tokio::test]
