@@ -15,8 +15,8 @@ use events::ids::{DeviceId, Slot};
 use projector::view::{FlagSubject, FlagView, LicenseView, OperationView};
 use projector::{DeviceView, Projector};
 
-/// Items that one page looks at, whether they are wanted or not.
-const LOOKED_AT_MAX: usize = 20_000;
+/// Items that one page looks at, wanted or not, while the fold waits for it.
+const LOOKED_AT_MAX: usize = 4_000;
 /// Orders of one device in its detail; the list of operations has them all.
 const OPERATIONS_SHOWN: usize = 100;
 

@@ -13,7 +13,7 @@ use ops::dev::stage::Stage;
 use ops::offline::{Fold, open_log, read_keyring};
 use std::time::{Duration, Instant};
 
-const KINDS: [&str; 5] = ["hello", "activation", "resume", "heartbeat", "tamper"];
+const KINDS: [&str; 6] = ["hello", "activation", "resume", "heartbeat", "tamper", "update"];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Attacker {
