@@ -15,7 +15,7 @@ use events::vocabulary::heartbeat::{SpooledBody, condition};
 use serde::{Deserialize, Serialize};
 
 /// What must not be lost with the oldest.
-const EVIDENCE: u8 = condition::RESTRICTED | condition::CLOCK_ROLLBACK;
+pub(super) const EVIDENCE: u8 = condition::RESTRICTED | condition::CLOCK_ROLLBACK;
 
 /// What lies on flash.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,12 +1,14 @@
 //! When heartbeats go to the spool: while there is a session and no epoch that this boot may seal under.
 //!
 //! Within an epoch nothing is spooled, so that numbers and sequences count up together there; what is unanswered when the
-//! epoch is left goes to the spool. Flash wears: what is spooled is written at most hourly, and at an orderly end.
+//! epoch is left goes to the spool. Flash wears: what is spooled is written at most hourly, at an orderly end, and at once
+//! when it is the first of this boot that tells of a kind of evidence.
 
 use super::core::{Core, World};
 use super::effects::AgentEvent;
 use super::now::Now;
 use super::settings::CLOCK_SLACK_MILLIS;
+use super::spool::EVIDENCE;
 use events::time::Timestamp;
 use events::update::with_failure;
 use events::vocabulary::heartbeat::{HeartbeatBody, SpooledBody, condition};
@@ -23,11 +25,13 @@ pub(super) struct Spooling {
     written: u64,
     /// Until then heartbeats bring nothing along: what did was refused, or found no answer.
     rest_until: u64,
+    /// Kinds of evidence that this boot put on flash: each of them once at once, however often a clock is turned.
+    evidence: u8,
 }
 
 impl Spooling {
     pub fn start(now: Now) -> Self {
-        Spooling { made: now.monotonic_millis, written: now.monotonic_millis, rest_until: 0 }
+        Spooling { made: now.monotonic_millis, written: now.monotonic_millis, rest_until: 0, evidence: 0 }
     }
 }
 
@@ -52,7 +56,9 @@ impl Core {
         let body = self.make_body(world);
         self.spool(&body, self.time.at_least(world.now));
         let unwritten = world.now.monotonic_millis.saturating_sub(self.spooling.written);
-        if unwritten >= self.settings.spool_write_interval {
+        let is_news = body.condition & EVIDENCE & !self.spooling.evidence != 0;
+        if is_news || unwritten >= self.settings.spool_write_interval {
+            self.spooling.evidence |= body.condition & EVIDENCE;
             self.write_spool(world.now);
         }
     }

@@ -5,7 +5,7 @@ use crate::support::sim::{Fate, Manners, Sim};
 use crate::support::terminal::Cut;
 use edge_agent::machine::{AgentEvent, StateSummary, TransmitKind};
 use events::envelope::heartbeat::HEARTBEAT_BYTES;
-use events::vocabulary::heartbeat::condition;
+use events::vocabulary::heartbeat::{SpooledBody, condition};
 use std::collections::BTreeSet;
 
 const MINUTE: u64 = 60_000;
@@ -119,6 +119,30 @@ fn three_offline_boots_with_a_full_spool_come_back_honest_and_each_body_counts_o
     let boots: BTreeSet<u32> = brought(&sim).into_iter().map(|(boot, _)| boot).collect();
     assert_eq!(boots, BTreeSet::from([2, 3, 4, 5]), "and of the fifth what it made before it was granted");
     assert!(brought(&sim).len() >= kept);
+    assert_honest(&sim);
+}
+
+#[test]
+fn the_first_evidence_of_a_boot_outlives_a_power_cut_within_the_hour_and_wears_the_flash_once() {
+    let mut sim = Sim::new(11);
+    sim.add_beating_terminal();
+    outage_of(&mut sim, 5 * MINUTE);
+    sim.run_until(HOUR, is_drained);
+    sim.outage = true;
+    sim.run_for(2 * MINUTE);
+    sim.clocks_behind = HOUR;
+    let writes = sim.terminals[0].history.len();
+    for _ in 0..5 {
+        sim.run_for(3 * MINUTE);
+        sim.clocks_behind = HOUR - sim.clocks_behind;
+    }
+    assert_eq!(sim.terminals[0].history.len() - writes, 1, "a clock that is turned without end is told once");
+    sim.clocks_behind = 0;
+    sim.power_cycle(0);
+    sim.outage = false;
+    sim.run_until(HOUR, is_drained);
+    let told = |body: &SpooledBody| body.condition & condition::CLOCK_ROLLBACK != 0;
+    assert!(sim.cluster.device(sim.terminals[0].device).spooled.iter().any(told));
     assert_honest(&sim);
 }
 

@@ -20,6 +20,8 @@ pub struct LogEvidence {
     pub terms: BTreeMap<u64, LogIndex>,
     /// Every heartbeat that the log holds and the fold accepted.
     pub heartbeats: BTreeSet<HeartbeatName>,
+    /// The entries in which operations were ordered.
+    pub orders: BTreeSet<LogIndex>,
     /// The digest at the fixed index that all nodes reported, if there was one.
     pub digest_at_fixed: Option<StateDigest>,
     /// The digest at the index up to which every log was read.
@@ -134,7 +136,7 @@ fn read_log(
 ) -> Result<LogEvidence> {
     let keyring = read_keyring(keyring)?;
     let mut fold = Fold::new(open_log(data, &keyring)?);
-    let mut heartbeats = BTreeSet::new();
+    let (mut heartbeats, mut orders) = (BTreeSet::new(), BTreeSet::new());
     let mut digest_at_fixed = None;
     let mut terms = BTreeMap::new();
     while let Some(folded) = fold.next_within(end)? {
@@ -143,6 +145,9 @@ fn read_log(
             let batch = access(batch).with_context(|| format!("entry {}", folded.index))?;
             for (event, outcome) in batch.decode_events().zip(&outcomes.events) {
                 note_event(&event?, outcome, &mut heartbeats);
+                if matches!(outcome, Outcome::Ordered { .. }) {
+                    orders.insert(folded.index);
+                }
             }
             let rows = batch.heartbeats.rows().zip(outcomes.heartbeats.iter());
             for (row, _) in rows.filter(|(_, outcome)| is_in_log(outcome)) {
@@ -158,7 +163,7 @@ fn read_log(
     if applied != end {
         return Err(NotThereYet { node, applied, end }.into());
     }
-    Ok(LogEvidence { node, terms, heartbeats, digest_at_fixed, digest_at_end: projector.digest() })
+    Ok(LogEvidence { node, terms, heartbeats, orders, digest_at_fixed, digest_at_end: projector.digest() })
 }
 
 fn note_event(event: &Event, outcome: &Outcome, heartbeats: &mut BTreeSet<HeartbeatName>) {
@@ -196,6 +201,7 @@ mod tests {
             node,
             terms: BTreeMap::from([(1, 0), (3, 70)]),
             heartbeats: heartbeats.iter().copied().collect(),
+            orders: BTreeSet::new(),
             digest_at_fixed: Some(StateDigest([digest; 32])),
             digest_at_end: StateDigest([digest; 32]),
         }

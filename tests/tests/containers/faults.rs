@@ -8,12 +8,14 @@ async fn a_leader_that_is_killed_or_frozen_is_replaced() {
     let world = World::set_up(12).await;
     let killed = world.leader().await;
     docker::kill(&world.node(killed).running.name);
+    world.order().await;
     world.beats(20).await;
     docker::start(&world.node(killed).running.name);
     world.ready().await;
 
     let frozen = world.leader().await;
     docker::pause(&world.node(frozen).running.name);
+    world.order().await;
     world.beats(20).await;
     docker::unpause(&world.node(frozen).running.name);
     world.ready().await;
@@ -27,6 +29,7 @@ async fn a_node_that_does_not_lead_is_killed_and_catches_up_with_what_it_missed(
     let leader = world.leader().await;
     let killed = world.nodes.iter().map(|node| node.id).find(|id| *id != leader).unwrap();
     docker::kill(&world.node(killed).running.name);
+    world.order().await;
     world.beats(20).await;
     assert_eq!(world.leader().await, leader, "two of three go on under the same leader");
     docker::start(&world.node(killed).running.name);
@@ -40,6 +43,7 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_comes_back() {
     let world = World::set_up(12).await;
     let cut_off = world.leader().await;
     world.cut_off(cut_off);
+    world.order().await;
     world.beats(20).await;
     assert_ne!(world.leader().await, cut_off);
     world.join_again(cut_off);
@@ -68,6 +72,7 @@ async fn a_rolling_restart_is_clean_and_loses_nothing() {
     let world = World::set_up(12).await;
     for node in &world.nodes {
         assert_eq!(docker::stop(&node.running.name), 0, "a clean end");
+        world.order().await;
         world.beats(5).await;
         docker::start(&node.running.name);
         world.ready().await;

@@ -2,8 +2,9 @@
 //! configuration files mean the same inside and outside, and logs can be read from here.
 
 use super::docker::{self, Network};
-use events::ids::{DeviceId, NodeId, RegionName};
-use nodes::api::shapes::{Role, Status};
+use events::ids::{DeviceId, LogIndex, NodeId, RegionName};
+use events::vocabulary::shared::OperationKind;
+use nodes::api::shapes::{OrderOperation, Ordered, Role, Status};
 use nodes::entropy::OsEntropy;
 use ops::api::Api;
 use ops::cluster::{ClusterFiles, ClusterPlan, NatsAccess, NodePlan, init};
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use testcontainers::core::{Mount, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 const NODES: u8 = 3;
@@ -45,6 +47,8 @@ pub struct World {
     _bus: Network,
     files: ClusterFiles,
     pub api: Api,
+    /// The entries of what an operator did and was told is done.
+    orders: Mutex<BTreeSet<LogIndex>>,
     _dir: TempDir,
 }
 
@@ -147,6 +151,7 @@ impl World {
             _bus: bus,
             files,
             api,
+            orders: Mutex::default(),
             _dir: dir,
         };
         world.until("every terminal is legitimate", async || world.legitimate().await >= devices).await;
@@ -192,6 +197,32 @@ impl World {
         self.until("terminals are heard", async || heard() >= wanted).await;
     }
 
+    /// An operator orders something; waits until it is acknowledged. Who asks again under the same key orders once.
+    pub async fn order(&self) {
+        let device = self.agents[0].device;
+        let mut orders = self.orders.lock().await;
+        let order = OrderOperation {
+            kind: OperationKind::Notify,
+            by: "ada".to_owned(),
+            reason: format!("order {} while something fails", orders.len()),
+            for_seconds: Some(3_600),
+        };
+        let path = format!("/v1/devices/{device}/operations");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.api.post::<_, Ordered>(&path, &order).await {
+                Ok(ordered) => {
+                    orders.insert(ordered.index);
+                    return;
+                }
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "not ordered within {PATIENCE:?}: {error:#}")
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits until all nodes answer and follow one leader.
     pub async fn ready(&self) {
         wait_until_ready(&self.api).await;
@@ -211,6 +242,9 @@ impl World {
         let data = self.nodes.iter().map(|node| (node.id, node.data.clone())).collect();
         let evidence = evidence::read(statuses, data, &self.files.keyring).await.unwrap();
         assert_eq!(evidence.found_in_every_log(&names), names.len());
+        let orders = self.orders.into_inner();
+        let has_all = |log: &evidence::LogEvidence| orders.is_subset(&log.orders);
+        assert!(evidence.logs.iter().all(has_all), "{orders:?} in every log");
         let ends: Vec<_> = evidence.logs.iter().map(|log| log.digest_at_end).collect();
         assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
     }
