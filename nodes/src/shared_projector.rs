@@ -92,6 +92,12 @@ impl SharedProjector {
     }
 
     /// What changes, for those who watch live.
+    /// What is measured around it.
+    #[must_use]
+    pub fn measures(&self) -> &Arc<Measures> {
+        &self.0.measures
+    }
+
     #[must_use]
     pub fn feed(&self) -> &ChangeFeed {
         &self.0.feed
@@ -136,6 +142,7 @@ impl SharedProjector {
         measures.entries.inc();
         measures.events.inc_by(applied.outcomes.events.len() as u64);
         measures.heartbeats.inc_by(applied.outcomes.heartbeats.len() as u64);
+        measures.note_operations(&applied.changes);
         measures.apply_seconds.observe(began.elapsed().as_secs_f64());
         self.0.feed.tell(index, applied.outcomes.stamp, applied.changes);
         Ok(applied.outcomes)

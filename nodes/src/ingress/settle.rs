@@ -133,6 +133,7 @@ impl Answers {
 struct Sealing<'a> {
     desk: &'a Arc<Desk>,
     moment: Moment,
+    now_millis: u64,
     nonces: Nonces,
     burst: Vec<Outgoing>,
     again: Vec<Opened>,
@@ -141,7 +142,7 @@ struct Sealing<'a> {
 impl<'a> Sealing<'a> {
     fn new(desk: &'a Arc<Desk>, moment: Moment) -> Self {
         let nonces = Nonces::new(Arc::clone(&desk.entropy));
-        Sealing { desk, moment, nonces, burst: Vec::new(), again: Vec::new() }
+        Sealing { desk, moment, now_millis: desk.now_millis(), nonces, burst: Vec::new(), again: Vec::new() }
     }
 
     fn heartbeat(&mut self, mut heartbeat: Opened, outcome: &HeartbeatOutcome) {
@@ -154,6 +155,8 @@ impl<'a> Sealing<'a> {
         }
         if let Some(verdict) = verdict(self.moment.index, self.moment.stamp, outcome) {
             self.desk.counters.verdicts.add(1);
+            let waited = self.now_millis.saturating_sub(heartbeat.received.arrived_millis);
+            self.desk.projector.measures().verdict_seconds.observe(waited as f64 / 1000.0);
             return self.burst.push(heartbeat.answer(self.nonces.draw(), &verdict));
         }
         match outcome.status {

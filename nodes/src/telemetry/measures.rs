@@ -1,7 +1,10 @@
 //! What is measured where it happens, for the metrics: cheap, and shared by whoever measures.
 
 use crate::storage::disk::{Disk, DiskFile, DiskLock};
+use projector::Change;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::io;
@@ -24,6 +27,10 @@ pub struct Measures {
     pub events: Counter,
     /// Heartbeats of those entries that came as rows.
     pub heartbeats: Counter,
+    /// Operations that the fold saw ordered or settled.
+    pub operations: Family<OperationLabels, Counter>,
+    /// From the arrival of a heartbeat at this node to its sealed verdict, in seconds.
+    pub verdict_seconds: Histogram,
     /// Terms that began while this node ran.
     pub elections: Counter,
     /// Segments in this node's archive, their bytes, and the last entry of its own log in it.
@@ -40,6 +47,27 @@ pub struct Measures {
     pub histories_disbelieved: Counter,
 }
 
+/// What became of operations of a kind: `ordered`, or how it was settled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OperationLabels {
+    kind: String,
+    became: String,
+}
+
+impl Measures {
+    /// Counts what an applied entry did to operations.
+    pub fn note_operations(&self, changes: &[Change]) {
+        for change in changes {
+            let (kind, became) = match change {
+                Change::OperationOrdered { directive, .. } => (directive.kind, "ordered".to_owned()),
+                Change::OperationSettled { kind, settlement, .. } => (*kind, settlement.to_string()),
+                _ => continue,
+            };
+            self.operations.get_or_create(&OperationLabels { kind: kind.to_string(), became }).inc();
+        }
+    }
+}
+
 impl Default for Measures {
     fn default() -> Self {
         Measures {
@@ -51,6 +79,9 @@ impl Default for Measures {
             entries: Counter::default(),
             events: Counter::default(),
             heartbeats: Counter::default(),
+            operations: Family::default(),
+            // 1 millisecond to 32 seconds.
+            verdict_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             elections: Counter::default(),
             archived_segments: Gauge::default(),
             archived_bytes: Gauge::default(),

@@ -75,6 +75,17 @@ pub fn text(readings: Readings) -> Result<String, std::fmt::Error> {
         "Heartbeats applied as rows of a batch since the start",
         measures.heartbeats.clone(),
     );
+    registry.register(
+        "operations",
+        "Operations ordered and settled since the start",
+        measures.operations.clone(),
+    );
+    registry.register_with_unit(
+        "ingress_verdict",
+        "From the arrival of a heartbeat at this node to its sealed verdict",
+        Unit::Seconds,
+        measures.verdict_seconds.clone(),
+    );
     registry.register("raft_elections", "Terms that began while this node ran", measures.elections.clone());
     registry.register(
         "log_damaged",

@@ -11,6 +11,8 @@ use events::vocabulary::shared::{FlagKind, Legitimacy};
 use events::vocabulary::{Event, HeartbeatObserved};
 use nodes::bus::subject::UpKind;
 use projector::Projector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 
 fn observed(world: &World) -> usize {
@@ -198,6 +200,24 @@ async fn a_source_that_is_not_authentic_without_end_is_not_listened_to_and_its_p
     assert!(counters.derived - derived <= u64::from(tried), "what is not tried costs no key");
     terminal.beat(&world, &mut live).await;
     other.beat(&world, &mut others).await;
+}
+
+#[tokio::test]
+async fn how_long_a_verdict_took_is_measured_once_for_each_that_waited_for_the_log() {
+    let mut world = World::new().await;
+    let terminal = world.burn();
+    let mut live = terminal.activate(&mut world).await;
+    let again = terminal.seal_heartbeat(&mut live.clone());
+    for _ in 0..3 {
+        terminal.beat(&world, &mut live).await;
+    }
+    terminal.send_heartbeat(&world, 0, &again).await;
+    let mut registry = Registry::default();
+    let measured = world.nodes[0].fold.measures().verdict_seconds.clone();
+    registry.register("verdict", "", measured);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    assert!(text.contains("verdict_count 3\n"), "{text}");
 }
 
 #[tokio::test]

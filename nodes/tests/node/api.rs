@@ -118,6 +118,9 @@ async fn a_person_restricts_a_device_and_the_answer_names_the_order() {
     assert!(ordered.index > 0);
     let page: DevicePage = served.get("/v1/devices?legitimacy=restricted").await;
     assert_eq!(page.devices.len(), 1);
+    let (_, metrics) = served.asked(TOKEN, "/metrics").await;
+    let counted = "\nmuster_operations_total{kind=\"restrict\",became=\"ordered\"} 1\n";
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

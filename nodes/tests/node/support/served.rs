@@ -91,7 +91,7 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
         room: core.room(),
         bus: bus_health,
         joined: is_joined,
-        measures: Arc::default(),
+        measures: core.projector().measures().clone(),
         more_counters: Arc::new(|| ingress_by_name(&one_of_each())),
         missing_history: core.gaps().missing(),
         unproven_history: core.gaps().unproven(),
