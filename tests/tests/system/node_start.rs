@@ -59,7 +59,7 @@ async fn a_log_in_json_is_one_document_a_line_from_the_first_to_the_last() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
-    let message = |line: &serde_json::Value| line["fields"]["message"].as_str().map(str::to_owned);
+    let message = |line: &serde_json::Value| line["message"].as_str().map(str::to_owned);
     let messages: Vec<_> = lines.iter().filter_map(message).collect();
     for expected in ["the node runs", "stopping"] {
         assert!(messages.iter().any(|message| message == expected), "{expected}: {messages:?}");
