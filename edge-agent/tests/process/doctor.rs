@@ -273,3 +273,14 @@ async fn what_the_agent_writes_for_others_and_where_offers_lie_is_looked_at() {
     let (codes, _) = ailments(&terminal, &[]).await;
     assert!(!codes.contains("FILE_UNWRITABLE"), "{codes:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_that_ran_and_was_never_activated_has_no_license_and_is_told_how_it_gets_one() {
+    let bus = Bus::start(47).await;
+    let terminal = Terminal::new(&bus, 47);
+    let mut running = terminal.run();
+    running.until("code-needed").await;
+    running.terminate().await;
+    let (codes, _) = ailments(&terminal, &[]).await;
+    assert!(codes.contains("NOT_ACTIVATED") && codes.contains("LICENSE_NONE"), "{codes:?}");
+}

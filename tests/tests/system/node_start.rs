@@ -24,7 +24,9 @@ async fn a_node_that_waits_in_its_start_ends_in_order_when_it_is_told_to() {
     // It asks NATS before anything else, and waits for an answer.
     let _asked = tokio::time::timeout(PATIENCE, silent.accept()).await.expect("it starts").unwrap();
     let ended = node.stop(PATIENCE).await.unwrap();
-    assert_eq!(ended.code(), Some(0), "{ended}: {}", std::fs::read_to_string(node.log()).unwrap());
+    let log = std::fs::read_to_string(node.log()).unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended}: {log}");
+    assert!(log.contains("stopping before the start is done") && !log.contains("the node runs"), "{log}");
 }
 
 /// A node that nobody runs NATS for, in a folder of its own.
