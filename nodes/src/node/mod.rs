@@ -39,7 +39,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node in the foreground, until SIGTERM, Ctrl-C, or a failure.
 pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
-    let mut told = Told::listen()?;
+    let mut stop = StopSignal::listen()?;
     let _telemetry = Telemetry::start(&config.telemetry, "muster-node", &config.name)?;
     let start = async {
         let deps = NodeDeps::system(&config).await?;
@@ -47,14 +47,14 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
     };
     let node = tokio::select! {
         started = start => started?,
-        () = told.to_stop() => {
+        () = stop.come() => {
             // Nothing was taken in yet, and a disk that is being opened survives a power cut.
             tracing::info!("stopping before the start is done");
             return Ok(());
         }
     };
     let failed = tokio::select! {
-        () = told.to_stop() => None,
+        () = stop.come() => None,
         failed = node.failed() => Some(failed),
     };
     match failed {
@@ -69,18 +69,21 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
 
 /// SIGTERM and Ctrl-C. Heard from the first moment on: the first process of a container ends by no signal that it does not
 /// listen for, and a start may wait for peers.
-struct Told {
+struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Told {
+impl StopSignal {
     fn listen() -> Result<Self, NodeError> {
         let heard = |kind| signal(kind).map_err(NodeError::io);
-        Ok(Told { terminate: heard(SignalKind::terminate())?, interrupt: heard(SignalKind::interrupt())? })
+        Ok(StopSignal {
+            terminate: heard(SignalKind::terminate())?,
+            interrupt: heard(SignalKind::interrupt())?,
+        })
     }
 
-    async fn to_stop(&mut self) {
+    async fn come(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
