@@ -24,8 +24,16 @@ pub struct Changed {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    Changes { stamp: Timestamp, changes: Vec<Change> },
-    Leadership { leader: Option<NodeId>, term: u64 },
+    Changes {
+        stamp: Timestamp,
+        changes: Vec<Change>,
+    },
+    Leadership {
+        leader: Option<NodeId>,
+        term: u64,
+    },
+    /// An installed snapshot took the place of the state: what was changed up to `index` is not told.
+    Replaced,
 }
 
 /// One writer, many watchers.
@@ -48,6 +56,8 @@ pub struct Subscribed {
     pub live: broadcast::Receiver<Arc<Changed>>,
     /// Some of what was asked for is not kept: complete from this index on.
     pub gap: Option<LogIndex>,
+    /// How far this node's state came.
+    pub applied: LogIndex,
 }
 
 impl Default for ChangeFeed {
@@ -83,11 +93,12 @@ impl ChangeFeed {
         let _ = self.live.send(Arc::new(changed));
     }
 
-    /// Another state took the place of the one before: what it went through is not known here.
+    /// Another state took the place of the one before: what it went through is not known here, and who watches hears that.
     pub fn stand_at(&self, applied: LogIndex) {
         let mut inner = self.inner.lock();
         inner.recent.clear();
         (inner.complete_above, inner.applied) = (applied, applied);
+        let _ = self.live.send(Arc::new(Changed { index: applied, told: Told::Replaced }));
     }
 
     /// How many entries above `after` that changed something are kept.
@@ -103,9 +114,12 @@ impl ChangeFeed {
     pub fn subscribe(&self, after: Option<LogIndex>) -> Subscribed {
         let inner = self.inner.lock();
         let live = self.live.subscribe();
-        let Some(after) = after else { return Subscribed { kept: VecDeque::new(), live, gap: None } };
+        let applied = inner.applied;
+        let Some(after) = after else {
+            return Subscribed { kept: VecDeque::new(), live, gap: None, applied };
+        };
         let gap = (after < inner.complete_above).then_some(inner.complete_above + 1);
         let kept = inner.recent.iter().filter(|changed| changed.index > after).cloned().collect();
-        Subscribed { kept, live, gap }
+        Subscribed { kept, live, gap, applied }
     }
 }

@@ -1,11 +1,14 @@
 //! Activation codes at the sales desk: issued into one file of mode 0600, voided by a list.
 //!
 //! Plain codes are in that file, on what is sold, and on their way to the cluster's API, which keeps keyed digests only.
+//! What they grant stands beside them, so that a cluster that is told late is told what was sold.
 
 use crate::files::{self, FileError};
 use events::ids::{CodeBatchId, IdError};
 use events::license::code::{ActivationCode, CodeError};
+use events::license::token::{TokenError, plan_fits};
 use events::limits::CODES_PER_EVENT_MAX;
+use events::vocabulary::license::Plan;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha384};
@@ -15,14 +18,26 @@ use zeroize::Zeroizing;
 
 /// A plan's name, in bytes.
 pub const PLAN_NAME_BYTES_MAX: usize = 32;
+/// An entitlement or a reseller, in bytes: what the log takes.
+const NAME_BYTES_MAX: usize = 64;
+/// Entitlements of one plan: what the log takes.
+const ENTITLEMENTS_MAX: usize = 32;
+/// Between entitlements, in one cell.
+const BETWEEN: &str = ",";
 
 /// Codes of one issue.
 #[derive(Debug)]
 pub struct IssuedCodes {
     pub batch: CodeBatchId,
-    /// Name of the plan that each code grants.
-    pub plan: String,
+    pub sold: Sold,
     pub codes: Vec<ActivationCode>,
+}
+
+/// What each code of an issue grants, and who sells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sold {
+    pub plan: Plan,
+    pub reseller: String,
 }
 
 /// A code that must not be redeemed any more.
@@ -41,6 +56,17 @@ pub enum CodesError {
     Count(usize),
     #[error("a plan's name is 1 to {PLAN_NAME_BYTES_MAX} characters of a-z, 0-9 and `-`, got `{0}`")]
     Plan(String),
+    #[error(
+        "{what} is 1 to {NAME_BYTES_MAX} bytes without commas, quotes and control characters, and begins with none of \
+         `=+-@`; got `{got}`"
+    )]
+    Name { what: &'static str, got: String },
+    #[error("a plan has at most {ENTITLEMENTS_MAX} entitlements, got {0}")]
+    Entitlements(usize),
+    #[error("a license token lives for a time; give a lease of at least one second")]
+    NoLease,
+    #[error("{0}: shorten the plan's name or entitlements, or have fewer of them")]
+    Token(#[from] TokenError),
     #[error("{path}, line {line}: {why}")]
     Row { path: PathBuf, line: u64, why: RowError },
     #[error("{path}: not readable as CSV: {why}")]
@@ -58,7 +84,7 @@ pub enum RowError {
     Batch(#[from] IdError),
     #[error("the code is there twice")]
     Twice,
-    #[error("batch or plan differ from the first line's; one file holds one issue")]
+    #[error("batch, plan or reseller differ from the first line's; one file holds one issue")]
     OtherIssue,
     #[error("a reason is needed")]
     NoReason,
@@ -70,6 +96,16 @@ struct CodeRow {
     code: Zeroizing<String>,
     batch: String,
     plan: String,
+    entitlements: String,
+    term_seconds: u64,
+    lease_seconds: u32,
+    reseller: String,
+}
+
+/// The only column that whoever redeems codes needs.
+#[derive(Deserialize)]
+struct OnlyCode {
+    code: Zeroizing<String>,
 }
 
 #[derive(Deserialize)]
@@ -79,29 +115,88 @@ struct VoidRow {
     reason: String,
 }
 
+impl Sold {
+    /// What the log would refuse, or no license token could say, is refused before anything is sold.
+    fn check(&self) -> Result<(), CodesError> {
+        let Sold { plan, reseller } = self;
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if plan.name.is_empty() || plan.name.len() > PLAN_NAME_BYTES_MAX || !plan.name.chars().all(allowed) {
+            return Err(CodesError::Plan(plan.name.chars().take(64).collect()));
+        }
+        named("a reseller", reseller)?;
+        plan.entitlements.iter().try_for_each(|entitlement| named("an entitlement", entitlement))?;
+        if plan.entitlements.len() > ENTITLEMENTS_MAX {
+            return Err(CodesError::Entitlements(plan.entitlements.len()));
+        }
+        if plan.lease_seconds == 0 {
+            return Err(CodesError::NoLease);
+        }
+        Ok(plan_fits(plan)?)
+    }
+}
+
+/// A name that a spreadsheet shows and does not compute.
+fn named(what: &'static str, name: &str) -> Result<(), CodesError> {
+    let unfit = |c: char| c.is_control() || c == ',' || c == '"';
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !name.contains(unfit)
+        && name.trim() == name
+        && !name.starts_with(['=', '+', '-', '@']);
+    if fits { Ok(()) } else { Err(CodesError::Name { what, got: name.chars().take(80).collect() }) }
+}
+
+impl CodeRow {
+    fn sold(&self) -> Sold {
+        let entitlements = self.entitlements.split(BETWEEN).filter(|name| !name.is_empty());
+        Sold {
+            plan: Plan {
+                name: self.plan.clone(),
+                entitlements: entitlements.map(str::to_owned).collect(),
+                term_seconds: self.term_seconds,
+                lease_seconds: self.lease_seconds,
+            },
+            reseller: self.reseller.clone(),
+        }
+    }
+}
+
 impl IssuedCodes {
     /// Makes `count` fresh codes. They count only once the cluster has them.
-    pub fn issue(plan: &str, count: usize, rng: &mut impl CryptoRng) -> Result<Self, CodesError> {
+    pub fn issue(sold: Sold, count: usize, rng: &mut impl CryptoRng) -> Result<Self, CodesError> {
         if !(1..=CODES_PER_EVENT_MAX).contains(&count) {
             return Err(CodesError::Count(count));
         }
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if plan.is_empty() || plan.len() > PLAN_NAME_BYTES_MAX || !plan.chars().all(allowed) {
-            return Err(CodesError::Plan(plan.chars().take(64).collect()));
-        }
+        sold.check()?;
+        Ok(IssuedCodes::fresh(sold, count, rng))
+    }
+
+    /// One more code for a license, which is taken as it was sold.
+    pub fn reissue(sold: Sold, rng: &mut impl CryptoRng) -> Self {
+        IssuedCodes::fresh(sold, 1, rng)
+    }
+
+    fn fresh(sold: Sold, count: usize, rng: &mut impl CryptoRng) -> Self {
         let mut batch = [0; CodeBatchId::BYTES];
         rng.fill_bytes(&mut batch);
         let codes = (0..count).map(|_| ActivationCode::generate(rng)).collect();
-        Ok(IssuedCodes { batch: CodeBatchId::from_bytes(batch), plan: plan.to_owned(), codes })
+        IssuedCodes { batch: CodeBatchId::from_bytes(batch), sold, codes }
     }
 
-    /// Writes `code,batch,plan`, one line per code, into a new file of mode 0600.
+    /// Writes one line per code, with what it grants, into a new file of mode 0600.
     pub fn write_csv(&self, path: &Path) -> Result<(), CodesError> {
         let refused = |why: String| CodesError::Csv { path: path.to_owned(), why };
         let mut writer = csv::Writer::from_writer(Vec::new());
+        let Sold { plan, reseller } = &self.sold;
         for code in &self.codes {
-            let code = Zeroizing::new(code.to_string());
-            let row = CodeRow { code, batch: self.batch.to_string(), plan: self.plan.clone() };
+            let row = CodeRow {
+                code: Zeroizing::new(code.to_string()),
+                batch: self.batch.to_string(),
+                plan: plan.name.clone(),
+                entitlements: plan.entitlements.join(BETWEEN),
+                term_seconds: plan.term_seconds,
+                lease_seconds: plan.lease_seconds,
+                reseller: reseller.clone(),
+            };
             writer.serialize(row).map_err(|e| refused(e.to_string()))?;
         }
         let bytes = Zeroizing::new(writer.into_inner().map_err(|e| refused(e.to_string()))?);
@@ -113,11 +208,11 @@ impl IssuedCodes {
         let mut issued: Option<IssuedCodes> = None;
         let mut seen = Seen::default();
         for_each_row(path, |row: CodeRow| {
-            let batch = row.batch.parse()?;
+            let (batch, sold) = (row.batch.parse()?, row.sold());
             let code = seen.read(&row.code)?;
             let known =
-                issued.get_or_insert_with(|| IssuedCodes { batch, plan: row.plan.clone(), codes: vec![] });
-            if known.batch != batch || known.plan != row.plan {
+                issued.get_or_insert_with(|| IssuedCodes { batch, sold: sold.clone(), codes: vec![] });
+            if known.batch != batch || known.sold != sold {
                 return Err(RowError::OtherIssue);
             }
             known.codes.push(code);
@@ -125,6 +220,16 @@ impl IssuedCodes {
         })?;
         issued.ok_or_else(|| CodesError::Empty { path: path.to_owned() })
     }
+}
+
+/// Reads the codes of a file, whatever else stands in it.
+pub fn read_codes(path: &Path) -> Result<Vec<ActivationCode>, CodesError> {
+    let (mut codes, mut seen) = (Vec::new(), Seen::default());
+    for_each_row(path, |row: OnlyCode| {
+        codes.push(seen.read(&row.code)?);
+        Ok(())
+    })?;
+    if codes.is_empty() { Err(CodesError::Empty { path: path.to_owned() }) } else { Ok(codes) }
 }
 
 /// Reads a list of codes to void: `code,reason`.
@@ -176,7 +281,9 @@ fn csv_problem(error: &csv::Error, line: u64) -> String {
         csv::ErrorKind::Utf8 { .. } => "is no text",
         csv::ErrorKind::UnequalLengths { .. } => "has another number of columns than the first line",
         csv::ErrorKind::Deserialize { .. } => {
-            "does not fit the columns expected (`code,batch,plan`, or `code,reason`)"
+            "does not fit the columns expected: \
+             `code,batch,plan,entitlements,term_seconds,lease_seconds,reseller` of an issue, or `code,reason` of a list to \
+             void. An issue of an older version kept the first three only: add the others as they were sold"
         }
         _ => "cannot be read",
     };
@@ -191,24 +298,70 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    fn issued(count: usize) -> IssuedCodes {
-        IssuedCodes::issue("premium", count, &mut UnwrapErr(SysRng)).unwrap()
+    fn sold(plan: &str) -> Sold {
+        let entitlements = vec!["tv".to_owned(), "recorder with 2 tuners".to_owned()];
+        let plan =
+            Plan { name: plan.to_owned(), entitlements, term_seconds: 30 * 86_400, lease_seconds: 3_600 };
+        Sold { plan, reseller: "corner shop".to_owned() }
     }
+
+    fn try_issue(sold: Sold) -> Result<IssuedCodes, CodesError> {
+        IssuedCodes::issue(sold, 1, &mut UnwrapErr(SysRng))
+    }
+
+    fn issued(count: usize) -> IssuedCodes {
+        IssuedCodes::issue(sold("premium"), count, &mut UnwrapErr(SysRng)).unwrap()
+    }
+
+    const HEAD: &str = "code,batch,plan,entitlements,term_seconds,lease_seconds,reseller\n";
 
     fn secret_file(path: &Path, text: &str) {
         files::create_secret(path, text.as_bytes()).unwrap();
     }
 
     #[test]
-    fn codes_survive_their_file_which_is_closed_to_others() {
+    fn codes_and_what_they_grant_survive_their_file_which_is_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("codes.csv");
         let codes = issued(50);
         codes.write_csv(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(fs::read_to_string(&path).unwrap().starts_with("code,batch,plan\n"));
+        assert!(fs::read_to_string(&path).unwrap().starts_with(HEAD));
         let read = IssuedCodes::read_csv(&path).unwrap();
-        assert_eq!((read.batch, &read.plan, &read.codes), (codes.batch, &codes.plan, &codes.codes));
+        assert_eq!((read.batch, &read.sold, &read.codes), (codes.batch, &codes.sold, &codes.codes));
+        assert_eq!(read_codes(&path).unwrap(), codes.codes);
+
+        let mut bare = sold("bare");
+        (bare.plan.entitlements, bare.plan.term_seconds) = (vec![], 0);
+        let path = dir.path().join("bare.csv");
+        try_issue(bare.clone()).unwrap().write_csv(&path).unwrap();
+        assert_eq!(IssuedCodes::read_csv(&path).unwrap().sold, bare);
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_kept_the_plans_name_only_gives_its_codes_and_says_what_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("codes.csv");
+        let codes = issued(1);
+        secret_file(&path, &format!("code,batch,plan\n{},{},premium\n", codes.codes[0], codes.batch));
+        assert_eq!(read_codes(&path).unwrap(), codes.codes);
+        let refused = IssuedCodes::read_csv(&path).unwrap_err().to_string();
+        assert!(refused.contains("older version") && refused.contains("lease_seconds"), "{refused}");
+    }
+
+    #[test]
+    fn what_no_license_could_grant_is_refused_before_it_is_sold() {
+        let with = |change: fn(&mut Sold)| {
+            let mut sold = sold("premium");
+            change(&mut sold);
+            try_issue(sold).unwrap_err().to_string()
+        };
+        assert!(with(|sold| sold.plan.entitlements = vec!["e".repeat(60); 20]).contains("token"));
+        assert!(with(|sold| sold.plan.entitlements = vec!["e".to_owned(); 33]).contains("at most 32"));
+        assert!(with(|sold| sold.plan.entitlements = vec!["a,b".to_owned()]).contains("an entitlement"));
+        assert!(with(|sold| sold.plan.entitlements = vec![String::new()]).contains("an entitlement"));
+        assert!(with(|sold| sold.reseller = "=cmd|' /C calc'".to_owned()).contains("a reseller"));
+        assert!(with(|sold| sold.plan.lease_seconds = 0).contains("lease"));
     }
 
     #[test]
@@ -223,10 +376,10 @@ mod tests {
     #[test]
     fn an_issue_without_codes_or_with_too_many_is_refused() {
         for count in [0, CODES_PER_EVENT_MAX + 1] {
-            let refused = IssuedCodes::issue("premium", count, &mut UnwrapErr(SysRng));
+            let refused = IssuedCodes::issue(sold("premium"), count, &mut UnwrapErr(SysRng));
             assert!(matches!(refused, Err(CodesError::Count(n)) if n == count));
         }
-        let named = IssuedCodes::issue("=cmd|' /C calc'", 1, &mut UnwrapErr(SysRng));
+        let named = try_issue(sold("=cmd|' /C calc'"));
         assert!(matches!(named, Err(CodesError::Plan(_))));
     }
 
@@ -235,8 +388,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("codes.csv");
         let codes = issued(3);
-        let row = |n: usize| format!("{},{},premium\n", codes.codes[n], codes.batch);
-        let twice = format!("code,batch,plan\n{}{}{}", row(0), row(1), row(0));
+        let row = |n: usize| format!("{},{},premium,tv,0,60,shop\n", codes.codes[n], codes.batch);
+        let twice = format!("{HEAD}{}{}{}", row(0), row(1), row(0));
         secret_file(&path, &twice);
         let refused = IssuedCodes::read_csv(&path).unwrap_err();
         assert!(matches!(refused, CodesError::Row { line: 4, why: RowError::Twice, .. }), "{refused}");

@@ -94,7 +94,10 @@ findings! {
     UpdateOff = "UPDATE_OFF", Warning, "list the public update keys (`muster keys update`) and an install hook per kind of artifact in [update]; until then only a new burn mends a restricted terminal";
     UpdateHookUnusable = "UPDATE_HOOK_UNUSABLE", Problem, "install the program, make it executable, and let nobody but its owner write to it: an offer of this kind would fail here";
     UpdateCertificates = "UPDATE_CERTIFICATES", Problem, "point [update] ca_file at the PEM file of the authority that signs the update servers' certificates, or install the system's (`ca-certificates`): every download over HTTPS would fail here";
+    UpdateOfferUnreachable = "UPDATE_OFFER_UNREACHABLE", Warning, "check [update] offer_url: it matters to a terminal that does not reach NATS";
+    FileUnwritable = "FILE_UNWRITABLE", Problem, "create the folder and let the agent's user write to it (systemd: ReadWritePaths, RuntimeDirectory), or leave the field out";
     NatsAnswered = "NATS_ANSWERED", Fine, "";
+    NatsPasswordUnreadable = "NATS_PASSWORD_UNREADABLE", Problem, "point [nats] password_file at a text file that the agent's user may read";
     NatsUnreachable = "NATS_UNREACHABLE", Problem, "check [nats] url, name resolution, routes and firewalls; the agent keeps trying by itself";
     NatsTls = "NATS_TLS", Problem, "check [nats] ca_file, the server's certificate, and this terminal's clock";
     NatsRefused = "NATS_REFUSED", Problem, "check [nats] user and password with the operator";

@@ -14,6 +14,7 @@ mod keys;
 mod license;
 mod mounts;
 mod nats;
+mod outputs;
 mod permissions;
 mod state;
 mod update;
@@ -37,6 +38,7 @@ pub async fn examine(config_file: &Path, newest_cluster: Option<&Path>) -> Repor
     };
     report.add(ConfigRead, format!("`{}`", config_file.display()));
     permissions::examine(config_file, &config, &mut report);
+    outputs::examine(&config, &mut report);
     let cluster = keys::cluster(&config, newest_cluster, &mut report);
     let firmware = keys::lot_firmware(&config, &mut report);
     let check = firmware.and_then(|firmware| hardware::examine(&config, &firmware, &mut report));
@@ -48,7 +50,7 @@ pub async fn examine(config_file: &Path, newest_cluster: Option<&Path>) -> Repor
     }
     license::socket(&config, &mut report);
     hooks::examine(&config, &mut report);
-    update::examine(&config, &mut report);
+    update::examine(&config, &mut report).await;
     nats::examine(&config, device, &mut report).await;
     report
 }

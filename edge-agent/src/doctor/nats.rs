@@ -2,14 +2,15 @@
 //! costs nobody anything and is not logged.
 
 use super::finding::FindingCode::{
-    ClockDiffers, NatsAnswered, NatsForbidden, NatsNoNode, NatsRefused, NatsSilent, NatsTls, NatsUnreachable,
+    ClockDiffers, NatsAnswered, NatsForbidden, NatsNoNode, NatsPasswordUnreadable, NatsRefused, NatsSilent,
+    NatsTls, NatsUnreachable,
 };
-use super::finding::{FindingCode, Report};
+use super::finding::{FindingCode, Level, Report};
 use crate::shell::bus::connect_options;
 use crate::shell::clock::Clock;
 use crate::shell::config::Config;
 use crate::shell::entropy::Entropy;
-use async_nats::{Client, ConnectErrorKind, Event, StatusCode};
+use async_nats::{Client, ConnectErrorKind, Event, ServerAddr, StatusCode};
 use events::envelope::Ticket;
 use events::envelope::ticket::encode_hello;
 use events::ids::DeviceId;
@@ -25,19 +26,37 @@ const CLOCK_SLACK_MILLIS: u64 = 300_000;
 
 type Outcome = (FindingCode, String);
 
+/// Looks at each server. While one of them answers, the agent goes on: the others are a warning.
 pub async fn examine(config: &Config, device: Option<DeviceId>, report: &mut Report) {
-    let (code, about) = match connect(config).await {
-        Ok((client, errors)) => match device {
-            Some(device) => hello(config, device, &client, errors, report).await,
-            None => (NatsAnswered, "connected; without a device there is nobody to say hello for".to_owned()),
-        },
-        Err(outcome) => outcome,
-    };
-    report.add(code, format!("{}: {about}", config.nats.url));
+    // A file that cannot be read is no matter of routes.
+    if let Err(error) = connect_options(&config.nats) {
+        report.add(NatsPasswordUnreadable, error);
+        return;
+    }
+    let mut outcomes = Vec::new();
+    for server in config.nats.url.as_slice() {
+        let (code, about) = match connect(config, server).await {
+            Ok((client, errors)) => match device {
+                Some(device) => hello(config, device, &client, errors, report).await,
+                None => {
+                    (NatsAnswered, "connected; without a device there is nobody to say hello for".to_owned())
+                }
+            },
+            Err(outcome) => outcome,
+        };
+        outcomes.push((code, format!("{}: {about}", server.as_url_str())));
+    }
+    let answered = outcomes.iter().any(|(code, _)| *code == NatsAnswered);
+    for (code, about) in outcomes {
+        match code.level() {
+            Level::Problem if answered => report.add_as(code, Level::Warning, about),
+            level => report.add_as(code, level, about),
+        }
+    }
 }
 
 /// A connection, and what the server complains about on it.
-async fn connect(config: &Config) -> Result<(Client, mpsc::Receiver<String>), Outcome> {
+async fn connect(config: &Config, server: &ServerAddr) -> Result<(Client, mpsc::Receiver<String>), Outcome> {
     let (sender, errors) = mpsc::channel(4);
     let note = move |event| {
         if let Event::ServerError(error) = event {
@@ -45,9 +64,10 @@ async fn connect(config: &Config) -> Result<(Client, mpsc::Receiver<String>), Ou
         }
         std::future::ready(())
     };
-    let options = connect_options(&config.nats).map_err(|error| (NatsUnreachable, error.to_string()))?;
-    let options = options.connection_timeout(PATIENCE).max_reconnects(1).event_callback(note);
-    match timeout(PATIENCE, options.connect(&config.nats.url)).await {
+    let options =
+        connect_options(&config.nats).map_err(|error| (NatsPasswordUnreadable, error.to_string()))?;
+    let options = options.connection_timeout(PATIENCE).max_reconnects(1).ignore_discovered_servers();
+    match timeout(PATIENCE, options.event_callback(note).connect(server)).await {
         Ok(Ok(client)) => Ok((client, errors)),
         Ok(Err(error)) => {
             let code = match error.kind() {

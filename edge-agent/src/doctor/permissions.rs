@@ -24,7 +24,7 @@ pub fn examine(config_file: &Path, config: &Config, report: &mut Report) {
     }
     let secrets = config.nats.password_file.iter().chain(&config.otp.fuse_secret);
     secrets.for_each(|file| look(file, WORLD_ANY));
-    config.nats.ca_file.iter().for_each(|file| look(file, OTHERS_WRITE));
+    config.nats.ca_file.iter().chain(&config.update.ca_file).for_each(|file| look(file, OTHERS_WRITE));
     owners(&config.state_dir, user, report);
 }
 

@@ -31,8 +31,8 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
 pub enum BusError {
     #[error("cannot read the NATS password `{}`: {source}", file.display())]
     Password { file: PathBuf, source: std::io::Error },
-    #[error("cannot use the NATS server `{url}`: {why}")]
-    Connect { url: String, why: String },
+    #[error("cannot use the NATS servers {servers}: {why}")]
+    Connect { servers: String, why: String },
     #[error("the NATS connection was closed for good")]
     Closed,
     #[error("cannot write spans to `{}`: {source}; see `traces_file`", file.display())]
@@ -69,14 +69,14 @@ pub struct Bus {
 impl Bus {
     /// Connects in the background, for ever, with full jitter: returns before the server is reached.
     pub async fn open(config: &Config, address: Address) -> Result<Self, BusError> {
-        let url = config.nats.url.clone();
-        let refused = |why: String| BusError::Connect { url: url.clone(), why };
+        let servers = &config.nats.url;
+        let refused = |why: String| BusError::Connect { servers: servers.to_string(), why };
         let connected = Arc::new(Notify::new());
         let options = connect_options(&config.nats)?
             .retry_on_initial_connect()
             .max_reconnects(None)
             .event_callback(notify_connected(connected.clone()));
-        let client = options.connect(&config.nats.url).await;
+        let client = options.connect(servers.as_slice()).await;
         let client = client.map_err(|error| refused(error.to_string()))?;
         let token = format!("{:016x}", Entropy.next_u64());
         // A terminal without a device hears the answers to what it asks for its lot.
@@ -204,6 +204,7 @@ fn notify_connected(connected: Arc<Notify>) -> impl Fn(Event) -> Notified + Send
 pub(crate) fn connect_options(nats: &NatsConfig) -> Result<ConnectOptions, BusError> {
     let mut options = ConnectOptions::new()
         .name("muster-agent")
+        .retain_servers_order()
         .reconnect_delay_callback(reconnect_delay)
         .connection_timeout(Duration::from_secs(10));
     if let (Some(user), Some(password)) = (&nats.user, password(nats)?) {

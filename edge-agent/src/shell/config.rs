@@ -4,10 +4,12 @@
 
 mod hooks;
 mod license;
+mod nats;
 mod spool;
 
 pub use hooks::{HookCommand, HooksConfig};
 pub use license::{LICENSE_SOCKET, LicenseConfig};
+pub use nats::{NatsConfig, NatsServers};
 pub use spool::SpoolConfig;
 
 use crate::machine::Settings;
@@ -69,24 +71,6 @@ pub struct Config {
     pub update: UpdateConfig,
     #[serde(default)]
     pub spool: SpoolConfig,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NatsConfig {
-    pub url: String,
-    pub user: Option<String>,
-    pub password: Option<Zeroizing<String>>,
-    /// Instead of `password`: a file that holds it.
-    pub password_file: Option<PathBuf>,
-    /// Certificates that a TLS server is checked against (PEM).
-    pub ca_file: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for NatsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NatsConfig({}, user {:?})", self.url, self.user)
-    }
 }
 
 /// Where the OTP record is, and for the `seed` profile the secret in the fuses.
@@ -182,15 +166,7 @@ impl Config {
         if self.components.is_empty() {
             return Err("table `[components]`: expected at least one `kind = \"path\"`");
         }
-        if self.nats.password.is_some() && self.nats.password_file.is_some() {
-            return Err("table `[nats]`: expected `password` or `password_file`, got both");
-        }
-        let has_password = self.nats.password.is_some() || self.nats.password_file.is_some();
-        if self.nats.user.is_some() != has_password {
-            return Err(
-                "table `[nats]`: expected `user` with `password` or `password_file`, got one of the two",
-            );
-        }
+        self.nats.check()?;
         match (self.otp.profile, &self.otp.fuse_secret) {
             (ProfileName::Seed, None) => Err("table `[otp]`: profile `seed` needs `fuse_secret`"),
             (ProfileName::Full, Some(_)) => Err("table `[otp]`: profile `full` has no `fuse_secret`"),
@@ -338,6 +314,55 @@ reply_timeout_ms = 700
         Config::parse(&GOOD.replace("password = \"secret-word\"", "password_file = \"nats.password\""))
             .unwrap();
         Config::parse(&GOOD.replace("user = \"shop-7\"\npassword = \"secret-word\"\n", "")).unwrap();
+    }
+
+    #[test]
+    fn one_nats_server_or_several_in_their_order_are_understood() {
+        let one = Config::parse(GOOD).unwrap();
+        assert_eq!(one.nats.url.as_slice().len(), 1);
+        let list = r#"["tls://a.example.net", "b.example.net:4223", "nats://[::1]:4224"]"#;
+        let several = Config::parse(&GOOD.replace("\"nats://127.0.0.1:4222\"", list)).unwrap();
+        let servers = several.nats.url.as_slice().iter();
+        let servers: Vec<_> = servers.map(|server| (server.host(), server.port())).collect();
+        assert_eq!(servers, [("a.example.net", 4222), ("b.example.net", 4223), ("::1", 4224)]);
+    }
+
+    #[test]
+    fn what_is_no_nats_server_is_refused_with_line_and_field_and_without_its_login() {
+        for (wrong, says) in [
+            ("\"http://nats.example.net\"", "http"),
+            ("\"ws://nats.example.net\"", "nats://"),
+            ("\"nats://\"", "host"),
+            ("\"nats://a b\"", "invalid"),
+            ("\"nats://host:port\"", "port"),
+            ("\"\"", "host"),
+            ("\"nats://shop:hunter2@nats.example.net\"", "`password_file`"),
+            ("\"shop:hunter2@nats.example.net\"", "`password_file`"),
+            ("[\"nats://good\", \"nats://x:hunter2@bad:port\"]", "port"),
+            ("[]", "at least one"),
+            ("7", "a list of them"),
+        ] {
+            let said = refused(&GOOD.replace("\"nats://127.0.0.1:4222\"", wrong));
+            assert!(said.starts_with("line 9, ") && said.contains(says), "{wrong}: {said}");
+            assert!(said.contains("`[nats] url`") || wrong == "7", "{wrong}: {said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_offer_url_that_cannot_be_fetched_is_refused_with_line_and_field() {
+        let with = |url: &str| Config::parse(&format!("{GOOD}\n[update]\noffer_url = \"{url}\"\n"));
+        with("https://updates.example.net:8443/box/offer").unwrap();
+        for wrong in
+            ["updates.example.net/offer", "ftp://a/b", "https://", "http://u:hunter2@a/b", "https://a b/c"]
+        {
+            let said = with(wrong).unwrap_err();
+            assert!(
+                said.starts_with("line 24, ") && said.contains("`[update] offer_url`"),
+                "{wrong}: {said}"
+            );
+            assert!(!said.contains("hunter2"), "{said}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `[update]`: whose offers this terminal believes, and how it fetches and installs them.
 
+use super::http;
 use crate::shell::config::{HookCommand, Millis};
 use events::identity::key::PublicKey;
 use serde::Deserialize;
@@ -17,7 +18,7 @@ pub struct UpdateConfig {
     /// A hook that takes longer is killed, with everything that it started [default: 30 minutes].
     pub install_timeout_ms: Option<Millis>,
     /// Where a signed offer lies too, for terminals that do not reach NATS.
-    pub offer_url: Option<String>,
+    pub offer_url: Option<OfferUrl>,
     /// How often a terminal that hears no verdicts asks [default: 6 hours].
     pub ask_interval_ms: Option<Millis>,
     /// Certificates that HTTPS servers are checked against (PEM) [default: those of the system].
@@ -46,5 +47,32 @@ impl UpdateConfig {
     #[must_use]
     pub fn is_used(&self) -> bool {
         !self.keys.is_empty() && !self.install.is_empty()
+    }
+}
+
+/// A URL that can be fetched. It holds no login: URLs are shown and logged.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OfferUrl(String);
+
+impl OfferUrl {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for OfferUrl {
+    type Error = String;
+
+    fn try_from(url: String) -> Result<Self, String> {
+        let expected = "`[update] offer_url`: expected http://host/path or https://host/path";
+        if url.contains('@') {
+            return Err(format!("{expected}, without a login: what is offered is public"));
+        }
+        match http::can_fetch(&url) {
+            true => Ok(OfferUrl(url)),
+            false => Err(expected.to_owned()),
+        }
     }
 }

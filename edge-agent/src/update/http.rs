@@ -80,20 +80,9 @@ impl HttpClient {
 
     /// Asks for everything from byte `from` on. The answer may begin at 0 all the same.
     pub async fn get(&mut self, url: &str, from: u64) -> Result<Response, HttpError> {
-        let unusable = || HttpError::Url(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| unusable())?;
-        let host = uri.host().ok_or_else(unusable)?.trim_matches(['[', ']']).to_owned();
-        let is_tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(unusable()),
-        };
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let Place { uri, host, port, tls } = place_of(url).ok_or_else(|| HttpError::Url(url.to_owned()))?;
         let stream = within(TcpStream::connect((host.as_str(), port))).await?.map_err(HttpError::Connect)?;
-        if !is_tls {
-            return self.exchange(stream, &uri, from).await;
-        }
-        let name = ServerName::try_from(host).map_err(|_| unusable())?;
+        let Some(name) = tls else { return self.exchange(stream, &uri, from).await };
         let connector = self.connector()?;
         let stream = within(connector.connect(name, stream)).await?.map_err(HttpError::Connect)?;
         self.exchange(stream, &uri, from).await
@@ -179,6 +168,35 @@ impl Response {
             }
         }
     }
+}
+
+/// Where a URL points.
+struct Place {
+    uri: Uri,
+    host: String,
+    port: u16,
+    /// Whose certificate is expected; none is for no encryption.
+    tls: Option<ServerName<'static>>,
+}
+
+fn place_of(url: &str) -> Option<Place> {
+    let uri: Uri = url.parse().ok()?;
+    let host = uri.host()?.trim_matches(['[', ']']).to_owned();
+    if host.is_empty() {
+        return None;
+    }
+    let (usual_port, tls) = match uri.scheme_str() {
+        Some("https") => (443, Some(ServerName::try_from(host.clone()).ok()?)),
+        Some("http") => (80, None),
+        _ => return None,
+    };
+    let port = uri.port_u16().unwrap_or(usual_port);
+    Some(Place { uri, host, port, tls })
+}
+
+/// Whether a URL is one that [`HttpClient::get`] can ask.
+pub(super) fn can_fetch(url: &str) -> bool {
+    place_of(url).is_some()
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> Result<T, HttpError> {

@@ -31,7 +31,7 @@ mod result;
 mod sink;
 mod worker;
 
-pub use config::UpdateConfig;
+pub use config::{OfferUrl, UpdateConfig};
 pub use desk::{UpdateDesk, UpdateIdentity, Wanted, folder};
 pub use download::{Download, Fetched};
 pub use event::UpdateEvent;

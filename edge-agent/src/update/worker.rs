@@ -284,11 +284,11 @@ impl Worker {
         self.ask_at = Instant::now() + patience + jitter(patience / 6);
         self.ask_cluster();
         let Some(url) = self.config.offer_url.clone() else { return Ok(()) };
-        match timeout(OFFER_PATIENCE, fetch_offer(&mut self.http, &url)).await {
+        match timeout(OFFER_PATIENCE, fetch_offer(&mut self.http, url.as_str())).await {
             Ok(Some(offer)) => self.consider(&offer, Source::Url),
             Ok(None) => Ok(()),
             Err(_elapsed) => {
-                tracing::info!(url, "an offer comes too slowly");
+                tracing::info!(url = url.as_str(), "an offer comes too slowly");
                 Ok(())
             }
         }

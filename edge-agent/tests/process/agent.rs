@@ -65,6 +65,13 @@ impl Terminal {
         self.write("agent.toml", &format!("{toml}\n{config}"));
     }
 
+    /// Other servers than the bus, and whatever else stands in `[nats]`.
+    pub fn with_nats(&self, toml: &str) {
+        let config = fs::read_to_string(self.path("agent.toml")).unwrap();
+        let line = config.lines().find(|line| line.starts_with("url = ")).unwrap();
+        self.write("agent.toml", &config.replace(line, toml));
+    }
+
     /// Activates, and ends again.
     pub async fn activate(&self, bus: &Bus) {
         let code = bus.cluster.lock().unwrap().issue_code().to_string();

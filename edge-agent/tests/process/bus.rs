@@ -120,3 +120,33 @@ fn kind_of(subject: &str) -> TransmitKind {
         other => panic!("a subject of an unknown kind: {other}"),
     }
 }
+
+/// Another server, on which users may do what its configuration says; nobody listens on it.
+pub struct StrictServer {
+    pub url: String,
+    server: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for StrictServer {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl StrictServer {
+    pub async fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nats.conf");
+        std::fs::write(&file, config).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(nats_server());
+        command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--config"]).arg(file);
+        let server = command.stderr(Stdio::null()).spawn().unwrap();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        StrictServer { url: format!("nats://127.0.0.1:{port}"), server, _folder: folder }
+    }
+}

@@ -42,3 +42,35 @@ async fn update_requests_of_an_outage_neither_hold_up_the_agent_nor_leave_once_i
         asked.len()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_knows_several_servers_goes_to_the_next_when_the_first_is_gone() {
+    let bus = Bus::start(45).await;
+    let terminal = Terminal::new(&bus, 45);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    terminal.with_nats(&format!("url = [\"nats://{gone}\", \"{}\"]", bus.url));
+    terminal.activate(&bus).await;
+    let mut running = terminal.run();
+    running.until("acknowledged").await;
+    running.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_inside_a_url_is_refused_with_file_line_and_field_and_shown_to_nobody() {
+    let bus = Bus::start(46).await;
+    let terminal = Terminal::new(&bus, 46);
+    terminal.with_nats("url = \"nats://shop:hunter2@nats.example.net\"");
+    for command in [&["run"][..], &["activate", "--code", "X"], &["doctor"]] {
+        let refused = terminal.command(command).await;
+        let said = [refused.stdout, refused.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(
+            said.contains("agent.toml") && said.contains("line 10") && said.contains("[nats] url"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+        if command == ["run"] {
+            assert_eq!(refused.status.code(), Some(2));
+        }
+    }
+}

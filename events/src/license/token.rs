@@ -15,10 +15,13 @@ use crate::ids::{ClusterId, DeviceId, LicenseId};
 use crate::keyring::engine::{P384Engine, PureEngine};
 use crate::limits::LICENSE_TOKEN_BYTES_MAX;
 use crate::time::Timestamp;
+use crate::vocabulary::license::Plan;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 const HEADER: &str = r#"{"alg":"ES384","typ":"JWT"}"#;
+/// Of SHA-256.
+const THUMBPRINT_BYTES: usize = 32;
 
 /// RFC 7638: SHA-256 over the canonical JWK of a P-384 key, in base64url.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +84,32 @@ pub fn issue_with(
     license_key: &SigningKey,
     claims: &Claims,
 ) -> Result<String, TokenError> {
-    let payload = ClaimsText::from(claims);
-    #[allow(clippy::expect_used, reason = "a struct of strings and numbers has a JSON form")]
-    let payload = serde_json::to_vec(&payload).expect("claims serialize");
-    let signed = format!("{}.{}", encoded_header(), BASE64URL_NOPAD.encode(&payload));
+    let signed = signed_part(claims);
     let signature = engine.sign(license_key, signed.as_bytes());
     let token = format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_bytes()));
     if token.len() > LICENSE_TOKEN_BYTES_MAX { Err(TokenError::TooLong(token.len())) } else { Ok(token) }
+}
+
+/// Whether each token of a plan can be issued, whoever has the license and whenever. Who sells a plan asks this first: a
+/// license without a token is one that no app believes.
+pub fn plan_fits(plan: &Plan) -> Result<(), TokenError> {
+    let latest = Timestamp::from_millis(u64::MAX);
+    let longest = Claims {
+        cluster: ClusterId::from_bytes([0xff; ClusterId::BYTES]),
+        device: DeviceId::from_bytes([0xff; DeviceId::BYTES]),
+        license: LicenseId::from_bytes([0xff; LicenseId::BYTES]),
+        plan: plan.name.clone(),
+        entitlements: plan.entitlements.clone(),
+        issued_at: latest,
+        expires: latest,
+        confirmation: KeyThumbprint(BASE64URL_NOPAD.encode(&[0xff; THUMBPRINT_BYTES])),
+        lease_counter: u64::MAX,
+    };
+    let signature = BASE64URL_NOPAD.encode_len(Signature::BYTES);
+    match signed_part(&longest).len() + 1 + signature {
+        length if length > LICENSE_TOKEN_BYTES_MAX => Err(TokenError::TooLong(length)),
+        _ => Ok(()),
+    }
 }
 
 /// Checks header, signature and lease, in this order; nothing of the payload is read before its signature holds.
@@ -105,6 +127,13 @@ pub fn verify(license_key: &PublicKey, token: &str, now: Timestamp) -> Result<Cl
     license_key.verify(signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
     let claims = read_claims(payload)?;
     if now >= claims.expires { Err(TokenError::Expired(claims.expires)) } else { Ok(claims) }
+}
+
+fn signed_part(claims: &Claims) -> String {
+    let payload = ClaimsText::from(claims);
+    #[allow(clippy::expect_used, reason = "a struct of strings and numbers has a JSON form")]
+    let payload = serde_json::to_vec(&payload).expect("claims serialize");
+    format!("{}.{}", encoded_header(), BASE64URL_NOPAD.encode(&payload))
 }
 
 fn encoded_header() -> String {

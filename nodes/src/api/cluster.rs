@@ -14,7 +14,8 @@ use std::time::Duration;
 
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
 
-/// The leader, wherever it is, asks another voter to lead.
+/// The leader, wherever it is, asks another voter to lead. It takes no `Idempotency-Key`: nothing is written to the log. With
+/// `to` a repetition moves nothing more; without it, whoever leads by then is asked.
 #[utoipa::path(post, path = "/v1/leader/transfer", tag = "cluster", request_body = TransferLeader,
     responses((status = 200, body = Transferring), (status = "default", body = Refusal)))]
 pub(super) async fn transfer_leader(
@@ -46,7 +47,7 @@ pub(super) async fn transfer_leader(
     asked.map(Json).ok_or_else(|| unavailable("no node leads, or there is nobody to hand over to".to_owned()))
 }
 
-/// This node makes a snapshot.
+/// This node makes a snapshot. It takes no `Idempotency-Key`: nothing is written to the log, and another snapshot does no harm.
 #[utoipa::path(post, path = "/v1/snapshot", tag = "cluster",
     responses((status = 200, body = Triggered), (status = "default", body = Refusal)))]
 pub(super) async fn snapshot(State(state): State<ApiState>) -> Result<Json<Triggered>, Refused> {

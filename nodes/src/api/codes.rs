@@ -3,20 +3,20 @@
 use super::ApiState;
 use super::extract::Write;
 use super::refusal::Refused;
-use super::shapes::{Done, IssueCodes, PlainCode, Refusal, VoidCode};
+use super::shapes::{Done, IssueCodes, PlainCode, Refusal, RefusalCode, VoidCode};
 use super::write::{commit, words};
 use axum::Json;
 use axum::extract::State;
 use events::ids::CodeDigest;
 use events::license::code::ActivationCode;
+use events::license::token;
 use events::limits::CODES_PER_EVENT_MAX;
 use events::vocabulary::license::Plan;
 use events::vocabulary::{CodeVoided, CodesIssued, Event};
 use projector::Outcome;
 
-/// Issues codes, each once: which were issued before is seen by the codes themselves, whatever the key says.
+/// Issues codes, each once. It takes no `Idempotency-Key`: what was issued before is seen by the codes themselves.
 #[utoipa::path(post, path = "/v1/codes", tag = "factory", request_body = IssueCodes,
-    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Done), (status = "default", body = Refusal)))]
 pub(super) async fn issue(
     State(state): State<ApiState>,
@@ -81,8 +81,18 @@ pub(super) fn digest(
     Ok(state.deps.keyring.code_digest(&code))
 }
 
+/// The fold takes plans of which no license token can be made; what is sold here it can.
 fn checked(plan: Plan) -> Result<Plan, Refused> {
     let name = words("plan.name", plan.name)?;
     let entitlements = plan.entitlements.into_iter().map(|text| words("plan.entitlements", text));
-    Ok(Plan { name, entitlements: entitlements.collect::<Result<_, _>>()?, ..plan })
+    let plan = Plan { name, entitlements: entitlements.collect::<Result<_, _>>()?, ..plan };
+    token::plan_fits(&plan).map_err(|error| {
+        let why = format!("`plan`: {error}");
+        Refused::new(
+            RefusalCode::Malformed,
+            why,
+            "shorten the plan's name or entitlements, or have fewer of them",
+        )
+    })?;
+    Ok(plan)
 }

@@ -72,9 +72,10 @@ fn bus_in_the_way(health: &BusHealth) -> Option<WhyNot> {
         BusHealth::Disconnected => {
             ("NATS cannot be reached".to_owned(), "see that a NATS server of `nats.urls` runs")
         }
-        BusHealth::Refused(why) => {
-            (why.clone(), "upgrade the NATS server, or let this node's user subscribe there")
-        }
+        BusHealth::Refused(why) => (
+            why.clone(),
+            "mend what it says: this node's login in `nats`, its user's rights, or the server's version",
+        ),
         #[allow(unreachable_patterns, reason = "the bus may learn more states of health")]
         other => (format!("{other:?}"), "look at the NATS server"),
     };

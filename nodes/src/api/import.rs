@@ -18,9 +18,9 @@ use projector::Outcome;
 /// Devices of one batch; far below what a batch may hold.
 const DEVICES_PER_BATCH: usize = 1_000;
 
-/// The units that a station burned. Unit by unit, so that an import may be repeated; a key is not needed.
+/// The units that a station burned. It takes no `Idempotency-Key`: unit by unit is seen what is known, so an import may be
+/// repeated.
 #[utoipa::path(post, path = "/v1/manifests", tag = "factory", request_body = ImportManifest,
-    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = ImportReport), (status = "default", body = Refusal)))]
 pub(super) async fn manifest(
     State(state): State<ApiState>,

@@ -66,6 +66,10 @@ pub(super) async fn events(
         Ok(place) => place,
         Err(full) => return Ok(limits::refuse(&state, full, "watchers")),
     };
+    if let Some(after) = after {
+        // Who comes from a node that is a moment ahead is no reason to send it back to the beginning.
+        state.caught_up(after).await;
+    }
     let stopping = state.stopping.clone();
     let stream = watch(state.deps.projector.feed(), after, place, stopping);
     Ok(Sse::new(stream.map(Ok::<_, Infallible>)).into_response())
@@ -76,7 +80,10 @@ struct Watcher {
     /// What was kept and comes before anything live.
     kept: VecDeque<Arc<Changed>>,
     live: broadcast::Receiver<Arc<Changed>>,
-    reset: Option<LiveEvent>,
+    /// What comes is complete from this index on, and what came before is not.
+    reset: Option<LogIndex>,
+    /// The index that was told last, or that the watcher said it had seen.
+    seen: LogIndex,
     cut: bool,
 }
 
@@ -89,8 +96,11 @@ fn watch<P: Send + 'static>(
     stopping: CancellationToken,
 ) -> impl Stream<Item = Event> + use<P> {
     let subscribed = feed.subscribe(after);
-    let reset = subscribed.gap.map(|from| LiveEvent::Reset { after: after.unwrap_or(0), from });
-    let mut watcher = Watcher { kept: subscribed.kept, live: subscribed.live, reset, cut: false };
+    let seen = after.unwrap_or(0);
+    // An index that this log never reached is of another one: the cluster was restored.
+    let of_another_log = (seen > subscribed.applied).then_some(subscribed.applied + 1);
+    let reset = subscribed.gap.or(of_another_log);
+    let mut watcher = Watcher { kept: subscribed.kept, live: subscribed.live, reset, seen, cut: false };
     let (events, handed_on) = mpsc::channel(UNREAD_MAX);
     tokio::spawn(async move {
         let _place = place;
@@ -124,15 +134,15 @@ impl Watcher {
         if self.cut {
             return None;
         }
-        if let Some(reset) = self.reset.take() {
-            return Some(said(&reset, None));
+        if let Some(from) = self.reset.take() {
+            return Some(self.begin_again(from));
         }
         let changed = match self.kept.pop_front() {
             Some(kept) => Ok(kept),
             None => self.live.recv().await,
         };
         match changed {
-            Ok(changed) => Some(told(&changed)),
+            Ok(changed) => Some(self.tell(&changed)),
             Err(broadcast::error::RecvError::Closed) => None,
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 self.cut = true;
@@ -141,17 +151,26 @@ impl Watcher {
             }
         }
     }
-}
 
-fn told(changed: &Changed) -> Event {
-    match &changed.told {
-        Told::Changes { stamp, changes } => {
-            let event = LiveEvent::Changes { index: changed.index, stamp: *stamp, changes: changes.clone() };
-            said(&event, Some(changed.index))
+    fn tell(&mut self, changed: &Changed) -> Event {
+        match &changed.told {
+            Told::Changes { stamp, changes } => {
+                self.seen = changed.index;
+                let event =
+                    LiveEvent::Changes { index: changed.index, stamp: *stamp, changes: changes.clone() };
+                said(&event, Some(changed.index))
+            }
+            Told::Leadership { leader, term } => {
+                said(&LiveEvent::Leadership { leader: *leader, term: *term }, None)
+            }
+            Told::Replaced => self.begin_again(changed.index + 1),
         }
-        Told::Leadership { leader, term } => {
-            said(&LiveEvent::Leadership { leader: *leader, term: *term }, None)
-        }
+    }
+
+    /// With an id, so that who comes again does not ask for what there is not.
+    fn begin_again(&mut self, from: LogIndex) -> Event {
+        let after = std::mem::replace(&mut self.seen, from - 1);
+        said(&LiveEvent::Reset { after, from }, Some(from - 1))
     }
 }
 
@@ -256,5 +275,29 @@ mod tests {
         let mut watcher = watching(&feed, Some(40), ());
         assert!(text(&watcher.next().await.unwrap()).contains("reset"));
         assert!(text(&watcher.next().await.unwrap()).contains("id: 101"));
+    }
+
+    #[tokio::test]
+    async fn who_watches_while_a_snapshot_takes_the_place_of_the_state_is_told_to_read_anew() {
+        let feed = ChangeFeed::default();
+        let mut watcher = watching(&feed, None, ());
+        feed.tell(7, Timestamp::ZERO, vec![change()]);
+        feed.stand_at(100);
+        feed.tell(101, Timestamp::ZERO, vec![change()]);
+        assert!(text(&watcher.next().await.unwrap()).contains("id: 7"));
+        let reset = text(&watcher.next().await.unwrap());
+        assert!(reset.contains("reset") && reset.contains("id: 100"), "{reset}");
+        assert!(text(&watcher.next().await.unwrap()).contains("id: 101"));
+    }
+
+    #[tokio::test]
+    async fn who_comes_with_an_index_of_a_log_before_a_restore_is_told_to_read_anew_and_what_follows() {
+        let feed = ChangeFeed::default();
+        feed.tell(7, Timestamp::ZERO, vec![change()]);
+        let mut watcher = watching(&feed, Some(5_000), ());
+        feed.tell(8, Timestamp::ZERO, vec![change()]);
+        let reset = text(&watcher.next().await.unwrap());
+        assert!(reset.contains("reset") && reset.contains("id: 7"), "{reset}");
+        assert!(text(&watcher.next().await.unwrap()).contains("id: 8"));
     }
 }

@@ -27,6 +27,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, R
         applied: deps.projector.read(|fold| fold.applied()),
         counts: deps.projector.read(|fold| fold.counts()),
         ready: super::health::judge(&state).ready,
+        bus: deps.bus.borrow().clone(),
         joined: *deps.joined.borrow(),
         automation: deps.automation.now(),
         breaker: deps.projector.read(|fold| fold.breaker()),

@@ -12,8 +12,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 #[openapi(info(
     title = "muster",
     description = "Operators' API of a muster node. Any node answers reads from what it applied and passes writes to the leader. \
-        Every refusal has one shape (`Refusal`). A write may carry an `Idempotency-Key`: the log remembers the last \
-        1024 keys, so that a request that comes again, to whatever node, is not done again. Lists come in pages; \
+        Every refusal has one shape (`Refusal`). A write that lists the head `Idempotency-Key` may carry one: the log \
+        remembers the last 1024 keys, so that a request that comes again, to whatever node, is not done again. The others \
+        (codes, manifests, checkpoints, a transfer of the leadership, a snapshot) may be repeated as they are, and look at no key: \
+        what they would do twice is seen by its content, or does no harm. Lists come in pages; \
         give `next` as `after`, unchanged, with the same conditions."
 ))]
 pub(super) struct Head;

@@ -49,7 +49,7 @@ pub struct Outgoing {
 pub enum BusHealth {
     Connected,
     Disconnected,
-    /// Connected to a server that must not be used; says why.
+    /// The server must not be used, or does not let this node in; says why.
     Refused(String),
 }
 

@@ -11,7 +11,8 @@ use crate::config::{NatsConfig, NatsLogin};
 use crate::rare_log::RareLog;
 use async_nats::connection::State;
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, ServerInfo, Subscriber,
+    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, ServerInfo,
+    Subscriber,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
@@ -56,8 +57,9 @@ pub struct NatsBus {
 }
 
 impl NatsBus {
-    /// Connects. A server that is not there yet is waited for in the background, with the bus `Disconnected`
-    /// meanwhile; one that refuses the login, or is too old, is an error.
+    /// Connects. A server that is not there yet, refuses the login or is too old is tried again in the background for as
+    /// long as it takes, with the bus `Disconnected` or `Refused` meanwhile: a node votes, and serves operators, without
+    /// NATS. What no server can heal is an error.
     pub async fn connect(options: &NatsOptions) -> Result<NatsBus, BusError> {
         let (events, received) = mpsc::channel(64);
         let servers =
@@ -68,18 +70,17 @@ impl NatsBus {
         let relay = Relay::listen(servers, trust).await.map_err(|error| unusable(options, &error))?;
         let client_options = |retry| client_options(options, login.as_ref(), events.clone(), retry);
         let connect = |retry: bool| client_options(retry).connect(relay.url());
-        let client = match connect(false).await {
-            Ok(client) => client,
-            Err(e) if may_come_later(e.kind()) => {
-                tracing::warn!(servers = options.config.servers(), error = %e, "NATS is not reachable yet");
-                connect(true).await.map_err(|e| unusable(options, &e))?
+        let (client, first) = match connect(false).await {
+            Ok(client) => {
+                let health = judge(&client.server_info());
+                (client, health)
             }
-            Err(e) => return Err(unusable(options, &e)),
+            Err(error) => {
+                let health = without_connection(&error.kind().to_string());
+                (connect(true).await.map_err(|error| unusable(options, &error))?, health)
+            }
         };
-        let first = match client.try_server_info() {
-            Some(info) => check_version(&info).map(|()| BusHealth::Connected)?,
-            None => BusHealth::Disconnected,
-        };
+        tell(&first);
         let (report, health) = watch::channel(first);
         let watcher = tokio::spawn(watch_connection(client.clone(), received, report)).abort_handle();
         Ok(NatsBus { client, health, watcher, _relay: relay })
@@ -222,17 +223,13 @@ fn reconnect_delay(attempts: usize) -> Duration {
     Duration::from_millis(attempts.saturating_sub(1).saturating_mul(100).min(RECONNECT_DELAY_MILLIS_MAX))
 }
 
-const fn may_come_later(kind: ConnectErrorKind) -> bool {
-    match kind {
-        ConnectErrorKind::Io
-        | ConnectErrorKind::TimedOut
-        | ConnectErrorKind::Dns
-        | ConnectErrorKind::MaxReconnects => true,
-        ConnectErrorKind::ServerParse
-        | ConnectErrorKind::Authentication
-        | ConnectErrorKind::AuthorizationViolation
-        | ConnectErrorKind::Tls => false,
+/// How the bus stands after an attempt that failed, named as the client names it: the login was refused, or nobody is there yet.
+fn without_connection(why: &str) -> BusHealth {
+    let refused = [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication];
+    if refused.iter().any(|kind| kind.to_string() == why) {
+        return BusHealth::Refused(format!("NATS does not take this node's login: {why}"));
     }
+    BusHealth::Disconnected
 }
 
 fn unusable(options: &NatsOptions, error: &impl std::fmt::Display) -> BusError {
@@ -270,16 +267,39 @@ async fn watch_connection(
                 }
             }
             Event::ClientError(error) => {
-                tracing::warn!(%error, "the NATS client reports an error");
-                continue;
+                tracing::debug!(%error, "the NATS client reports an error");
+                match error {
+                    ClientError::Other(why) if client.connection_state() != State::Connected => {
+                        without_connection(&why)
+                    }
+                    ClientError::Other(_) | ClientError::MaxReconnects | ClientError::ServerNotInPool => {
+                        continue;
+                    }
+                }
             }
             Event::LameDuckMode | Event::SlowConsumer(_) => continue,
         };
         report.send_if_modified(|known| {
             let changed = *known != health;
+            if changed {
+                tell(&health);
+            }
             *known = health;
             changed
         });
+    }
+}
+
+/// Once a change: attempts come every two seconds.
+fn tell(health: &BusHealth) {
+    match health {
+        BusHealth::Connected => tracing::info!("NATS is connected"),
+        BusHealth::Disconnected => {
+            tracing::warn!("NATS cannot be reached: this node goes on without it, and tries again");
+        }
+        BusHealth::Refused(why) => {
+            tracing::error!(why, "NATS cannot be used: this node goes on without it, and tries again");
+        }
     }
 }
 
@@ -296,12 +316,13 @@ async fn after_connect(client: &Client) -> BusHealth {
     if client.flush().await.is_err() {
         return BusHealth::Disconnected;
     }
-    match check_version(&client.server_info()) {
+    judge(&client.server_info())
+}
+
+fn judge(server: &ServerInfo) -> BusHealth {
+    match check_version(server) {
         Ok(()) => BusHealth::Connected,
-        Err(error) => {
-            tracing::error!(%error, "leaving the queue groups");
-            BusHealth::Refused(error.to_string())
-        }
+        Err(error) => BusHealth::Refused(error.to_string()),
     }
 }
 

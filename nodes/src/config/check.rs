@@ -1,14 +1,14 @@
 //! What must hold between the fields of a configuration.
 
 use super::file::{
-    ApiFile, LimitsFile, MemberFile, NatsFile, NodeFile, PeersFile, RaftFile, RetentionFile, TelemetryFile,
+    ApiFile, LimitsFile, MemberFile, NodeFile, PeersFile, RaftFile, RetentionFile, TelemetryFile,
 };
 use super::{
-    AccessRole, ApiClient, ApiConfig, ApiLimits, ApiToken, ConfigError, Limits, MemberConfig, NatsConfig,
-    NatsLogin, NodeConfig, PeersConfig, RaftTimers, RetentionConfig, Secret, TelemetryConfig, TokenDigest,
+    AccessRole, ApiClient, ApiConfig, ApiLimits, ApiToken, ConfigError, HEARTBEAT_MS, Limits, MemberConfig,
+    NodeConfig, PeersConfig, RaftTimers, RetentionConfig, Secret, TelemetryConfig, TokenDigest,
 };
 use crate::peers::tls::roots;
-use events::limits::SEGMENT_BYTES_TARGET;
+use events::limits::{BATCH_HEARTBEATS_MAX, SEGMENT_BYTES_TARGET};
 use std::path::{Component, Path, PathBuf};
 
 /// A name of somebody who asks, in bytes.
@@ -128,25 +128,6 @@ impl Checker<'_> {
         }
     }
 
-    fn nats(&self, file: NatsFile) -> Result<NatsConfig, ConfigError> {
-        if file.urls.is_empty() {
-            return Err(self.refuse("nats.urls", "expected at least one URL such as nats://127.0.0.1:4222"));
-        }
-        let login = match (file.user, file.password_file, file.nkey_file) {
-            (None, None, None) => NatsLogin::Anonymous,
-            (Some(user), Some(path), None) => {
-                NatsLogin::Password { user, password: self.secret("nats.password_file", &path)? }
-            }
-            (None, None, Some(path)) => NatsLogin::Nkey { seed: self.secret("nats.nkey_file", &path)? },
-            _ => {
-                let why = "expected `user` with `password_file`, or `nkey_file` alone, or none of them";
-                return Err(self.refuse("nats.user", why));
-            }
-        };
-        let ca_file = self.authorities("nats.ca_file", file.ca_file.as_deref())?;
-        Ok(NatsConfig { urls: file.urls, login, ca_file })
-    }
-
     fn api(&self, file: ApiFile) -> Result<ApiConfig, ConfigError> {
         let limits = self.api_limits(&file)?;
         let mut tokens = Vec::new();
@@ -242,8 +223,10 @@ impl Checker<'_> {
     }
 
     fn limits(&self, file: LimitsFile) -> Result<Limits, ConfigError> {
-        self.within("limits.heartbeat_ms", u64::from(file.heartbeat_ms), 100, 86_400_000)?;
-        self.within("limits.queue_messages", file.queue_messages as u64, 1, 1 << 20)?;
+        let (shortest, longest) = (u64::from(*HEARTBEAT_MS.start()), u64::from(*HEARTBEAT_MS.end()));
+        self.within("limits.heartbeat_ms", u64::from(file.heartbeat_ms), shortest, longest)?;
+        // More would never be looked at: one batch takes no more.
+        self.within("limits.queue_messages", file.queue_messages as u64, 1, BATCH_HEARTBEATS_MAX as u64)?;
         self.within("limits.parked_per_source", file.parked_per_source as u64, 0, 1 << 16)?;
         self.within("limits.activations_parallel", file.activations_parallel as u64, 1, 256)?;
         self.within("limits.disk_reserve_bytes", file.disk_reserve_bytes, 0, 1 << 50)?;

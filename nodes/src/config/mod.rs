@@ -1,7 +1,7 @@
 //! The node's configuration: one TOML file, parsed once into types that cannot be wrong.
 //!
 //! ```text
-//! file.rs   the words of the file, as serde reads them      check.rs, webhooks.rs   what must hold between them
+//! file.rs   the words of the file, as serde reads them      check.rs, nats.rs, webhooks.rs   what must hold between them
 //! error.rs  refusals that name file, line, field and what was expected
 //! ```
 //!
@@ -12,18 +12,24 @@ pub mod access;
 mod check;
 mod error;
 mod file;
+mod nats;
 mod secret;
 mod webhooks;
 
 pub use access::{AccessRole, ApiClient, ApiToken, Right, TokenDigest};
 pub use error::ConfigError;
+pub use nats::nats_server;
 pub use secret::Secret;
 pub use webhooks::WebhookConfig;
 
 use events::identity::key::PublicKey;
 use events::ids::{ClusterId, NodeId, RegionName};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+/// The interval that devices may be granted, in milliseconds.
+pub const HEARTBEAT_MS: RangeInclusive<u32> = 100..=86_400_000;
 
 /// Everything that one node is told by its operator.
 #[derive(Debug, Clone)]
@@ -220,7 +226,8 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
     /// Whose certificates are believed at an `https://` endpoint; none means those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The share of traces that is exported, 0 to 1; a trace that comes with a message keeps its sender's choice.
+    /// The share of traces that is exported, 0 to 1, of those that begin here and of those that a sender wants told; one
+    /// that its sender does not want told is not.
     pub trace_ratio: f64,
     pub format: LogFormat,
     /// Directives as in `RUST_LOG`; that variable comes first where it is set.

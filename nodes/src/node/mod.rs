@@ -35,14 +35,26 @@ pub use running::{Node, NodeDeps};
 
 use crate::config::NodeConfig;
 use crate::telemetry::Telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node in the foreground, until SIGTERM, Ctrl-C, or a failure.
 pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
+    let mut stop = StopSignal::listen()?;
     let _telemetry = Telemetry::start(&config.telemetry, "muster-node", &config.name)?;
-    let deps = NodeDeps::system(&config).await?;
-    let node = Node::start(config, deps).await?;
+    let start = async {
+        let deps = NodeDeps::system(&config).await?;
+        Node::start(config, deps).await
+    };
+    let node = tokio::select! {
+        started = start => started?,
+        () = stop.come() => {
+            // Nothing was taken in yet, and a disk that is being opened survives a power cut.
+            tracing::info!("stopping before the start is done");
+            return Ok(());
+        }
+    };
     let failed = tokio::select! {
-        () = told_to_stop() => None,
+        () = stop.come() => None,
         failed = node.failed() => Some(failed),
     };
     match failed {
@@ -55,18 +67,26 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
     }
 }
 
-async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+/// SIGTERM and Ctrl-C. Heard from the first moment on: the first process of a container ends by no signal that it does not
+/// listen for, and a start may wait for peers.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> Result<Self, NodeError> {
+        let heard = |kind| signal(kind).map_err(NodeError::io);
+        Ok(StopSignal {
+            terminate: heard(SignalKind::terminate())?,
+            interrupt: heard(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        () = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }

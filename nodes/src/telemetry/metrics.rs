@@ -4,6 +4,7 @@
 //! The table of names stands in `METRICS.md` beside this crate's manifest; a test holds it against what is served.
 
 use super::measures::Measures;
+use crate::bus::BusHealth;
 use crate::ingress::IngressLevels;
 use crate::leader::automation::Automation;
 use crate::node::core::{LOG_FOLDER, SNAPSHOT_FOLDER};
@@ -29,6 +30,7 @@ pub struct Readings {
     pub applied: u64,
     pub counts: Counts,
     pub ready: bool,
+    pub bus: BusHealth,
     /// In the NATS queue group.
     pub joined: bool,
     pub automation: Automation,
@@ -136,6 +138,13 @@ impl Collector for Readings {
         self.fold(&mut page)?;
         self.disk(&mut page)?;
         page.gauge("node_ready", "1 if what devices send can be committed and answered", self.ready.into())?;
+        let state = |name, holds: bool| (String::from(name), i64::from(holds));
+        let states = [
+            state("connected", matches!(self.bus, BusHealth::Connected)),
+            state("disconnected", matches!(self.bus, BusHealth::Disconnected)),
+            state("refused", matches!(self.bus, BusHealth::Refused(_))),
+        ];
+        page.gauges("nats_state", "1 for how the connection to NATS stands", "state", states.into_iter())?;
         page.gauge("ingress_joined", "1 if this node is in the NATS queue group", self.joined.into())?;
         page.gauge("api_requests_under_way", "Requests under way", self.requests_under_way as i64)?;
         page.gauge("api_watchers", "Watchers of live changes", self.watchers as i64)?;

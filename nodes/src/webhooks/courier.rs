@@ -61,6 +61,8 @@ impl Courier {
         let mut live = subscribed.live;
         loop {
             match live.recv().await {
+                // The gap is told as any other.
+                Ok(changed) if changed.told == Told::Replaced => return Some(cursor),
                 Ok(changed) if changed.index > cursor => cursor = self.tell(&changed).await,
                 // Leadership is not kept, and so cannot be told in order.
                 Ok(_) => {}

@@ -141,7 +141,10 @@ async fn a_server_with_known_bypasses_is_refused_by_name() {
         stream.write_all(b"PONG\r\n").await.unwrap();
         stream
     });
-    let refused = NatsBus::connect(&options(address)).await.err().expect("it must be refused");
+    let bus = NatsBus::connect(&options(address)).await.unwrap();
+    let health = bus.health().borrow().clone();
+    assert!(matches!(&health, BusHealth::Refused(why) if why.contains("old-nats")), "{health:?}");
+    let refused = bus.subscribe("muster.>", "muster-nodes").await.err().expect("no group is joined there");
     assert!(matches!(&refused, BusError::ServerTooOld { server, .. } if server == "old-nats"), "{refused}");
     drop(old_server.await.unwrap());
 }
@@ -210,6 +213,26 @@ authorization {
   ]
 }
 "#;
+
+#[tokio::test]
+async fn a_login_that_the_server_refuses_is_told_and_tried_until_it_is_taken() {
+    let another = CONFINED.replace("password: node", "password: another");
+    let Some(mut server) = Server::start_with(&another).await else { return };
+    let login = NatsLogin::Password { user: "node".into(), password: Secret::new("node".into()) };
+    let config = NatsConfig { urls: vec![format!("nats://{}", server.address)], login, ca_file: None };
+    let bus = NatsBus::connect(&NatsOptions { config, name: "muster-test".into() }).await.unwrap();
+    let health = bus.health().borrow().clone();
+    assert!(matches!(&health, BusHealth::Refused(why) if why.contains("login")), "{health:?}");
+    std::fs::write(server.folder.path().join("nats.conf"), CONFINED).unwrap();
+    server.restart().await;
+    until_health(&bus, BusHealth::Connected).await;
+    // And back: one that ran is refused as one that starts is.
+    std::fs::write(server.folder.path().join("nats.conf"), &another).unwrap();
+    server.restart().await;
+    let mut health = bus.health();
+    let refused = health.wait_for(|health| matches!(health, BusHealth::Refused(_)));
+    timeout(TOO_LONG, refused).await.expect("the refusal must be told").unwrap();
+}
 
 /// One way each to break a client's connection, all of which the server passes on.
 fn what_a_hostile_terminal_writes(device: &str) -> Vec<Vec<u8>> {

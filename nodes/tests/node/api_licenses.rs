@@ -3,11 +3,14 @@
 use crate::support::device::Device;
 use crate::support::factory::Factory;
 use crate::support::served::{Served, TOKEN, served};
-use events::ids::{DeviceId, LicenseId};
+use events::ids::{CodeBatchId, DeviceId, LicenseId};
+use events::license::code::ActivationCode;
+use events::time::Timestamp;
 use nodes::api::shapes::{
-    DeviceDetail, DevicePage, ImportReport, LicenseDone, LicensePage, Refusal, RefusalCode, Story,
+    DeviceDetail, DevicePage, Done, ImportReport, LicenseDone, LicensePage, Refusal, RefusalCode, Story,
 };
-use projector::view::LicenseState;
+use nodes::entropy::{EntropyRng, OsEntropy};
+use projector::view::{LicenseMove, LicenseState, LicenseView};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -21,7 +24,7 @@ struct Sold {
 /// A device with a license, and one without.
 async fn sold() -> Sold {
     let served = served().await;
-    let device = Device::new();
+    let device = Device::for_a_year();
     let proposer = served.members.core(1).proposer();
     // Up to its first heartbeat: nobody cloned it.
     proposer.propose_events(&device.life_of_a_clone()[..6]).await.unwrap();
@@ -119,4 +122,50 @@ async fn a_move_that_contradicts_the_state_is_refused_with_what_to_do() {
     let nobody = format!("/v1/licenses/{}/suspend", LicenseId::from_bytes([9; 16]));
     let (_, refusal) = sold.served.refused(&nobody, &json!({ "reason": "x" })).await;
     assert_eq!(refusal.code, RefusalCode::Declined);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_is_renewed_to_a_later_end_and_to_no_earlier_one() {
+    let sold = sold().await;
+    let present: LicenseView = sold.served.get(&format!("/v1/licenses/{}", sold.license)).await;
+    let later = present.expires.plus_millis(86_400_000);
+    let body = json!({ "expires": later, "reason": "paid" });
+    let renewed = sold.done("renew", &body).await;
+    assert_eq!((renewed.duplicate, renewed.license.expires), (false, later));
+    assert_eq!(renewed.license.moves[0].what, LicenseMove::Renewed { expires: later });
+    assert!(sold.done("renew", &body).await.duplicate);
+    let earlier = json!({ "expires": present.expires, "reason": "typo" });
+    let path = format!("/v1/licenses/{}/renew", sold.license);
+    let (status, refusal) = sold.served.refused(&path, &earlier).await;
+    assert_eq!((status, refusal.code), (StatusCode::CONFLICT, RefusalCode::Declined));
+    assert!(refusal.what_to_do.contains("not before the present one"), "{refusal:?}");
+    let endless = sold.done("renew", &json!({ "expires": 0, "reason": "for ever" })).await;
+    assert_eq!(endless.license.expires, Timestamp::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reissued_license_has_another_code_and_neither_a_code_that_is_taken_nor_one_with_a_typo() {
+    let sold = sold().await;
+    let fresh = || ActivationCode::generate(&mut EntropyRng(&OsEntropy)).to_string();
+    let body = json!({ "code": fresh(), "reason": "lost its state" });
+    let reissued = sold.done("reissue", &body).await;
+    assert!(!reissued.duplicate);
+    assert!(matches!(reissued.license.moves[0].what, LicenseMove::Reissued { .. }));
+    assert!(sold.done("reissue", &body).await.duplicate);
+
+    let issue = json!({
+        "batch": CodeBatchId::from_bytes([9; 8]),
+        "plan": { "name": "basic", "entitlements": [], "term_seconds": 0, "lease_seconds": 60 },
+        "reseller": "corner shop",
+        "codes": [fresh()],
+    });
+    let _: Done = sold.served.done("/v1/codes", &issue).await;
+    let path = format!("/v1/licenses/{}/reissue", sold.license);
+    let taken = json!({ "code": issue["codes"][0], "reason": "lost its state" });
+    let (status, refusal) = sold.served.refused(&path, &taken).await;
+    assert_eq!((status, refusal.code), (StatusCode::CONFLICT, RefusalCode::Declined), "it is sold already");
+    let typo = json!({ "code": "MSTR-TYPO", "reason": "lost its state" });
+    let (status, refusal) = sold.served.refused(&path, &typo).await;
+    assert_eq!((status, refusal.code), (StatusCode::UNPROCESSABLE_ENTITY, RefusalCode::Malformed));
+    assert!(!refusal.message.contains("TYPO"), "{refusal:?}");
 }

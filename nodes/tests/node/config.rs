@@ -337,3 +337,35 @@ fn retention_without_an_archive_with_one_among_the_data_or_with_a_limit_out_of_r
         assert_eq!(refused(&format!("archive_directory = \"a\"\n{line}")).0, format!("retention.{field}"));
     }
 }
+
+#[test]
+fn what_is_no_nats_server_is_refused_with_its_line_and_without_its_password() {
+    let folder = Folder::new();
+    for (urls, says) in [
+        (r#"["http://x"]"#, "http"),
+        (r#"["nats://good", "ws://x"]"#, "URL 2"),
+        (r#"["nats://"]"#, "no host"),
+        (r#"["nats://nodes:hunter2@x:port"]"#, "port"),
+        (r#"["nats://a b"]"#, "expected nats://host:port"),
+        ("[]", "at least one"),
+    ] {
+        let text = GOOD.replace("[\"nats://127.0.0.1:4222\"]", urls);
+        let (line, field, why) = folder.refusal(&text);
+        assert_eq!((line, field.as_str()), (21, "nats.urls"), "{urls}");
+        assert!(why.contains(says) && !why.contains("hunter2"), "{urls}: {why}");
+    }
+    for good in
+        [r#"["tls://a.example.net"]"#, r#"["a.example.net:4223"]"#, r#"["nats://nodes:hunter2@[::1]:4222"]"#]
+    {
+        folder.read(&GOOD.replace("[\"nats://127.0.0.1:4222\"]", good)).unwrap();
+    }
+}
+
+/// A queue is bounded by what one batch takes: a greater number would do nothing, and say nothing of it.
+#[test]
+fn a_queue_that_no_batch_could_take_is_refused() {
+    let text = format!("{GOOD}\n[limits]\nqueue_messages = 16385\n");
+    let (line, field, why) = Folder::new().refusal(&text);
+    assert_eq!((line, field.as_str()), (text.lines().count(), "limits.queue_messages"));
+    assert!(why.contains("expected 1 to 16384"), "{why}");
+}

@@ -28,6 +28,11 @@ pub struct House {
 }
 
 impl House {
+    /// What believes the nodes' certificates.
+    pub fn http(&self) -> reqwest::Client {
+        crate::support::served::client(&self.authority, None)
+    }
+
     pub fn new(count: usize) -> Self {
         let dir = TempDir::new().unwrap();
         let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -77,7 +82,7 @@ impl House {
         }
     }
 
-    fn config(&self, node: NodeId) -> NodeConfig {
+    pub fn config(&self, node: NodeId) -> NodeConfig {
         let count = self.ports.len() as NodeId;
         let mut config = config(self.dir.path(), node, count, timers());
         let own = self.dir.path().join(node.to_string());
@@ -126,7 +131,7 @@ impl House {
     }
 }
 
-async fn awaits_leader(node: &Node) -> NodeId {
+pub async fn awaits_leader(node: &Node) -> NodeId {
     let wait = node.core().raft().wait(None);
     let known = wait.metrics(
         |metrics| matches!(Leadership::of(metrics), Leadership::Here { .. } | Leadership::Elsewhere(_)),
@@ -255,10 +260,7 @@ async fn an_operator_asks_any_node_to_move_the_leadership() {
     let nodes = house.start_all().await;
     let leader = awaits_leader(&nodes[0]).await;
     let asked = nodes.iter().find(|node| node.core().raft().node_id() != &leader).unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let root = reqwest::Certificate::from_pem(house.authority.certificate().as_bytes()).unwrap();
-    let http =
-        reqwest::Client::builder().tls_backend_rustls().tls_certs_only([root]).no_proxy().build().unwrap();
+    let http = house.http();
     let url = format!("https://localhost:{}/v1/leader/transfer", asked.api_address().port());
     let answer =
         http.post(url).bearer_auth(crate::support::served::TOKEN).json(&serde_json::json!({})).send();

@@ -13,7 +13,7 @@ use nodes::entropy::OsEntropy;
 use projector::view::BreakerView;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 #[derive(Subcommand)]
@@ -186,7 +186,7 @@ impl InitArguments {
             }
             _ => None,
         };
-        let authority = self.nats_ca.as_deref().map(crate::files::read_text).transpose()?;
+        let authority = self.nats_ca.as_deref().map(authority_in).transpose()?;
         Ok(ClusterPlan {
             nodes,
             nats: NatsAccess { urls: self.nats.clone(), login, authority },
@@ -194,6 +194,12 @@ impl InitArguments {
             heartbeat_millis: self.heartbeat_ms,
         })
     }
+}
+
+/// The text of a file that the nodes will read as authorities.
+fn authority_in(file: &Path) -> Result<String> {
+    nodes::peers::tls::roots(file).map_err(|unfit| coded(USAGE, format!("--nats-ca: {unfit}")))?;
+    crate::files::read_text(file)
 }
 
 /// The civil year in UTC; certificates are good for some years from it.

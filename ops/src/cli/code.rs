@@ -8,12 +8,15 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::ids::CodeBatchId;
 use events::vocabulary::license::Plan;
-use nodes::api::shapes::{CodePage, Done, IssueCodes, PlainCode, VoidCode};
+use nodes::api::shapes::{CodePage, Cursor, Done, IssueCodes, PlainCode, VoidCode};
 use nodes::entropy::{EntropyRng, OsEntropy};
-use provisioning::codes::{IssuedCodes, read_void_list};
+use provisioning::codes::{IssuedCodes, Sold, read_void_list};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+/// Issues asked for at once.
+const PAGE: usize = 1_000;
 
 #[derive(Subcommand)]
 pub(crate) enum CodeCommand {
@@ -39,24 +42,53 @@ pub(crate) struct IssueArguments {
     /// New file for the codes
     #[arg(long, value_name = "FILE", required_unless_present = "resume")]
     out: Option<PathBuf>,
-    /// Tell the cluster of codes that an earlier, interrupted issue wrote
+    /// Tell the cluster of codes that an earlier, interrupted issue wrote, as they were sold: the file says it all
     #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "out"])]
     resume: Option<PathBuf>,
-    /// The plan that each code grants
-    #[arg(long, value_name = "NAME", default_value = "basic")]
-    plan: String,
+    /// The plan that each code grants [default: basic]
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
     /// What the plan entitles to
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    entitlement: Vec<String>,
-    /// Days from activation; 0 is without end
-    #[arg(long, value_name = "DAYS", default_value_t = 365)]
-    term_days: u32,
-    /// A license token lives this long, in hours
-    #[arg(long, value_name = "HOURS", default_value_t = 72)]
-    lease_hours: u32,
-    /// Who sells them
-    #[arg(long, value_name = "NAME", default_value = "direct")]
-    reseller: String,
+    entitlement: Option<Vec<String>>,
+    /// Days from activation; 0 is without end [default: 365]
+    #[arg(long, value_name = "DAYS")]
+    term_days: Option<u32>,
+    /// A license token lives this long, in hours [default: 72]
+    #[arg(long, value_name = "HOURS")]
+    lease_hours: Option<u32>,
+    /// Who sells them [default: direct]
+    #[arg(long, value_name = "NAME")]
+    reseller: Option<String>,
+}
+
+impl IssueArguments {
+    /// What is to be sold; what no flag says is as in `usual`.
+    fn sold(&self, usual: &Sold) -> Sold {
+        let Sold { plan, reseller } = usual;
+        Sold {
+            plan: Plan {
+                name: self.plan.clone().unwrap_or_else(|| plan.name.clone()),
+                entitlements: self.entitlement.clone().unwrap_or_else(|| plan.entitlements.clone()),
+                term_seconds: self.term_days.map_or(plan.term_seconds, |days| u64::from(days) * 86_400),
+                lease_seconds: self
+                    .lease_hours
+                    .map_or(plan.lease_seconds, |hours| hours.saturating_mul(3_600)),
+            },
+            reseller: self.reseller.clone().unwrap_or_else(|| reseller.clone()),
+        }
+    }
+}
+
+/// What is sold where nothing else is said.
+fn usual() -> Sold {
+    let plan = Plan {
+        name: "basic".to_owned(),
+        entitlements: vec![],
+        term_seconds: 365 * 86_400,
+        lease_seconds: 72 * 3_600,
+    };
+    Sold { plan, reseller: "direct".to_owned() }
 }
 
 #[derive(Serialize)]
@@ -71,10 +103,7 @@ struct Issued {
 pub(crate) async fn run(global: &Global, command: CodeCommand) -> Result<()> {
     match command {
         CodeCommand::Issue(arguments) => issue(global, arguments).await,
-        CodeCommand::Show => {
-            let list: CodePage = global.api()?.get("/v1/codes?limit=1000").await?;
-            global.format().print(&list, human_list)
-        }
+        CodeCommand::Show => global.format().print(&all_issues(&global.api()?).await?, human_list),
         CodeCommand::Void { list } => void(global, &list).await,
     }
 }
@@ -82,22 +111,17 @@ pub(crate) async fn run(global: &Global, command: CodeCommand) -> Result<()> {
 async fn issue(global: &Global, arguments: IssueArguments) -> Result<()> {
     let api = global.api()?;
     let (codes, file) = match (&arguments.resume, arguments.count, &arguments.out) {
-        (Some(file), _, _) => (IssuedCodes::read_csv(file)?, file.clone()),
+        (Some(file), _, _) => (as_sold(file, &arguments)?, file.clone()),
         (None, Some(count), Some(out)) => {
-            let codes = IssuedCodes::issue(&arguments.plan, count, &mut EntropyRng(&OsEntropy))?;
+            let issued = IssuedCodes::issue(arguments.sold(&usual()), count, &mut EntropyRng(&OsEntropy));
+            let codes = issued.map_err(|unfit| coded(USAGE, unfit.to_string()))?;
             // On disk before the cluster knows them: a code that counts is never lost.
             codes.write_csv(out)?;
             (codes, out.clone())
         }
         _ => return Err(coded(USAGE, "give --count and --out, or --resume")),
     };
-    let plan = Plan {
-        name: codes.plan.clone(),
-        entitlements: arguments.entitlement,
-        term_seconds: u64::from(arguments.term_days) * 86_400,
-        lease_seconds: arguments.lease_hours.saturating_mul(3_600),
-    };
-    let done = register(&api, &codes, plan, &arguments.reseller).await.map_err(|error| {
+    let done = register(&api, &codes).await.map_err(|error| {
         let again = format!(
             "the codes are in {0}; tell the cluster with `muster code issue --resume {0}`",
             file.display()
@@ -122,15 +146,50 @@ async fn issue(global: &Global, arguments: IssueArguments) -> Result<()> {
     })
 }
 
-/// Tells the cluster of codes, which it keeps as keyed digests.
-pub(crate) async fn register(api: &Api, codes: &IssuedCodes, plan: Plan, reseller: &str) -> Result<Done> {
-    let plain = codes.codes.iter().map(|code| PlainCode(Zeroizing::new(code.to_string())));
-    let request =
-        IssueCodes { batch: codes.batch, plan, reseller: reseller.to_owned(), codes: plain.collect() };
-    api.post("/v1/codes", &request).await
+/// All issues, as one page.
+async fn all_issues(api: &Api) -> Result<CodePage> {
+    let mut all = CodePage { batches: Vec::new(), next: None };
+    loop {
+        let mut query = vec![("limit", PAGE.to_string())];
+        query.extend(all.next.take().map(|Cursor(cursor)| ("after", cursor)));
+        let page: CodePage = api.get_where("/v1/codes", &query).await?;
+        all.batches.extend(page.batches);
+        all.next = page.next;
+        if all.next.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
-async fn void(global: &Global, list: &std::path::Path) -> Result<()> {
+/// The codes of an interrupted issue. They were sold as the file says, so a flag that says otherwise is a mistake.
+fn as_sold(file: &Path, arguments: &IssueArguments) -> Result<IssuedCodes> {
+    let codes = IssuedCodes::read_csv(file)?;
+    if arguments.sold(&codes.sold) == codes.sold {
+        return Ok(codes);
+    }
+    let Sold { plan, reseller } = &codes.sold;
+    Err(coded(
+        USAGE,
+        format!(
+            "the codes in {} were sold as plan {}, entitlements [{}], for {} seconds, with a lease of {} seconds, by {reseller}; \
+             leave out the flags that say otherwise",
+            file.display(),
+            plan.name,
+            plan.entitlements.join(","),
+            plan.term_seconds,
+            plan.lease_seconds,
+        ),
+    ))
+}
+
+/// Tells the cluster of codes, which it keeps as keyed digests.
+pub(crate) async fn register(api: &Api, codes: &IssuedCodes) -> Result<Done> {
+    let plain = codes.codes.iter().map(|code| PlainCode(Zeroizing::new(code.to_string())));
+    let Sold { plan, reseller } = codes.sold.clone();
+    api.post("/v1/codes", &IssueCodes { batch: codes.batch, plan, reseller, codes: plain.collect() }).await
+}
+
+async fn void(global: &Global, list: &Path) -> Result<()> {
     let api = global.api()?;
     let orders = read_void_list(list)?;
     let mut done = Vec::with_capacity(orders.len());

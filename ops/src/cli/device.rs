@@ -194,7 +194,7 @@ fn parse_legitimacy(text: &str) -> Result<Legitimacy, String> {
     })
 }
 
-fn parse_flag(text: &str) -> Result<FlagKind, String> {
+pub(super) fn parse_flag(text: &str) -> Result<FlagKind, String> {
     let known = FlagKind::ALL.iter().find(|kind| kind.as_str() == text);
     known.copied().ok_or_else(|| {
         let all: Vec<_> = FlagKind::ALL.iter().map(|kind| kind.as_str()).collect();

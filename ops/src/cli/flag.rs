@@ -5,19 +5,19 @@ use super::device::human_flag;
 use crate::api::Api;
 use crate::output::Table;
 use anyhow::Result;
-use clap::Subcommand;
-use events::ids::FlagId;
+use clap::{Args, Subcommand};
+use events::ids::{DeviceId, FlagId, SourceName};
+use events::vocabulary::shared::FlagKind;
 use nodes::api::shapes::{ClearFlag, Cursor, Done, FlagPage};
 use projector::view::FlagView;
+
+/// Flags asked for at once.
+const PAGE: usize = 1_000;
 
 #[derive(Subcommand)]
 pub(crate) enum FlagCommand {
     /// List flags with their evidence (log indices); open ones only, unless --all
-    List {
-        /// Cleared flags too
-        #[arg(long)]
-        all: bool,
-    },
+    List(ListArguments),
     /// Close a flag: somebody looked at it
     Clear {
         /// The flag's id (fla_…)
@@ -31,11 +31,27 @@ pub(crate) enum FlagCommand {
     },
 }
 
+#[derive(Args, Default)]
+pub(crate) struct ListArguments {
+    /// Cleared flags too
+    #[arg(long)]
+    all: bool,
+    /// Only of this kind, such as clone
+    #[arg(long, value_name = "KIND", value_parser = super::device::parse_flag)]
+    kind: Option<FlagKind>,
+    /// Only on this device
+    #[arg(long, value_name = "DEVICE", conflicts_with = "source")]
+    device: Option<DeviceId>,
+    /// Only on this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<SourceName>,
+}
+
 pub(crate) async fn run(global: &Global, command: FlagCommand) -> Result<()> {
     let api = global.api()?;
     match command {
-        FlagCommand::List { all } => {
-            let flags = all_flags(&api, !all).await?;
+        FlagCommand::List(arguments) => {
+            let flags = flags(&api, &arguments).await?;
             global.format().print(&flags, |flags| human_list(flags))
         }
         FlagCommand::Clear { flag, reason, by } => {
@@ -48,16 +64,30 @@ pub(crate) async fn run(global: &Global, command: FlagCommand) -> Result<()> {
     }
 }
 
-/// All flags, in the order in which they were raised.
+/// All open flags, or all, in the order in which they were raised.
 pub(crate) async fn all_flags(api: &Api, open: bool) -> Result<Vec<FlagView>> {
-    let mut flags = Vec::new();
-    let mut query = vec![("limit", "1000".to_owned()), ("open", open.to_string())];
+    flags(api, &ListArguments { all: !open, ..ListArguments::default() }).await
+}
+
+async fn flags(api: &Api, arguments: &ListArguments) -> Result<Vec<FlagView>> {
+    let ListArguments { all, kind, device, source } = arguments;
+    let (mut flags, mut after) = (Vec::new(), None);
     loop {
+        let conditions = [
+            Some(("limit", PAGE.to_string())),
+            Some(("open", (!all).to_string())),
+            kind.map(|kind| ("kind", kind.to_string())),
+            device.map(|device| ("device", device.to_string())),
+            source.as_ref().map(|source| ("source", source.to_string())),
+            after.map(|Cursor(cursor)| ("after", cursor)),
+        ];
+        let query: Vec<_> = conditions.into_iter().flatten().collect();
         let page: FlagPage = api.get_where("/v1/flags", &query).await?;
         flags.extend(page.flags);
-        let Some(Cursor(next)) = page.next else { break };
-        query.truncate(2);
-        query.push(("after", next));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
     flags.reverse();
     Ok(flags)

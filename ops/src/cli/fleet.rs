@@ -11,7 +11,7 @@ use events::ids::{RegionName, SourceName};
 use events::vocabulary::shared::ComponentKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use provisioning::ceremony::load_cluster_public;
-use provisioning::codes::IssuedCodes;
+use provisioning::codes::read_codes;
 use provisioning::lot::load_firmware;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,7 +140,7 @@ async fn end_of(seconds: Option<u64>) {
 
 fn read_terminals(arguments: &FleetArguments) -> Result<Vec<TerminalSpec>> {
     let mut codes = match &arguments.codes {
-        Some(file) => IssuedCodes::read_csv(file)?.codes,
+        Some(file) => read_codes(file)?,
         None => Vec::new(),
     };
     codes.reverse();

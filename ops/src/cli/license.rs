@@ -8,6 +8,7 @@ use crate::listing::{Column, Listing};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::ids::{DeviceId, LicenseId};
+use events::license::code::ActivationCode;
 use events::time::Timestamp;
 use nodes::api::shapes::{
     Cursor, DeviceDetail, LicenseDone, LicensePage, PlainCode, ReissueLicense, RenewLicense, SwitchLicense,
@@ -15,7 +16,7 @@ use nodes::api::shapes::{
 };
 use nodes::entropy::{EntropyRng, OsEntropy};
 use projector::view::{LicenseMove, LicenseState, LicenseView};
-use provisioning::codes::IssuedCodes;
+use provisioning::codes::{IssuedCodes, Sold, read_codes};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -103,7 +104,7 @@ pub(crate) struct RenewArguments {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct End {
-    /// So many days after its present end, or after now if it ended
+    /// So many days after its present end, or after now if it ended. To repeat one that failed give the time that it names
     #[arg(long, value_name = "DAYS")]
     days: Option<u32>,
     /// At this time (RFC 3339, such as 2027-12-31T23:59:59Z)
@@ -212,7 +213,12 @@ async fn renew(global: &Global, api: &Api, arguments: RenewArguments) -> Result<
         (None, None) => Timestamp::ZERO,
     };
     let request = RenewLicense { expires, by: Some(by), reason };
-    let done: LicenseDone = api.post(&format!("/v1/licenses/{license}/renew"), &request).await?;
+    let done: Result<LicenseDone> = api.post(&format!("/v1/licenses/{license}/renew"), &request).await;
+    let done = done.map_err(|error| match end.days {
+        // It may be done, and days count from the end that it has by then.
+        Some(_) => error.context(format!("to repeat this, give `--until {expires}` instead of --days")),
+        None => error,
+    })?;
     global.format().print(&done, |done| human_done(done, &format!("{license} ends {}", end_text(expires))))
 }
 
@@ -235,11 +241,8 @@ struct Reissued {
 
 async fn reissue(global: &Global, api: &Api, arguments: ReissueArguments) -> Result<()> {
     let ReissueArguments { license, out, signature: Signature { reason, by } } = arguments;
-    let plan = show(api, license).await?.plan.name;
-    let codes = code_in(&out, &plan)?;
-    let Some(code) = codes.codes.first() else {
-        return Err(coded(USAGE, format!("{} holds no code", out.display())));
-    };
+    let LicenseView { plan, reseller, .. } = show(api, license).await?;
+    let code = code_in(&out, Sold { plan, reseller })?;
     let code = PlainCode(Zeroizing::new(code.to_string()));
     let request = ReissueLicense { code, by: Some(by), reason };
     let done: LicenseDone =
@@ -253,13 +256,15 @@ async fn reissue(global: &Global, api: &Api, arguments: ReissueArguments) -> Res
 }
 
 /// On disk before the cluster knows it: a code that counts is never lost.
-fn code_in(file: &Path, plan: &str) -> Result<IssuedCodes> {
-    if file.exists() {
-        return Ok(IssuedCodes::read_csv(file)?);
-    }
-    let codes = IssuedCodes::issue(plan, 1, &mut EntropyRng(&OsEntropy))?;
-    codes.write_csv(file)?;
-    Ok(codes)
+fn code_in(file: &Path, sold: Sold) -> Result<ActivationCode> {
+    let codes = if file.exists() {
+        read_codes(file)?
+    } else {
+        let issued = IssuedCodes::reissue(sold, &mut EntropyRng(&OsEntropy));
+        issued.write_csv(file)?;
+        issued.codes
+    };
+    codes.into_iter().next().ok_or_else(|| coded(USAGE, format!("{} holds no code", file.display())))
 }
 
 fn parse_state(text: &str) -> Result<LicenseState, String> {

@@ -34,6 +34,7 @@ use events::time::Timestamp;
 use nodes::clock::{Clock, SystemClock};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Decides which terminals pass muster: factory, activation, heartbeats, detection and reaction over one log.
 #[derive(Parser)]
@@ -170,6 +171,9 @@ enum Command {
 pub(crate) use cluster::this_year;
 pub use node::HEALTH_WITHIN;
 
+/// What a command left behind, such as a node that was told to stop while it reads its log, holds its end up no longer.
+const ABANDONED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What `--json` says of an error.
 #[derive(serde::Serialize)]
 struct Failure {
@@ -189,7 +193,11 @@ pub fn run() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+        .and_then(|runtime| {
+            let done = runtime.block_on(dispatch(cli));
+            runtime.shutdown_timeout(ABANDONED_WITHIN);
+            done
+        });
     let Err(error) = done else { return ExitCode::SUCCESS };
     let code = exit::code_of(&error);
     if !json {

@@ -1,7 +1,7 @@
 //! `muster operation`: what was ordered, and how it ended.
 
 use super::Global;
-use crate::output::Table;
+use crate::listing::{Column, Listing};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use events::vocabulary::operation::Cause;
@@ -40,7 +40,7 @@ pub(crate) struct ListArguments {
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
     kind: Option<OperationKind>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     limit: usize,
 }
 
@@ -56,24 +56,24 @@ pub(crate) async fn run(global: &Global, command: OperationCommand) -> Result<()
 
 async fn list(global: &Global, arguments: &ListArguments) -> Result<()> {
     let api = global.api()?;
-    let mut operations: Vec<OperationView> = Vec::new();
+    let mut listing = Listing::new(global.format(), COLUMNS);
     let mut after: Option<Cursor> = None;
-    while operations.len() < arguments.limit {
+    while listing.said() < arguments.limit {
         let conditions = [
-            Some(("limit", PAGE.min(arguments.limit - operations.len()).to_string())),
+            Some(("limit", PAGE.min(arguments.limit - listing.said()).to_string())),
             Some(("open", arguments.open.to_string())),
             arguments.kind.map(|kind| ("kind", kind.to_string())),
             after.map(|Cursor(cursor)| ("after", cursor)),
         ];
         let query: Vec<_> = conditions.into_iter().flatten().collect();
         let page: OperationPage = api.get_where("/v1/operations", &query).await?;
-        operations.extend(page.operations);
+        listing.page(&page.operations)?;
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    global.format().print(&operations, |operations| human_list(operations))
+    listing.end("operation")
 }
 
 fn parse_kind(text: &str) -> Result<OperationKind, String> {
@@ -84,23 +84,22 @@ fn parse_kind(text: &str) -> Result<OperationKind, String> {
     })
 }
 
-fn human_list(operations: &[OperationView]) -> String {
-    if operations.is_empty() {
-        return "no operations".to_owned();
-    }
-    let mut table = Table::with_head(&["log index", "ordered", "operation", "device", "settled", "cause"]);
-    for operation in operations {
-        table.row([
-            operation.directive.id.index.to_string(),
-            operation.ordered_at.to_string(),
-            operation.directive.kind.to_string(),
-            operation.device.to_string(),
-            operation.settled.map_or_else(|| "not yet".to_owned(), |settled| settled.settlement.to_string()),
-            match &operation.cause {
-                Cause::Flag(flag) => format!("policy, for {flag}"),
-                Cause::Operator { name, reason } => format!("{name}: {reason}"),
-            },
-        ]);
-    }
-    table.to_string()
-}
+const COLUMNS: &[Column<OperationView>] = &[
+    Column { head: "log index", cell: |operation| operation.directive.id.index.to_string() },
+    Column { head: "ordered", cell: |operation| operation.ordered_at.to_string() },
+    Column { head: "operation", cell: |operation| operation.directive.kind.to_string() },
+    Column { head: "device", cell: |operation| operation.device.to_string() },
+    Column {
+        head: "settled",
+        cell: |operation| {
+            operation.settled.map_or_else(|| "not yet".to_owned(), |settled| settled.settlement.to_string())
+        },
+    },
+    Column {
+        head: "cause",
+        cell: |operation| match &operation.cause {
+            Cause::Flag(flag) => format!("policy, for {flag}"),
+            Cause::Operator { name, reason } => format!("{name}: {reason}"),
+        },
+    },
+];

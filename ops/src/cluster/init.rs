@@ -3,10 +3,11 @@
 use super::certificates::Authority;
 use super::node_config::node_config_text;
 use crate::context::Context;
+use crate::exit::{USAGE, coded};
 use crate::files::{create_dir, write_public, write_secret};
 use anyhow::{Result, bail};
 use events::ids::{ClusterId, Generation, NodeId, RegionName};
-use nodes::config::TokenDigest;
+use nodes::config::{HEARTBEAT_MS, TokenDigest, nats_server};
 use nodes::entropy::{Entropy, EntropyRng};
 use nodes::storage::birth::Birth;
 use nodes::storage::disk::OsDisk;
@@ -48,6 +49,38 @@ pub struct NatsAccess {
     pub authority: Option<String>,
 }
 
+impl ClusterPlan {
+    /// What the nodes would refuse is refused before keys and births are laid down, which are made once.
+    fn check(&self) -> Result<()> {
+        for url in self.nats.urls.iter().chain(&self.terminal_nats) {
+            nats_server(url).map_err(|why| coded(USAGE, format!("a NATS server's URL: {why}")))?;
+        }
+        if !HEARTBEAT_MS.contains(&self.heartbeat_millis) {
+            let (shortest, longest) = (HEARTBEAT_MS.start(), HEARTBEAT_MS.end());
+            let got = self.heartbeat_millis;
+            return Err(coded(USAGE, format!("devices beat every {shortest} to {longest} ms, got {got}")));
+        }
+        if self.nats.login.as_ref().is_some_and(|(user, password)| user.is_empty() || password.is_empty()) {
+            return Err(coded(USAGE, "the nodes' NATS user or password is empty"));
+        }
+        self.nodes.iter().try_for_each(NodePlan::check)
+    }
+}
+
+impl NodePlan {
+    fn check(&self) -> Result<()> {
+        let url = reqwest::Url::parse(&self.api_url()).ok();
+        match url.is_some_and(|url| url.host_str() == Some(&self.host.to_ascii_lowercase())) {
+            true => Ok(()),
+            false => Err(coded(USAGE, format!("`{}` is neither a host name nor an IPv4 address", self.host))),
+        }
+    }
+
+    fn api_url(&self) -> String {
+        format!("https://{}:{}", self.host, self.api_port)
+    }
+}
+
 /// What `init` wrote.
 pub struct ClusterFiles {
     pub cluster: ClusterId,
@@ -61,6 +94,7 @@ pub struct ClusterFiles {
 /// Writes a new cluster into `dir` (mode 0700), which must hold none yet. `this_year` is the civil year, for certificates.
 pub fn init(dir: &Path, plan: &ClusterPlan, entropy: &dyn Entropy, this_year: i32) -> Result<ClusterFiles> {
     refuse_if_taken(dir)?;
+    plan.check()?;
     let mut id = [0; 16];
     entropy.fill(&mut id);
     let cluster = ClusterId::from_bytes(id);
@@ -122,7 +156,7 @@ fn refuse_if_taken(dir: &Path) -> Result<()> {
 fn context_of(cluster: ClusterId, plan: &ClusterPlan) -> Context {
     Context {
         cluster,
-        apis: plan.nodes.iter().map(|node| format!("https://{}:{}", node.host, node.api_port)).collect(),
+        apis: plan.nodes.iter().map(NodePlan::api_url).collect(),
         ca: "ca.pem".into(),
         token: "operator.token".into(),
         public: CLUSTER_PUBLIC_FILE.into(),
@@ -183,6 +217,27 @@ mod tests {
             assert!(config.peers.certificate.exists() && config.api.key.exists() && config.keyring.exists());
             assert!(config.data_directory.join("birth.json").exists(), "node {id} may begin, once");
         }
+    }
+
+    #[test]
+    fn what_the_nodes_would_refuse_lays_out_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("cluster");
+        let refused = |change: fn(&mut ClusterPlan)| {
+            let mut plan = plan();
+            change(&mut plan);
+            let error = init(&dir, &plan, &OsEntropy, 2026).err().unwrap();
+            assert_eq!(crate::exit::code_of(&error), USAGE);
+            assert!(!dir.exists(), "{error}");
+            error.to_string()
+        };
+        assert!(refused(|plan| plan.heartbeat_millis = 5).contains("100 to 86400000"));
+        assert!(refused(|plan| plan.nats.urls[0] = "http://x".to_owned()).contains("expected nats://"));
+        assert!(refused(|plan| plan.nodes[2].host = "a b".to_owned()).contains("a b"));
+        assert!(refused(|plan| plan.nodes[2].host = "x/y".to_owned()).contains("x/y"));
+        assert!(
+            refused(|plan| plan.nats.login = Some(("nodes".into(), Zeroizing::default()))).contains("empty")
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ use events::keyring::ClusterPublic;
 use events::vocabulary::license::Plan;
 use nodes::entropy::{EntropyRng, OsEntropy};
 use provisioning::ceremony::load_cluster_public;
-use provisioning::codes::IssuedCodes;
+use provisioning::codes::{IssuedCodes, Sold};
 use provisioning::lot::load_firmware;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -230,9 +230,10 @@ pub async fn issue_codes(api: &Api, dir: &Path, count: u32) -> Result<Vec<String
         term_seconds: 365 * 86_400,
         lease_seconds: 72 * 3_600,
     };
-    let codes = IssuedCodes::issue(&plan.name, count, &mut EntropyRng(&OsEntropy))?;
+    let sold = Sold { plan, reseller: "corner-shop".to_owned() };
+    let codes = IssuedCodes::issue(sold, count, &mut EntropyRng(&OsEntropy))?;
     codes.write_csv(&dir.join("codes.csv"))?;
-    code::register(api, &codes, plan, "corner-shop").await?;
+    code::register(api, &codes).await?;
     Ok(codes.codes.iter().map(ToString::to_string).collect())
 }
 

@@ -3,12 +3,14 @@
 
 use super::config::{Permissions, ServerTls, User, config_text};
 use crate::cluster::random_text;
+use crate::exit::{USAGE, coded};
 use crate::files::{create_dir, read_text, write_secret};
 use anyhow::{Context, Result, bail};
 use events::ids::{DeviceId, LotId, RegionName, SourceName};
 use nodes::entropy::Entropy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const SOURCES_FILE: &str = "sources.json";
@@ -74,6 +76,7 @@ impl Registry {
         if dir.join(SOURCES_FILE).exists() {
             bail!("{} already has sources; `muster source add` adds to them", dir.display());
         }
+        check_listen(listen)?;
         create_dir(dir)?;
         let nodes_password = random_text(entropy, PASSWORD_BYTES).to_string();
         write_secret(&dir.join(format!("{NODES}.password")), nodes_password.as_bytes())?;
@@ -131,8 +134,16 @@ impl Registry {
         let was = self.sources.remove(name).is_some();
         if was {
             self.save()?;
-            let file = self.dir.join(format!("{name}.password"));
-            std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+        // Also for a source that is shut out already: an earlier removal may not have come so far. Never the nodes' own.
+        let file = self.dir.join(format!("{name}.password"));
+        if name.as_str() != NODES {
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", file.display()));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(was)
     }
@@ -173,6 +184,19 @@ impl Registry {
     }
 }
 
+/// It goes into the server's configuration as it is.
+fn check_listen(listen: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let (host, port) = listen.rsplit_once(':').unwrap_or_default();
+    if host.is_empty() || !host.chars().all(fits) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(coded(
+            USAGE,
+            format!("--listen: expected host:port such as 0.0.0.0:4222, got `{listen}`"),
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +224,40 @@ mod tests {
         assert!(sources.remove(&name).unwrap() && !sources.remove(&name).unwrap());
         assert!(!config().contains("shop-1") && !file.exists());
         assert!(config().contains("muster.v1.*.up.>"), "the nodes stay");
+    }
+
+    #[test]
+    fn a_removal_that_broke_off_is_done_by_the_next_whichever_half_of_it_was_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = registry(dir.path());
+        let (one, other) = ("shop-1".parse().unwrap(), "shop-2".parse().unwrap());
+        let file = sources.add(&one, inbox(1), &OsEntropy).unwrap();
+        std::fs::remove_file(file).unwrap();
+        assert!(sources.remove(&one).unwrap(), "its password was gone before");
+
+        let file = sources.add(&other, inbox(2), &OsEntropy).unwrap();
+        let kept = std::fs::read(&file).unwrap();
+        sources.remove(&other).unwrap();
+        std::fs::write(&file, kept).unwrap();
+        assert!(!Registry::load(dir.path()).unwrap().remove(&other).unwrap());
+        assert!(!file.exists(), "the password is gone, too");
+        assert!(!sources.remove(&NODES.parse().unwrap()).unwrap());
+        assert!(dir.path().join("nodes.password").exists(), "the nodes' own stays");
+    }
+
+    #[test]
+    fn what_the_server_could_not_read_as_its_address_is_refused_and_nothing_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("nats");
+        let create = |listen| Registry::create(&dir, "home".parse().unwrap(), listen, None, &OsEntropy);
+        for wrong in
+            ["4222", "0.0.0.0:", "0.0.0.0:70000", "a\"\nauthorization {}:4222", ":4222", "h ost:4222"]
+        {
+            let error = create(wrong).err().expect(wrong);
+            assert_eq!(crate::exit::code_of(&error), USAGE, "{error}");
+            assert!(!dir.exists());
+        }
+        create("[::]:4222").unwrap();
     }
 
     #[test]

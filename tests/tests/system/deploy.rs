@@ -1,5 +1,6 @@
 //! What stands below `ops/deploy` fits the program that it starts.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 fn text(file: &str) -> String {
@@ -77,4 +78,52 @@ fn logs_of_containers_and_units_have_no_colours() {
     ] {
         assert!(text(file).contains(wanted), "{file}");
     }
+}
+
+/// Runs `muster` where the script would run it in a container; `broken` is the command that fails, if there is a file that
+/// names it.
+const DOCKER: &str = r#"#!/usr/bin/env bash
+[[ $1 == image ]] && exit 0
+while [[ $1 != muster:* ]]; do
+  [[ $1 == --volume ]] && dir="${2%:/state}"
+  shift
+done
+shift
+[[ -e broken && $1 == "$(cat broken)" ]] && exit 9
+cd "$dir" && exec "$MUSTER" "$@"
+"#;
+
+#[test]
+fn what_prepares_the_compose_cluster_can_be_run_again_after_it_failed_and_never_over_a_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::copy(tests::root().join("ops/deploy/compose/prepare"), at("prepare")).unwrap();
+    std::fs::create_dir(at("bin")).unwrap();
+    std::fs::write(at("bin/docker"), DOCKER).unwrap();
+    std::fs::set_permissions(at("bin/docker"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", at("bin").display(), std::env::var("PATH").unwrap());
+    let prepare = || {
+        let mut command = std::process::Command::new("bash");
+        command.arg(at("prepare")).env("PATH", &path).env("MUSTER", tests::muster());
+        let ran = command.output().unwrap();
+        (ran.status.success(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    if std::process::Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("SKIPPED: no openssl");
+        return;
+    }
+    std::fs::write(at("broken"), "cluster").unwrap();
+    assert!(!prepare().0);
+    assert!(!at("state").exists(), "nothing half-made is called the state");
+    std::fs::remove_file(at("broken")).unwrap();
+    let (done, said) = prepare();
+    assert!(done, "{said}");
+    let token = std::fs::read(at("state/cluster/operator.token")).unwrap();
+    assert!(
+        at("state/nats/nats.conf").exists() && at("state/nats-tls/tls.pem").exists() && at(".env").exists()
+    );
+    assert!(!at("state.new").exists());
+    let (done, said) = prepare();
+    assert!(!done && said.contains("holds a cluster already"), "{said}");
+    assert_eq!(std::fs::read(at("state/cluster/operator.token")).unwrap(), token);
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
 use events::ids::{ClusterId, CodeBatchId, DeviceId, LicenseId};
@@ -66,6 +66,25 @@ async fn licenses(
     }))
 }
 
+/// What was asked may be done.
+async fn lost() -> (StatusCode, Json<Value>) {
+    let refusal = json!({ "code": "UNKNOWN", "message": "no answer", "what_to_do": "post the same again" });
+    (StatusCode::GATEWAY_TIMEOUT, Json(refusal))
+}
+
+async fn issues(Query(query): Query<Asked>) -> Json<Value> {
+    let number = if query.contains_key("after") { 2 } else { 1 };
+    let issue = json!({
+        "batch": CodeBatchId::from_bytes([number; 8]),
+        "plan": license(1)["plan"],
+        "reseller": "A&B",
+        "issued": 1,
+        "used": 0,
+        "void": 0,
+    });
+    Json(json!({ "batches": [issue], "next": if number == 1 { json!("a+b=&c") } else { Value::Null } }))
+}
+
 impl Node {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -77,7 +96,12 @@ impl Node {
         let tls = tls.await.unwrap();
         let (said, asked) = mpsc::unbounded_channel();
         let goes_on = watch::Sender::new(false);
-        let app = Router::new().route("/v1/licenses", get(licenses)).with_state((said, goes_on.subscribe()));
+        let app = Router::new()
+            .route("/v1/licenses", get(licenses))
+            .route("/v1/licenses/{id}", get(async || Json(license(1))))
+            .route("/v1/licenses/{id}/renew", post(lost))
+            .route("/v1/codes", get(issues))
+            .with_state((said, goes_on.subscribe()));
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let url = format!("https://{}", socket.local_addr().unwrap());
@@ -99,8 +123,12 @@ impl Node {
     }
 
     fn list(&self, more: &[&str]) -> Command {
+        self.command(&[&["license", "list"], more].concat())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(tests::muster());
-        command.args(["license", "list", "--context", "context.json"]).args(more);
+        command.args(arguments).args(["--context", "context.json"]);
         command.current_dir(self.dir.path()).stdout(Stdio::piped()).kill_on_drop(true);
         command
     }
@@ -168,4 +196,30 @@ async fn a_refusal_has_the_code_that_the_apis_document_names_for_people_and_for_
     let ran = node.list(&["--json", "--reseller", "refused"]).output().await.unwrap();
     let why: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!((&why["code"], &why["exit_code"]), (&"DECLINED".into(), &4.into()), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issues_of_codes_are_shown_to_the_last_page() {
+    let node = Node::start().await;
+    let ran = node.command(&["code", "show", "--json"]).output().await.unwrap();
+    let shown: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let batches: Vec<_> = shown["batches"].as_array().unwrap().iter().map(|issue| &issue["batch"]).collect();
+    assert_eq!(batches, [&json!(CodeBatchId::from_bytes([1; 8])), &json!(CodeBatchId::from_bytes([2; 8]))]);
+    assert!(shown["next"].is_null(), "{shown}");
+}
+
+/// Days count from the end that a license has: repeated, they would count twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_by_days_whose_answer_is_lost_names_the_end_to_repeat_it_with() {
+    let node = Node::start().await;
+    let id = LicenseId::from_bytes([1; 16]).to_string();
+    let renew = ["license", "renew", &id, "--days", "30", "--reason", "paid"];
+    let ran = node.command(&renew).stderr(Stdio::piped()).output().await.unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    let until = said.split("--until ").nth(1).and_then(|rest| rest.split('`').next()).expect(&said);
+    assert_eq!(ran.status.code(), Some(3), "{said}");
+    let exact = ["license", "renew", &id, "--until", until, "--reason", "paid"];
+    let ran = node.command(&exact).stderr(Stdio::piped()).output().await.unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.code() == Some(3) && said.contains("UNKNOWN"), "the time is understood: {said}");
 }

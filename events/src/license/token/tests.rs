@@ -153,3 +153,29 @@ fn a_token_that_would_not_fit_into_an_answer_is_not_issued() {
     assert!(matches!(refused, Err(TokenError::TooLong(_))));
     assert!(matches!(check(&"x".repeat(LICENSE_TOKEN_BYTES_MAX + 1)), Err(TokenError::TooLong(_))));
 }
+
+/// A plan whose token is exactly as long as a token may be, or so many letters longer.
+fn plan_at_the_bound(more: usize) -> Plan {
+    let plan = |letters: usize| {
+        let entitlements = vec!["e".repeat(letters)];
+        Plan { name: "gold".to_owned(), entitlements, term_seconds: 0, lease_seconds: 1 }
+    };
+    let most = (0..LICENSE_TOKEN_BYTES_MAX).rev().find(|letters| plan_fits(&plan(*letters)).is_ok());
+    plan(most.unwrap() + more)
+}
+
+#[test]
+fn a_plan_fits_if_even_its_longest_token_can_be_issued_and_not_one_letter_more() {
+    let longest = |plan: Plan| Claims {
+        plan: plan.name,
+        entitlements: plan.entitlements,
+        issued_at: Timestamp::from_millis(u64::MAX),
+        expires: Timestamp::from_millis(u64::MAX),
+        lease_counter: u64::MAX,
+        ..claims()
+    };
+    assert!(issue(&key(1), &longest(plan_at_the_bound(0))).is_ok());
+    let above = plan_at_the_bound(1);
+    assert!(matches!(plan_fits(&above), Err(TokenError::TooLong(_))));
+    assert!(matches!(issue(&key(1), &longest(above)), Err(TokenError::TooLong(_))));
+}

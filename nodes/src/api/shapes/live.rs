@@ -14,7 +14,8 @@ pub enum LiveEvent {
     Changes { index: LogIndex, stamp: Timestamp, changes: Vec<Change> },
     /// Who leads, as far as this node knows.
     Leadership { leader: Option<NodeId>, term: u64 },
-    /// Changes after `after` are not all kept here: read the state anew; what follows is complete from `from` on.
+    /// Changes after `after` are not all told: they are not kept here any more, came in a snapshot, or `after` is an index of
+    /// the log before a restore. Read the state anew; what follows is complete from `from` on.
     Reset { after: LogIndex, from: LogIndex },
     /// This watcher was too slow and is cut: come again with the last id that was seen.
     Cut { missed: u64, what_to_do: String },

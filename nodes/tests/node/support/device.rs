@@ -17,6 +17,8 @@ const CODE: CodeDigest = CodeDigest::from_bytes([3; 16]);
 
 pub struct Device {
     public_key: PublicKey,
+    /// What its plan grants; 0 is without end.
+    term_seconds: u64,
 }
 
 fn wrapped() -> Wrapped {
@@ -25,7 +27,12 @@ fn wrapped() -> Wrapped {
 
 impl Device {
     pub fn new() -> Self {
-        Device { public_key: DeviceSeed::generate(&mut EntropyRng(&OsEntropy)).device_key().public() }
+        let public_key = DeviceSeed::generate(&mut EntropyRng(&OsEntropy)).device_key().public();
+        Device { public_key, term_seconds: 0 }
+    }
+
+    pub fn for_a_year() -> Self {
+        Device { term_seconds: 365 * 86_400, ..Device::new() }
     }
 
     pub fn id(&self) -> DeviceId {
@@ -34,7 +41,7 @@ impl Device {
 
     /// Burned, sold, activated.
     pub fn life(&self) -> Vec<Event> {
-        vec![super::members::lot_created(1), certified(), self.provisioned(), issued(), self.activated()]
+        vec![super::members::lot_created(1), certified(), self.provisioned(), self.issued(), self.activated()]
     }
 
     /// The same, heard; and then one sequence comes twice with other content.
@@ -56,6 +63,17 @@ impl Device {
             components: vec![],
             record: RecordDigest::from_bytes([4; 16]),
             burned_at: Timestamp::from_millis(1_000),
+        }
+        .into()
+    }
+
+    fn issued(&self) -> Event {
+        let term_seconds = self.term_seconds;
+        CodesIssued {
+            batch: CodeBatchId::from_bytes([1; 8]),
+            plan: Plan { name: "basic".into(), entitlements: vec![], term_seconds, lease_seconds: 3600 },
+            reseller: "corner shop".into(),
+            codes: vec![CODE],
         }
         .into()
     }
@@ -105,16 +123,6 @@ fn certified() -> Event {
         quota: 10,
         until: Timestamp::from_millis(4_000_000_000_000),
         certificate: vec![],
-    }
-    .into()
-}
-
-fn issued() -> Event {
-    CodesIssued {
-        batch: CodeBatchId::from_bytes([1; 8]),
-        plan: Plan { name: "basic".into(), entitlements: vec![], term_seconds: 0, lease_seconds: 3600 },
-        reseller: "corner shop".into(),
-        codes: vec![CODE],
     }
     .into()
 }

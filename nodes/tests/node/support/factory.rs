@@ -11,15 +11,18 @@ use events::ids::LotId;
 use events::keyring::ClusterPublic;
 use events::time::Timestamp;
 use events::vocabulary::shared::ComponentKind;
-use nodes::api::shapes::{Base64, ImportManifest};
+use nodes::api::shapes::{Base64, CertifyStation, CreateLot, ImportManifest};
 use nodes::entropy::{EntropyRng, OsEntropy};
 use std::ops::RangeInclusive;
 
 pub struct Factory {
     key: FactoryKey,
     station: StationKey,
+    certificate: StationCertificate,
     firmware: LotFirmware,
 }
+
+const UNTIL: Timestamp = Timestamp::from_millis(4_000_000_000_000);
 
 fn rng() -> EntropyRng<'static> {
     EntropyRng(&OsEntropy)
@@ -27,15 +30,39 @@ fn rng() -> EntropyRng<'static> {
 
 impl Factory {
     pub fn new() -> Self {
+        Factory::of("box")
+    }
+
+    /// One whose lot, under the same number, is of another product.
+    pub fn of(sku: &str) -> Self {
         let (key, station) = (FactoryKey::generate(&mut rng()), StationKey::generate(&mut rng()));
         let lot = LotId::from_bytes([1, 2, 3, 4]);
         let policy = ComponentPolicy::new(vec![ComponentKind::SocSerial], vec![], 0).unwrap();
         let mut firmware =
-            LotFirmware::create(&key, lot, "box", policy, LotSecret::generate(&mut rng())).unwrap();
-        let until = Timestamp::from_millis(4_000_000_000_000);
-        let certificate = StationCertificate::issue(&key, station.public(), lot, 1_000, until);
-        firmware.add_station(certificate).unwrap();
-        Factory { key, station, firmware }
+            LotFirmware::create(&key, lot, sku, policy, LotSecret::generate(&mut rng())).unwrap();
+        let certificate = StationCertificate::issue(&key, station.public(), lot, 1_000, UNTIL);
+        firmware.add_station(certificate.clone()).unwrap();
+        Factory { key, station, certificate, firmware }
+    }
+
+    /// Its lot, as `muster lot register` posts it.
+    pub fn lot(&self) -> CreateLot {
+        let LotFirmware { declaration, lot_secret, .. } = &self.firmware;
+        CreateLot {
+            declaration: Base64(declaration.encode()),
+            tamper_key: Base64(lot_secret.tamper_key(declaration.lot()).as_bytes().to_vec()),
+            factory_key: self.public(),
+        }
+    }
+
+    /// Its station, as `muster station register` posts it.
+    pub fn station(&self) -> CertifyStation {
+        let certificate = Base64(self.certificate.encode().to_vec());
+        CertifyStation { certificate, factory_key: self.public() }
+    }
+
+    fn public(&self) -> Base64 {
+        Base64(self.key.public().as_bytes().to_vec())
     }
 
     /// The manifest of freshly burned units, as `muster manifest import` posts it.
@@ -49,10 +76,7 @@ impl Factory {
             entries,
         };
         let manifest = Manifest::export(&mut rng(), params).unwrap();
-        ImportManifest {
-            manifest: Base64(manifest.encode()),
-            factory_key: Base64(self.key.public().as_bytes().to_vec()),
-        }
+        ImportManifest { manifest: Base64(manifest.encode()), factory_key: self.public() }
     }
 
     fn burn(&self, cluster: &ClusterPublic, unit: u32) -> Vec<u8> {

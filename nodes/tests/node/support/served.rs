@@ -101,8 +101,6 @@ pub async fn served_under(count: NodeId, change: impl FnOnce(&mut NodeConfig)) -
         ingress_levels: Arc::new(Default::default),
     };
     let server = ApiServer::start(listener, deps).unwrap();
-    // reqwest asks for a process-wide provider; the nodes name theirs.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = client(&authority, None);
     members.leader().await;
     Served { members, server, http, url, bus, joined, authority }
@@ -124,6 +122,8 @@ pub fn certify(api: &mut ApiConfig, authority: &Authority, dir: &Path) {
 
 /// A client that believes the authority, and shows a certificate for `name` if there is one.
 pub fn client(authority: &Authority, name: Option<&str>) -> reqwest::Client {
+    // reqwest asks for a process-wide provider; the nodes name theirs.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let root = reqwest::Certificate::from_pem(authority.certificate().as_bytes()).unwrap();
     let mut client =
         reqwest::Client::builder().tls_backend_rustls().tls_certs_only([root]).no_proxy().timeout(PATIENCE);
