@@ -203,12 +203,14 @@ impl Core {
         })?;
         let heard = config.data_directory.join(LEVELS_FILE);
         let levels = MemberLevels::open(peers_of(&config).iter().map(|peer| peer.node), disk.clone(), heard)?;
+        let serving = watch::Sender::new(false);
         let notary = Notary {
             cluster: config.cluster,
             key: keyring.checkpoint_key.clone(),
             projector: projector.clone(),
             proposer: proposer.clone(),
             levels: Arc::new(levels),
+            serving: serving.subscribe(),
         };
         let receiver = Receiver {
             raft: raft.clone(),
@@ -240,7 +242,7 @@ impl Core {
             keyring,
             entropy,
             history,
-            serving: watch::Sender::new(false),
+            serving,
             tasks: Mutex::default(),
             ended: watch::Sender::new(None),
             gaps,

@@ -18,12 +18,13 @@ use std::sync::Arc;
 /// Signs at `node`; the first one waits until the others were heard.
 pub(crate) async fn sign(members: &Members, node: NodeId) -> CheckpointView {
     let core = members.core(node);
-    let mut reports = core.reports();
+    let (mut reports, mut serving) = (core.reports(), core.serving());
     in_time("a checkpoint", async {
         loop {
             match core.notary().checkpoint().await {
                 Ok(signed) => return signed,
                 Err(NotaryError::OlderMember(_)) => reports.changed().await.unwrap(),
+                Err(NotaryError::NotServing) => drop(serving.wait_for(|serving| *serving).await.unwrap()),
                 Err(error) => panic!("{error}"),
             }
         }
