@@ -33,6 +33,7 @@ use crate::raft::inbound::Inbound;
 use crate::raft::leadership::LeadershipWatch;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
+use crate::raft::purging::{Purging, Transfers};
 use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
 use crate::shared_projector::SharedProjector;
@@ -90,6 +91,7 @@ pub struct Core {
     /// Beside the one that peers read, so that neither moves the other's place.
     history: Arc<Archive>,
     serving: watch::Sender<bool>,
+    transfers: Transfers,
     /// Run until the core is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
     /// The first watcher that ended although it never should.
@@ -163,10 +165,12 @@ impl Core {
         };
         let archive = archive(&config, &keyring, disk.clone())?;
         let timers = &config.raft;
+        let transfers = Transfers::default();
         let network = Network {
             own: config.node,
             transport: transport.clone(),
             append_within: Duration::from_millis(timers.election_ms_max.max(APPEND_MS_MIN)),
+            transfers: transfers.clone(),
         };
         let settings = settings(config.cluster, timers).map_err(|e| NodeError::Timers(e.to_string()))?;
         let raft = MusterRaft::build(config.node, settings, network, store.clone(), machine)
@@ -243,6 +247,7 @@ impl Core {
             entropy,
             history,
             serving,
+            transfers,
             tasks: Mutex::default(),
             ended: watch::Sender::new(None),
             gaps,
@@ -280,6 +285,12 @@ impl Core {
             quorum_within: Duration::from_millis(2 * self.config.raft.election_ms_max),
         };
         tasks.spawn(self.must_not_end("serving", serving.run(self.serving.clone())));
+        let purging = Purging {
+            raft: self.raft.clone(),
+            transfers: self.transfers.clone(),
+            keep_entries: self.config.raft.keep_entries,
+        };
+        tasks.spawn(self.must_not_end("purging", purging.run()));
         let duties = Duties {
             leadership: self.leadership.clone(),
             proposer: self.proposer.clone(),
