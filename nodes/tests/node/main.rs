@@ -41,6 +41,7 @@ mod snapshot;
 mod support;
 mod throughput;
 mod trace;
+mod transfers;
 mod unknown_kind;
 mod webhooks;
 mod whole;
