@@ -106,6 +106,6 @@ mod tests {
         let of = |offset, length| pieces(offset, length, SECTOR).collect::<Vec<_>>();
         assert_eq!(of(0, 1100), [0..512, 512..1024, 1024..1100]);
         assert_eq!(of(500, 600), [0..12, 12..524, 524..600]);
-        assert_eq!(of(512, 512), [0..512]);
+        assert_eq!(of(512, 600), [0..512, 512..600]);
     }
 }
