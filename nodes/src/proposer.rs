@@ -86,10 +86,20 @@ impl Proposer {
     /// Gets events of this node itself committed, in one batch: what operators post and what a leader owes. They
     /// go one batch after the other.
     pub async fn propose_events(&self, events: &[Event]) -> Result<Outcomes, ProposeError> {
+        self.propose_in_turn(|| Ok(events.to_vec())).await
+    }
+
+    /// As [`Proposer::propose_events`], of events that are made when it is their turn, after those before them: what they
+    /// say of this node's state may be as old as its own proposal, and no older.
+    pub async fn propose_in_turn<E: From<ProposeError>>(
+        &self,
+        make: impl FnOnce() -> Result<Vec<Event>, E>,
+    ) -> Result<Outcomes, E> {
         let waited = tokio::time::timeout(self.0.deps.within, self.0.own_batches.lock()).await;
         let mut counter = waited.map_err(|_| ProposeError::Unavailable {
             why: "earlier proposals of this node still wait for a majority".to_owned(),
         })?;
+        let events = make()?;
         *counter += 1;
         let id = BatchId { node: self.0.deps.node, boot: self.0.boot, counter: *counter };
         let malformed = |why: String| ProposeError::Malformed { why };
@@ -100,9 +110,8 @@ impl Proposer {
         // A batch that came twice was applied once, but what its first apply answered is gone: to call a refusal
         // a success would be a lie, so the asker looks at the state or asks again.
         if outcomes.duplicate {
-            return Err(ProposeError::Unknown {
-                why: "it was committed, but its first answer was lost".to_owned(),
-            });
+            let why = "it was committed, but its first answer was lost".to_owned();
+            return Err(ProposeError::Unknown { why }.into());
         }
         Ok(outcomes)
     }

@@ -5,13 +5,18 @@
 mod storage_support;
 
 use events::ids::ClusterId;
+use events::log::keys::KeyEncryptionKey;
+use events::log::segment::{HEADER_BYTES, SealedHeader};
 use nodes::entropy::OsEntropy;
 use nodes::storage::birth::{BIRTH_FILE, Beginning, Birth};
-use nodes::storage::error::StorageError;
+use nodes::storage::error::{CorruptionKind, StorageError};
 use nodes::storage::log::{DurableLog, LogOptions};
 use std::path::{Path, PathBuf};
 use storage_support::mem_disk::{Faults, Left, MemDisk};
-use storage_support::{CLUSTER, LOG_DIR, NODE, all, append, entry, open_with, options, segment, vote, wait};
+use storage_support::peer::{committed, repair};
+use storage_support::{
+    CLUSTER, LOG_DIR, NODE, all, append, at, entry, open_with, options, segment, vote, wait,
+};
 
 const DATA: &str = "/data";
 
@@ -183,4 +188,76 @@ fn a_segment_of_another_life_of_the_same_node_is_corruption() {
     one.put(&last, two.bytes(&last));
     let error = open(&one).err().unwrap().to_string();
     assert!(error.contains("another life"), "{error}");
+}
+
+/// A node that runs since its birth and was never started again: one segment, and all that was ever acknowledged in it.
+fn young(birth: &Birth) -> MemDisk {
+    let disk = laid_out(birth);
+    let log = open(&disk).unwrap();
+    wait(|done| log.save_vote(vote(3, 1), done)).unwrap();
+    for index in 0..6 {
+        append(&log, &[entry(3, index)]).unwrap();
+        log.save_committed(at(3, index)).unwrap();
+    }
+    drop(log);
+    disk
+}
+
+fn mark_of(disk: &MemDisk) -> u64 {
+    SealedHeader::parse(&disk.bytes(&segment(1))).unwrap().claims().birth
+}
+
+#[test]
+fn a_flip_in_the_only_header_there_is_ends_no_life_the_note_beside_it_has_the_mark_too() {
+    let birth = birth();
+    let whole = young(&birth);
+    let peer = committed(&whole);
+    assert_eq!((mark_of(&whole), peer.len()), (birth.mark(), 6));
+    for flipped in 0..HEADER_BYTES {
+        let disk = whole.copy();
+        disk.tamper(&segment(1), |bytes| bytes[flipped] ^= 1);
+        assert!(matches!(open(&disk), Err(StorageError::Corrupt(_))), "{flipped}");
+        repair(&disk, &peer, Some(3));
+        let log = open(&disk).unwrap_or_else(|error| panic!("{flipped}: {error}"));
+        assert_eq!(all(&log), peer, "{flipped}");
+        assert!(log.standing().vote.unwrap().term > 3, "{flipped}: for whom its vote was is sealed");
+        assert_eq!(mark_of(&disk), birth.mark(), "{flipped}");
+    }
+}
+
+#[test]
+fn a_note_of_an_older_version_has_no_mark_and_is_read_as_before() {
+    let birth = birth();
+    let disk = young(&birth);
+    let text = b"{\n  \"segment\": 1,\n  \"generation\": 1\n}";
+    let key = KeyEncryptionKey::new(1, [42; 32]);
+    let tag = key.authenticate(&[b"newest.json", CLUSTER.as_bytes(), &NODE.to_le_bytes(), text]);
+    let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+    let proof =
+        format!("{{\"sealed\":{{\"cluster\":\"{CLUSTER}\",\"node\":{NODE},\"key\":1,\"tag\":\"{tag}\"}}}}\n");
+    disk.put(&note_path(), [&text[..], b"\n", proof.as_bytes()].concat());
+    let gone = disk.copy();
+    gone.lose(&segment(1));
+    assert!(matches!(open(&gone), Err(StorageError::Corrupt(_))), "it is believed");
+    assert_eq!(all(&open(&disk).unwrap()).len(), 6);
+    let note = String::from_utf8(disk.bytes(&note_path())).unwrap();
+    assert!(note.contains(&format!("\"birth\": {}", birth.mark())), "{note}");
+}
+
+#[test]
+fn the_only_segment_of_another_life_is_not_taken_for_that_of_this_one() {
+    let birth = birth();
+    let (mine, other) = (young(&birth), young(&self::birth()));
+    let peer = committed(&mine);
+    mine.put(&segment(1), other.bytes(&segment(1)));
+    let Err(StorageError::Corrupt(damage)) = open(&mine) else { panic!("another life was believed") };
+    assert_eq!((damage.path, damage.what), (segment(1), CorruptionKind::OtherBirth));
+    repair(&mine, &peer, Some(3));
+    let log = open(&mine).unwrap();
+    assert_eq!(all(&log), peer);
+    assert!(log.standing().vote.unwrap().term > 3, "what this life voted is not known");
+}
+
+fn note_path() -> PathBuf {
+    Path::new(LOG_DIR).join("newest.json")
 }

@@ -8,7 +8,8 @@ mod storage_support;
 use proptest::prelude::*;
 use std::path::Path;
 use storage_support::life::{
-    Deed, LIFE, Model, Planted, allowed, found, held, lefts, live, open_planted, sensible, small,
+    Deed, LIFE, Model, Planted, allowed, found, held, lefts, live, live_watched, open_planted, sensible,
+    small,
 };
 use storage_support::mem_disk::{Faults, Left, MemDisk, SyncPromise};
 use storage_support::{LOG_DIR, append, entry, open_with, options, vote, wait};
@@ -138,9 +139,10 @@ fn what_an_open_believed_survives_a_power_cut_after_it() {
 
 #[test]
 fn an_open_that_the_power_cuts_short_can_be_repeated() {
-    let disk = MemDisk::default();
-    live(&disk, LIFE, Planted::Nothing);
-    let torn = disk.after_power_cut(Left::Everything);
+    let mut watched = Vec::new();
+    live_watched(&MemDisk::default(), LIFE, Planted::Nothing, &mut watched);
+    // Not closed: what is torn after that is damage.
+    let torn = watched.pop().unwrap().1.after_power_cut(Left::Everything);
     let last = torn.files().into_iter().rfind(|path| path.extension().is_some()).unwrap();
     torn.tamper(&last, |bytes| bytes.truncate(bytes.len() - 5));
     let counted = torn.copy();

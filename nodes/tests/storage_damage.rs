@@ -1,15 +1,14 @@
 //! What happens to the files of a log at rest: bits flip, files are cut, swapped, rolled back, lost. Whatever was known
 //! durable is there or its loss is named by file and offset, and nothing is changed then; only a torn tail is cut.
 //!
-//! What no single disk can tell is written down here too: the end of the last file cut at a frame's end, or an older
-//! copy of that file with the same header, is an earlier moment of the same log. Nothing is made up, and no log is ever put together from
-//! two moments.
+//! What no single disk can tell is written down here too: after an unclean end, the end of the last file cut at a frame's
+//! end, or an older copy of that file with the same header, is an earlier moment of the same log. Nothing is made up, and
+//! no log is ever put together from two moments.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod storage_support;
 
-use events::log::segment::HEADER_BYTES;
 use nodes::storage::error::StorageError;
 use nodes::storage::repair::note_damage;
 use nodes::storage::view::LogEntry;
@@ -22,7 +21,7 @@ use storage_support::life::{
     Model, Planted, frames, held, live_watched, open_planted, segments, sensible, small,
 };
 use storage_support::mem_disk::{Left, MemDisk};
-use storage_support::peer::{committed, repair};
+use storage_support::peer::{committed_and_gaps, repair};
 
 #[derive(Clone, Debug)]
 enum Damage {
@@ -32,6 +31,7 @@ enum Damage {
     Swap { one: Index, two: Index },
     RollBack { file: Index, to: Index },
     Lose { file: Index },
+    BadSector { file: Index, at: Index, length: usize },
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -43,6 +43,8 @@ fn damage() -> impl Strategy<Value = Damage> {
         1 => (index(), index()).prop_map(|(one, two)| Damage::Swap { one, two }),
         2 => (index(), index()).prop_map(|(file, to)| Damage::RollBack { file, to }),
         1 => index().prop_map(|file| Damage::Lose { file }),
+        3 => (index(), index(), 1usize..700)
+            .prop_map(|(file, at, length)| Damage::BadSector { file, at, length }),
     ]
 }
 
@@ -61,15 +63,19 @@ fn live_on(choices: &[(u8, u64)]) -> Lived {
 
 /// Whether every log must notice this: it touches what a later frame or a later file knew durable.
 fn must_be_noticed(lived: &Lived, damaged: &MemDisk) -> bool {
+    // Nothing that was written may pass for torn because it cannot be read.
+    if damaged.has_unreadable() {
+        return true;
+    }
     let files = segments(&lived.disk);
     let last_with_frames = files.iter().rposition(|path| !frames(&lived.disk.bytes(path)).is_empty());
     files.iter().enumerate().any(|(number, path)| {
         let before = lived.disk.bytes(path);
         let now = if damaged.files().contains(path) { damaged.bytes(path) } else { Vec::new() };
         let Some(first) = first_difference(&before, &now) else { return false };
-        // A last file that is gone or has no whole header: the file beside it knows that it was begun.
-        let is_headless = now.len() < HEADER_BYTES && Some(number) == last_with_frames;
-        if Some(number) < last_with_frames || is_headless {
+        // The file beside it knows that the last one was begun, and how long it was when the log was closed.
+        let is_shorter = now.len() < before.len() && Some(number) == last_with_frames;
+        if Some(number) < last_with_frames || is_shorter {
             return true;
         }
         // Only frames that are still intact can know anything.
@@ -122,6 +128,10 @@ fn apply(damage: &Damage, lived: &Lived) -> MemDisk {
             }
         }
         Damage::Lose { file } => disk.lose(&pick(file)),
+        Damage::BadSector { file, at, length } => {
+            let start = at.index(disk.bytes(&pick(file)).len());
+            disk.make_unreadable(&pick(file), start, start + length);
+        }
     }
     disk
 }
@@ -174,7 +184,12 @@ fn judge(lived: &Lived, damaged: &MemDisk, planted: Planted) -> Result<(), Strin
 
 /// What a peer holds that agreed with this log all along, and went on.
 fn peers_entries(lived: &Lived) -> Vec<LogEntry> {
-    let mut entries = committed(&lived.disk);
+    // A snapshot came in the term of the vote that was given by then.
+    let mut entries = committed_and_gaps(&lived.disk, |index| {
+        let mut moments = lived.moments.iter().map(|(model, _)| model);
+        let after = moments.find(|model| model.floor >= Some(index));
+        after.and_then(|model| model.vote).map_or(0, |vote| vote.term)
+    });
     let next = entries.len() as u64;
     entries.extend(lived.end.entries.iter().filter(|entry| entry.at.index >= next).cloned());
     let (term, next) = (lived.end.vote.map_or(0, |vote| vote.term), entries.len() as u64);
@@ -212,12 +227,8 @@ proptest! {
             let peer = peers_entries(&lived);
             let damaged = apply(&damage, &lived);
             if let Err(StorageError::Corrupt(found)) = open_planted(&damaged, Planted::Nothing) {
-                let need = match note_damage(&*damaged.as_disk(), &small(), &found) {
-                    Ok(need) => need,
-                    // Nothing is left that tells the log's birth: the node's life is over.
-                    Err(StorageError::Corrupt(_)) => return Ok(()),
-                    Err(other) => panic!("{damage:?}: {other}"),
-                };
+                let need = note_damage(&*damaged.as_disk(), &small(), &found)
+                    .unwrap_or_else(|error| panic!("{damage:?}: {error}"));
                 let last = lived.end.entries.last().map(|last| last.at.index).or(lived.end.floor);
                 prop_assert!(need.acknowledged >= last || need.tail_is_lost, "{damage:?}: {need:?} of {last:?}");
                 let vote = need.vote.map(|(term, ..)| term);
@@ -242,7 +253,7 @@ proptest! {
 
 #[test]
 fn a_cut_of_what_is_no_tail_is_caught() {
-    let choices = [(5, 0); 5];
+    let choices = [(6, 0); 5];
     let lived = live_on(&choices);
     let caught = (0..200).filter(|at| {
         let damaged = lived.disk.copy();

@@ -10,6 +10,7 @@ use events::log::record::EntryBody;
 use events::log::segment::HEADER_BYTES;
 use nodes::storage::error::{CorruptionKind, StorageError};
 use nodes::storage::log::DurableLog;
+use nodes::storage::log_reader::LogReader;
 use nodes::storage::repair::{NEED_FILE, Need, note_damage};
 use nodes::storage::retention::Retention;
 use nodes::storage::suspect::{SUSPECT_FILE, Suspect};
@@ -247,4 +248,26 @@ fn no_flip_in_what_was_retired_removes_a_segment() {
     let before = segments(&older);
     let _ = opened(&older);
     assert_eq!(segments(&older), before, "nothing goes before the header after it agrees");
+}
+
+#[test]
+fn a_reader_beside_a_node_that_starts_again_takes_its_new_segment_without_a_frame_for_no_loss() {
+    let disk = log_with_a_vote_at_its_end();
+    let reader = || LogReader::open(disk.as_disk(), PathBuf::from(LOG_DIR), keys()).unwrap();
+    let read = |reader: LogReader| reader.of_cluster(CLUSTER).checking_end().map(|item| item.map(drop));
+    let begun_before = reader();
+    let log = opened(&disk).unwrap();
+    let last = segments(&disk).pop().unwrap();
+    assert_eq!(disk.bytes(&last).len(), HEADER_BYTES);
+    assert!(read(begun_before).all(|item| item.is_ok()));
+    // It is the loss of that file that is said, be it without a frame.
+    let begun_before = {
+        disk.lose(&last);
+        reader()
+    };
+    let Some(Err(StorageError::Corrupt(damage))) = read(begun_before).last() else {
+        panic!("nothing was said")
+    };
+    assert_eq!((damage.path, damage.what), (last, CorruptionKind::Missing));
+    drop(log);
 }

@@ -9,15 +9,17 @@ use bytes::Bytes;
 use events::log::record::EntryBody;
 use nodes::entropy::OsEntropy;
 use nodes::storage::archive::Archive;
-use nodes::storage::error::StorageError;
+use nodes::storage::error::{CorruptionKind, StorageError};
 use nodes::storage::repair::{NEED_FILE, Need, Rebuild, note_damage, noted};
 use nodes::storage::view::LogEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use storage_support::life::{Planted, lefts, open_planted, small};
-use storage_support::mem_disk::{Faults, MemDisk};
+use storage_support::mem_disk::{Faults, MemDisk, Op};
 use storage_support::peer::{committed, repair, try_repair};
-use storage_support::{LOG_DIR, all, append, append_range, at, entry, keys, open_with, segment, vote, wait};
+use storage_support::{
+    LOG_DIR, all, append, append_range, at, entry, keys, open_with, options, segment, vote, wait,
+};
 
 /// A log of two segments and more: votes in terms 3 and 4, entries 0 to 29, all committed and closed.
 fn whole_log() -> MemDisk {
@@ -224,5 +226,93 @@ fn an_archive_gives_ranges_in_order_beside_the_writer_and_past_damage() {
             next += range.len().max(1);
         }
         assert!(given >= 26, "{given} of 30 with a flip at {at}");
+    }
+}
+
+/// A member that lagged: its log ended at 10, it voted, and a snapshot came after which the log goes on.
+fn jumped(floor: u64) -> MemDisk {
+    let disk = MemDisk::default();
+    let log = open_with(&disk.as_disk(), options(Path::new(LOG_DIR))).unwrap();
+    wait(|done| log.save_vote(vote(1, 1), done)).unwrap();
+    append_range(&log, 1, 0..11);
+    wait(|done| log.save_vote(vote(9, 2), done)).unwrap();
+    wait(|done| log.purge(at(9, floor), done)).unwrap();
+    append_range(&log, 9, floor + 1..floor + 4);
+    drop(log);
+    disk
+}
+
+#[test]
+fn a_vote_that_lay_beside_a_jump_to_a_purge_floor_is_never_taken_for_entries() {
+    for floor in [11, 12, 13, 100] {
+        let whole = jumped(floor);
+        let files = storage_support::life::segments(&whole);
+        let frames: Vec<_> = files
+            .iter()
+            .flat_map(|file| {
+                let frames = storage_support::life::frames(&whole.bytes(file));
+                frames.into_iter().map(move |frame| (file, frame))
+            })
+            .collect();
+        // Whichever frames are lost, one after the other.
+        for first in 0..frames.len() {
+            for last in first..frames.len() {
+                let disk = whole.copy();
+                for (file, frame) in &frames[first..=last] {
+                    disk.tamper(file, |bytes| bytes[frame.start as usize + 50] ^= 1);
+                }
+                let as_disk = disk.as_disk();
+                let Err(StorageError::Corrupt(damage)) = open_with(&as_disk, options(Path::new(LOG_DIR)))
+                else {
+                    continue;
+                };
+                let need = note_damage(&*as_disk, &options(Path::new(LOG_DIR)), &damage).unwrap();
+                let told = need.vote.map(|(term, ..)| term);
+                let place = format!("floor {floor}, frames {first} to {last}: {need:?}");
+                assert!(!need.vote_is_known || told == Some(9), "{place}");
+                assert!(need.acknowledged >= Some(floor + 3), "{place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_read_is_damage_there_and_repaired_and_all_else_is_salvaged() {
+    let whole = whole_log();
+    let peer = committed(&whole);
+    for number in 1..=2 {
+        for from in (0..whole.bytes(&segment(number)).len()).step_by(90) {
+            let disk = whole.copy();
+            disk.make_unreadable(&segment(number), from, from + 40);
+            let Err(StorageError::Corrupt(damage)) = open_planted(&disk, Planted::Nothing) else {
+                panic!("{number}, {from}: it was read");
+            };
+            assert_eq!((&damage.path, &damage.what), (&segment(number), &CorruptionKind::Unreadable));
+            // By sectors: what the device gives back around it is not a part of the hole.
+            assert!(damage.offset / 512 == from as u64 / 512, "{number}, {from}: {damage}");
+            repair(&disk, &peer, Some(4));
+            let log = open_planted(&disk, Planted::Nothing).unwrap();
+            assert_eq!(all(&log), peer, "{number}, {from}");
+            assert_eq!(log.standing().vote.map(|vote| vote.term >= 4), Some(true));
+        }
+    }
+    // A reader beside it, who looks for what is intact, gets the rest.
+    let disk = whole.copy();
+    disk.make_unreadable(&segment(2), 512, 700);
+    let archive = Archive::new(disk.as_disk(), vec![PathBuf::from(LOG_DIR)], keys());
+    let given: usize = (0..30).map(|from| archive.range(from, 0).unwrap().len()).sum();
+    assert!((24..30).contains(&given), "{given} of 30");
+}
+
+#[test]
+fn a_read_that_fails_once_is_no_damage() {
+    let whole = whole_log();
+    let expected = all(&open_planted(&whole.copy(), Planted::Nothing).unwrap());
+    for at in 0..40 {
+        let disk = whole.copy_with(Faults { fails_at: Some((Op::Read, at)), ..Faults::default() });
+        match open_planted(&disk, Planted::Nothing) {
+            Ok(log) => assert_eq!(all(&log), expected, "read {at}"),
+            Err(error) => panic!("read {at}: {error}"),
+        }
     }
 }

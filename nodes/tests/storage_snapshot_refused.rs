@@ -4,6 +4,7 @@
 
 mod storage_support;
 
+use events::log::record::EntryBody;
 use futures::FutureExt;
 use nodes::entropy::OsEntropy;
 use nodes::raft::machine::Machine;
@@ -12,6 +13,7 @@ use nodes::raft::snapshot::FileShelf;
 use nodes::shared_projector::SharedProjector;
 use nodes::storage::log::DurableLog;
 use nodes::storage::snapshot_file::{SnapshotFiles, SnapshotOptions};
+use nodes::storage::view::LogEntry;
 use nodes::telemetry::measures::Measures;
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::RaftStateMachine;
@@ -19,7 +21,7 @@ use projector::Projector;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use storage_support::mem_disk::{Faults, MemDisk};
-use storage_support::{CLUSTER, LOG_DIR, NODE, keys, options};
+use storage_support::{CLUSTER, LOG_DIR, NODE, at, keys, options};
 
 const DIR: &str = "/data/snapshots";
 
@@ -34,8 +36,8 @@ enum End {
     RaftFailed,
 }
 
-/// A node's machine on this disk builds a snapshot; nothing if its log cannot be opened.
-async fn build(disk: &MemDisk) -> Option<End> {
+/// A node's machine on this disk, whose log is purged so far; nothing if its log cannot be opened.
+fn machine(disk: &MemDisk, floor: u64) -> Option<(Machine, Arc<DurableLog>, Arc<Measures>)> {
     let log = DurableLog::open(disk.as_disk(), Arc::new(OsEntropy), options(Path::new(LOG_DIR))).ok()?;
     let (log, measures) = (Arc::new(log), Arc::new(Measures::default()));
     let options =
@@ -43,7 +45,14 @@ async fn build(disk: &MemDisk) -> Option<End> {
     let files = SnapshotFiles::open(disk.as_disk(), Arc::new(OsEntropy), options).ok()?;
     let refused = RefusedSnapshots::new(log.clone(), measures.clone());
     let projector = SharedProjector::new(Projector::new());
-    let mut machine = Machine::open(projector, Arc::new(FileShelf(files)), Arc::new(|| 0), refused).ok()?;
+    let shelf = Arc::new(FileShelf(files));
+    let machine = Machine::open(projector, shelf, Arc::new(move || floor), refused).ok()?;
+    Some((machine, log, measures))
+}
+
+/// It builds a snapshot.
+async fn build(disk: &MemDisk) -> Option<End> {
+    let (mut machine, log, measures) = machine(disk, 0)?;
     let built = machine.get_snapshot_builder().await.build_snapshot().await;
     let is_poisoned = log.poison().failed().now_or_never().is_some();
     Some(match built {
@@ -108,4 +117,23 @@ async fn whichever_operation_fails_alone_while_a_snapshot_is_built_raft_never_en
         }
     }
     assert!(failed >= 5, "{failed} of the faults hit the snapshot, and {made} did no harm");
+}
+
+#[tokio::test]
+async fn a_member_that_waits_for_a_snapshot_is_sent_one_that_there_is_no_room_to_keep() {
+    let (begun, mut shown) = (begun(), 0);
+    for capacity in (used(&begun)..).step_by(50) {
+        let full = begun.copy_with(Faults { capacity: Some(capacity), ..Faults::default() });
+        let Some((mut machine, log, measures)) = machine(&full, 1) else { continue };
+        let entry = |index| LogEntry { at: at(1, index), body: EntryBody::Blank };
+        machine.take_history(vec![entry(0), entry(1)]).unwrap();
+        let sent = machine.get_current_snapshot().await.unwrap().unwrap();
+        assert_eq!(sent.meta.last_log_id.map(|at| at.index), Some(1));
+        assert!(sent.snapshot.total() > 0 && log.poison().failed().now_or_never().is_none());
+        if measures.snapshots_skipped.get() == 0 {
+            break;
+        }
+        shown += 1;
+    }
+    assert!(shown > 2, "{shown}");
 }

@@ -92,6 +92,21 @@ fn a_damaged_newest_is_passed_over_by_name_and_the_one_before_is_loaded() {
 }
 
 #[test]
+fn a_newest_that_cannot_be_read_is_passed_over_as_a_damaged_one_is() {
+    let disk = MemDisk::default();
+    files(&disk).save(1, b"meta", &state(1, 100)).unwrap();
+    files(&disk).save(2, b"meta", &state(2, 3 * PART_BYTES)).unwrap();
+    for from in [0, 100, PART_BYTES, 2 * PART_BYTES + 9000] {
+        let disk = disk.copy();
+        disk.make_unreadable(&path(2), from, from + 10);
+        let loaded = files(&disk).load_newest().unwrap();
+        assert_eq!(loaded.snapshot.unwrap().index, 1, "from {from}");
+        let why = loaded.damaged[0].to_string();
+        assert!(why.contains("snapshot-00000000000000000002.snap") && why.contains("give back"), "{why}");
+    }
+}
+
+#[test]
 fn whenever_the_power_goes_the_old_or_the_new_snapshot_is_there_whole() {
     let mut seen_old_and_new = [false, false];
     for power_fails_at in 0.. {
@@ -201,17 +216,41 @@ fn what_came_in_gives_its_room_back_before_a_log_opens_on_a_full_disk() {
 
 #[test]
 fn nobody_is_offered_a_damaged_snapshot_and_it_goes_once_there_is_a_newer_one() {
+    let whole = MemDisk::default();
+    files(&whole).save(1, b"meta", &state(1, 100)).unwrap();
+    files(&whole).save(2, b"meta", &state(2, 3 * PART_BYTES)).unwrap();
+    for part in 0..3 {
+        let disk = whole.copy();
+        disk.tamper(&path(2), |bytes| bytes[500 + part * PART_BYTES] ^= 1);
+        let files = files(&disk);
+        // Nobody read it before it is sent. What a transfer finds the next one is not offered again.
+        let (sent, _) = files.open_newest().unwrap().unwrap();
+        let in_order =
+            (0..3).try_for_each(|number| sent.piece(number * PART_BYTES as u64, PART_BYTES).map(drop));
+        assert_eq!((sent.index(), in_order.is_err()), if part == 0 { (1, false) } else { (2, true) });
+        assert_eq!(files.open_newest().unwrap().unwrap().0.index(), 1);
+        let aside = path(2).with_extension("snap.damaged");
+        assert_eq!(disk.files(), [path(1), aside]);
+        // Another one of the same state is not taken for it by who still reads the old file.
+        files.save(2, b"meta", &state(2, 100)).unwrap();
+        assert_eq!(sent.piece(0, 3 * PART_BYTES).is_err(), part > 0);
+        assert_eq!(disk.files(), [path(1), path(2)]);
+        files.save(3, b"meta", &state(3, 100)).unwrap();
+        assert_eq!(disk.files(), [path(2), path(3)]);
+    }
+}
+
+#[test]
+fn a_check_of_all_snapshots_sets_the_damaged_ones_aside_and_stops_when_it_is_told_to() {
     let disk = MemDisk::default();
     files(&disk).save(1, b"meta", &state(1, 100)).unwrap();
-    files(&disk).save(2, b"meta", &state(2, 100)).unwrap();
+    files(&disk).save(2, b"meta", &state(2, 3 * PART_BYTES)).unwrap();
     disk.tamper(&path(2), |bytes| *bytes.last_mut().unwrap() ^= 1);
     let files = files(&disk);
-    assert_eq!(files.load_newest().unwrap().snapshot.unwrap().index, 1);
-    assert_eq!(files.open_newest().unwrap().unwrap().index(), 1);
-    let aside = path(2).with_extension("snap.damaged");
-    assert_eq!(disk.files(), [path(1), aside]);
-    files.save(3, b"meta", &state(3, 100)).unwrap();
-    assert_eq!(disk.files(), [path(1), path(3)]);
+    assert_eq!(files.check_all(|| false).unwrap(), 0);
+    assert_eq!(files.check_all(|| true).unwrap(), 1);
+    assert_eq!(disk.files(), [path(1), path(2).with_extension("snap.damaged")]);
+    assert_eq!(files.check_all(|| true).unwrap(), 0);
 }
 
 #[test]

@@ -4,14 +4,16 @@
 
 mod storage_support;
 
-use futures::{Stream, StreamExt};
+use events::log::segment::HEADER_BYTES;
+use futures::{FutureExt, Stream, StreamExt};
 use nodes::entropy::OsEntropy;
 use nodes::raft::log_store::LogStore;
 use nodes::raft::types::{
     EncodedOutcomes, Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig,
 };
 use nodes::storage::disk::OsDisk;
-use nodes::storage::log::DurableLog;
+use nodes::storage::error::Poisoned;
+use nodes::storage::log::{DurableLog, LogOptions};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::alias::SnapshotOf;
@@ -142,4 +144,21 @@ async fn a_read_that_would_begin_after_a_purged_entry_fails_instead_of_leaving_a
         let read: Vec<_> = stream.collect().await;
         assert!(read.iter().any(Result::is_err), "streamed from {start}: {read:?}");
     }
+}
+
+#[tokio::test]
+async fn a_damaged_entry_that_raft_reads_ends_the_log_as_one_that_the_next_start_repairs() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = storage_support::options(&dir.path().join("log"));
+    let options = LogOptions { cache_bytes_max: 0, ..options };
+    let log = Arc::new(DurableLog::open(Arc::new(OsDisk), Arc::new(OsEntropy), options).unwrap());
+    storage_support::append_range(&log, 1, 0..6);
+    let segment = dir.path().join("log/segment-0000000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[HEADER_BYTES + 60] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let mut store = LogStore::new(log.clone());
+    assert!(store.limited_get_log_entries(0, 6).await.is_err());
+    let ended = log.poison().failed().now_or_never();
+    assert!(matches!(ended, Some(Poisoned::Condemned(_))), "{ended:?}");
 }

@@ -27,6 +27,7 @@ pub mod offline;
 pub mod output;
 pub mod spent;
 pub mod tls;
+mod unfinished;
 
 /// What goes wrong in this room: a chain of causes for people, with an exit code where one was chosen.
 pub type Error = anyhow::Error;

@@ -151,6 +151,7 @@ fn refused(error: NotaryError) -> Refused {
     match error {
         NotaryError::Propose(error) => error.into(),
         NotaryError::Declined(decline) => Refused::declined(decline),
+        NotaryError::NotServing => unavailable("ask again in a moment, or another node"),
         NotaryError::TreeUnknown => unavailable("ask another node"),
         NotaryError::OlderMember(_) => unavailable("upgrade all members, or wait until they are heard"),
         NotaryError::LogDiffers => unavailable("look at the status of every node"),

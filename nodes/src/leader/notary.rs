@@ -6,6 +6,7 @@
 
 use super::levels::MemberLevels;
 use crate::proposer::{ProposeError, Proposer};
+use crate::raft::tree::Head;
 use crate::shared_projector::SharedProjector;
 use events::identity::key::SigningKey;
 use events::ids::{ClusterId, NodeId};
@@ -15,6 +16,7 @@ use projector::view::CheckpointView;
 use projector::{Decline, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Members of a lower level halt at a checkpoint.
 const LEVEL_THAT_KNOWS_CHECKPOINTS: u16 = 5;
@@ -32,6 +34,11 @@ pub enum NotaryError {
     LogDiffers,
     #[error("node {0} has not said yet that it knows checkpoints: it runs an older version or was not heard")]
     OlderMember(NodeId),
+    #[error(
+        "this node does not serve now: it is behind the others or reaches no majority, and what it would sign lies far back \
+         by the time it is committed"
+    )]
+    NotServing,
     #[error("the checkpoint was declined: {0}")]
     Declined(Decline),
     #[error(transparent)]
@@ -44,6 +51,8 @@ pub struct Notary {
     pub projector: SharedProjector,
     pub proposer: Proposer,
     pub levels: Arc<MemberLevels>,
+    /// Whether this node is near the others: a head is of use to whoever knows its size still.
+    pub serving: watch::Receiver<bool>,
 }
 
 impl Notary {
@@ -54,30 +63,37 @@ impl Notary {
         if tree.compared().borrow().difference.is_some() {
             return Err(NotaryError::LogDiffers);
         }
-        let head = tree.head().ok_or(NotaryError::TreeUnknown)?;
-        let generation = self.projector.read(|fold| fold.generation());
-        let checkpoint = Checkpoint {
-            cluster: self.cluster,
-            generation: Some(generation),
-            size: head.size,
-            root: head.root,
-        };
-        let signature = checkpoint.signature(&self.key);
-        let event =
-            CheckpointSigned { generation, size: head.size, root: head.root, signature: signature.clone() };
-        let outcomes = self.proposer.propose_events(&[event.into()]).await?;
-        match outcomes.events.first() {
-            Some(Outcome::Declined(decline)) => Err(NotaryError::Declined(*decline)),
+        if !*self.serving.borrow() {
+            return Err(NotaryError::NotServing);
+        }
+        let mut signed = None;
+        // Proposals before this one may wait for long: the head is taken after them.
+        let outcomes = self.proposer.propose_in_turn(|| {
+            let event = self.sign_head()?;
+            Ok::<_, NotaryError>(vec![signed.insert(event).clone().into()])
+        });
+        let outcomes = outcomes.await?;
+        match (outcomes.events.first(), signed) {
+            (Some(Outcome::Declined(decline)), _) => Err(NotaryError::Declined(*decline)),
+            (_, None) => Err(NotaryError::TreeUnknown),
             // One that another node signed a moment ago may be larger; this one is in the log all the same.
-            _ => Ok(CheckpointView {
+            (_, Some(CheckpointSigned { generation, size, root, signature })) => Ok(CheckpointView {
                 index: outcomes.index,
                 at: outcomes.stamp,
                 generation,
-                size: head.size,
-                root: head.root,
+                size,
+                root,
                 signature,
             }),
         }
+    }
+
+    fn sign_head(&self) -> Result<CheckpointSigned, NotaryError> {
+        let Head { size, root } = self.projector.tree().head().ok_or(NotaryError::TreeUnknown)?;
+        let generation = self.projector.read(|fold| fold.generation());
+        let checkpoint = Checkpoint { cluster: self.cluster, generation: Some(generation), size, root };
+        let signature = checkpoint.signature(&self.key);
+        Ok(CheckpointSigned { generation, size, root, signature })
     }
 
     /// How long until the next checkpoint is due, in log time.

@@ -33,6 +33,7 @@ use crate::raft::inbound::Inbound;
 use crate::raft::leadership::LeadershipWatch;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
+use crate::raft::purging::{Purging, Transfers};
 use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
 use crate::shared_projector::SharedProjector;
@@ -90,6 +91,7 @@ pub struct Core {
     /// Beside the one that peers read, so that neither moves the other's place.
     history: Arc<Archive>,
     serving: watch::Sender<bool>,
+    transfers: Transfers,
     /// Run until the core is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
     /// The first watcher that ended although it never should.
@@ -163,10 +165,12 @@ impl Core {
         };
         let archive = archive(&config, &keyring, disk.clone())?;
         let timers = &config.raft;
+        let transfers = Transfers::default();
         let network = Network {
             own: config.node,
             transport: transport.clone(),
             append_within: Duration::from_millis(timers.election_ms_max.max(APPEND_MS_MIN)),
+            transfers: transfers.clone(),
         };
         let settings = settings(config.cluster, timers).map_err(|e| NodeError::Timers(e.to_string()))?;
         let raft = MusterRaft::build(config.node, settings, network, store.clone(), machine)
@@ -203,12 +207,14 @@ impl Core {
         })?;
         let heard = config.data_directory.join(LEVELS_FILE);
         let levels = MemberLevels::open(peers_of(&config).iter().map(|peer| peer.node), disk.clone(), heard)?;
+        let serving = watch::Sender::new(false);
         let notary = Notary {
             cluster: config.cluster,
             key: keyring.checkpoint_key.clone(),
             projector: projector.clone(),
             proposer: proposer.clone(),
             levels: Arc::new(levels),
+            serving: serving.subscribe(),
         };
         let receiver = Receiver {
             raft: raft.clone(),
@@ -240,7 +246,8 @@ impl Core {
             keyring,
             entropy,
             history,
-            serving: watch::Sender::new(false),
+            serving,
+            transfers,
             tasks: Mutex::default(),
             ended: watch::Sender::new(None),
             gaps,
@@ -278,6 +285,12 @@ impl Core {
             quorum_within: Duration::from_millis(2 * self.config.raft.election_ms_max),
         };
         tasks.spawn(self.must_not_end("serving", serving.run(self.serving.clone())));
+        let purging = Purging {
+            raft: self.raft.clone(),
+            transfers: self.transfers.clone(),
+            keep_entries: self.config.raft.keep_entries,
+        };
+        tasks.spawn(self.must_not_end("purging", purging.run()));
         let duties = Duties {
             leadership: self.leadership.clone(),
             proposer: self.proposer.clone(),

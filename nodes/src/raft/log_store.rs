@@ -56,9 +56,22 @@ impl LogStore {
 
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let entries = self.log.entries(range, bytes_max)?;
-        let entries =
-            if entries.are_cached() { entries.read()? } else { blocking(move || entries.read()).await? };
+        let entries = match entries.are_cached() {
+            true => entries.read(),
+            false => tokio::task::spawn_blocking(move || entries.read()).await.map_err(io::Error::other)?,
+        };
+        let entries = entries.inspect_err(|error| self.condemn(error))?;
         entries.into_iter().map(entry_from_log).collect()
+    }
+
+    /// Raft ends for an entry that it cannot read. The log ends first, so that whoever starts nodes knows that the next
+    /// start reads that place too, and makes it good from peers.
+    fn condemn(&self, error: &StorageError) {
+        if let StorageError::Corrupt(damage) = error
+            && damage.is_repairable()
+        {
+            self.log.condemn(&format!("an entry cannot be read: {damage}"));
+        }
     }
 
     /// As [`LogStore::read`], and whatever is returned begins at `range.start`: raft takes it for consecutive.

@@ -252,7 +252,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let index = kept.as_ref().map_or(0, |kept| kept.meta.last_log_id.map_or(0, |log_id| log_id.index));
         if index < floor && self.applied_index() >= floor {
             // The one that stood there was damaged. Who gets an older one would ask for entries that are purged.
-            let made = self.get_snapshot_builder().await.make().await;
+            let made = self.get_snapshot_builder().await.make_or_show().await;
             return made.map(Some).map_err(|error| self.refused.end_log(error));
         }
         Ok(kept.map(|kept| SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data }))
@@ -291,17 +291,36 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 impl Builder {
     async fn make(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
+        let snapshot = self.encode().await?;
+        self.keep(&snapshot).await?;
+        Ok(SnapshotOf::<TypeConfig, _> { meta: snapshot.meta, snapshot: snapshot.data })
+    }
+
+    /// As [`Builder::make`], for a member that waits for it: where there is no room to keep it, it is sent all the same.
+    async fn make_or_show(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotBytes>, io::Error> {
+        let snapshot = self.encode().await?;
+        match self.keep(&snapshot).await {
+            Err(full) if is_full(&full) => self.refused.skip(&full),
+            kept => kept?,
+        }
+        Ok(SnapshotOf::<TypeConfig, _> { meta: snapshot.meta, snapshot: snapshot.data })
+    }
+
+    async fn encode(&mut self) -> Result<Snapshot, io::Error> {
         let fold = self.fold.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
-        let (meta, shelf, frontier) = (self.meta.clone(), self.shelf.clone(), self.frontier.take());
-        let kept = off_the_runtime(move || {
+        let (meta, frontier) = (self.meta.clone(), self.frontier.take());
+        off_the_runtime(move || {
             let bytes = with_frontier(fold.to_snapshot(), frontier.as_ref());
-            let snapshot = Snapshot { meta, data: SnapshotBytes::Here(Bytes::from(bytes)) };
-            shelf.keep(&snapshot)?;
-            Ok(snapshot)
+            Ok(Snapshot { meta, data: SnapshotBytes::Here(Bytes::from(bytes)) })
         })
-        .await?;
-        tracing::info!(bytes = kept.data.total(), last = ?kept.meta.last_log_id, "kept a snapshot");
-        Ok(SnapshotOf::<TypeConfig, _> { meta: kept.meta, snapshot: kept.data })
+        .await
+    }
+
+    async fn keep(&self, snapshot: &Snapshot) -> Result<(), io::Error> {
+        let (shelf, kept) = (self.shelf.clone(), snapshot.clone());
+        off_the_runtime(move || shelf.keep(&kept)).await?;
+        tracing::info!(bytes = snapshot.data.total(), last = ?snapshot.meta.last_log_id, "kept a snapshot");
+        Ok(())
     }
 }
 

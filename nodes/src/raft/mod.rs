@@ -4,6 +4,7 @@
 //!   proposer ──▶ openraft ──▶ log_store ──▶ storage/        (append, fsync, vote)
 //!                  │  ▲ └───▶ network ────▶ peers/          (append entries, votes, snapshots out)
 //!                  │  └────── receive  ◀─── peers/          (the same, in; inbound: snapshots piece by piece)
+//!                  │  └────── purging                    (how much of the log goes: none that a member waits for)
 //!                  └────────▶ machine ────▶ shared_projector (committed entries, snapshots)
 //!                                    └────▶ tree             (their Merkle tree, held against checkpoints)
 //! ```
@@ -13,6 +14,7 @@ pub mod leadership;
 pub mod log_store;
 pub mod machine;
 pub mod network;
+pub mod purging;
 pub mod receive;
 pub mod refused_snapshot;
 pub mod settings;

@@ -1,5 +1,6 @@
 //! openraft's calls to its peers, over the peers' wire.
 
+use super::purging::Transfers;
 use super::snapshot_bytes::SnapshotBytes;
 use super::types::{LogId, PeerNode, TypeConfig, Vote};
 use crate::peers::message::{APPEND_BYTES_TARGET, SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
@@ -24,6 +25,8 @@ pub struct Network {
     /// Entries must be on the peer's disk within this time; longer than openraft's own limit, which is made for
     /// heartbeats.
     pub append_within: Duration,
+    /// Which members are sent a snapshot.
+    pub transfers: Transfers,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -35,6 +38,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             to: PeerAddress { node: target, address: node.peers_address.clone() },
             transport: self.transport.clone(),
             append_within: self.append_within,
+            transfers: self.transfers.clone(),
         }
     }
 }
@@ -45,6 +49,7 @@ pub struct PeerClient {
     to: PeerAddress,
     transport: Arc<dyn PeerTransport>,
     append_within: Duration,
+    transfers: Transfers,
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -166,13 +171,18 @@ impl PeerClient {
     ) -> Rpc<SnapshotResponse<TypeConfig>> {
         let (meta, data) = (snapshot.meta, snapshot.snapshot);
         let (total, mut offset) = (data.total(), 0);
+        let stands_at = meta.last_log_id.map_or(0, |log_id| log_id.index);
         let transfer = from_disk(&data, |data| Ok(data.name())).await?;
         loop {
+            self.transfers.moved(self.to.node, stands_at);
             let piece = from_disk(&data, move |data| data.piece(offset, SNAPSHOT_CHUNK_BYTES)).await?;
             let end = offset + piece.len() as u64;
             let chunk = SnapshotChunk { transfer, vote, meta: meta.clone(), offset, total, data: piece };
             match self.call(RPCTypes::InstallSnapshot, PeerRequest::Snapshot(chunk), within).await? {
-                PeerReply::Snapshot(SnapshotReceipt::Installed(response)) => return Ok(response),
+                PeerReply::Snapshot(SnapshotReceipt::Installed(response)) => {
+                    self.transfers.moved(self.to.node, stands_at);
+                    return Ok(response);
+                }
                 PeerReply::Snapshot(SnapshotReceipt::Kept { offset: kept })
                     if kept >= end && kept < total =>
                 {

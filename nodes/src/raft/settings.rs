@@ -22,7 +22,8 @@ pub fn settings(cluster: ClusterId, timers: &RaftTimers) -> Result<Arc<Config>, 
         snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES as u64,
         max_payload_entries: APPEND_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(timers.snapshot_entries),
-        max_in_snapshot_log_to_keep: timers.keep_entries,
+        // Purged by `super::purging`.
+        max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         ..Config::default()

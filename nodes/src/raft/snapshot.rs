@@ -90,8 +90,8 @@ impl SnapshotShelf for FileShelf {
     }
 
     fn newest(&self) -> Result<Option<Snapshot>, io::Error> {
-        let Some(file) = self.0.open_newest()? else { return Ok(None) };
-        let meta = read_meta(file.index(), &file.meta()?)?;
+        let Some((file, meta)) = self.0.open_newest()? else { return Ok(None) };
+        let meta = read_meta(file.index(), &meta)?;
         Ok(Some(Snapshot { meta, data: SnapshotBytes::OnDisk(Arc::new(file)) }))
     }
 

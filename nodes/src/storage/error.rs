@@ -142,7 +142,9 @@ pub enum CorruptionKind {
     Standing(#[from] StandingError),
     #[error("the file is missing")]
     Missing,
-    #[error("the file has {found} bytes, and the segment after it knows {expected}")]
+    #[error("the device does not give back what lies there")]
+    Unreadable,
+    #[error("the file has {found} bytes, and the log beside it knows that it had {expected}")]
     Length { expected: u64, found: u64 },
     #[error("it is of generation {found}, and this log began one of generation {expected} there")]
     Generation { expected: u64, found: u64 },

@@ -8,7 +8,8 @@
 
 use super::disk::Disk;
 use super::error::{CorruptionKind, StorageError};
-use super::segment_file::{Owner, read_range};
+use super::segment_file::Owner;
+use super::unreadable::read_whole;
 use events::ids::{ClusterId, NodeId};
 use events::log::keys::KeyEncryptionKey;
 use events::log::segment::HeaderKeyError;
@@ -132,7 +133,7 @@ fn take_apart(disk: &dyn Disk, path: &Path) -> Result<Option<(Vec<u8>, Proof)>, 
     if length > BYTES_MAX {
         return Err(changed(path));
     }
-    let bytes = read_range(&*file, 0, length as usize).map_err(StorageError::io("reading", path))?;
+    let bytes = read_whole(&*file, path, 0, length as usize)?;
     let lines = bytes.strip_suffix(b"\n").ok_or_else(|| changed(path))?;
     let split = lines.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| changed(path))?;
     let proof = serde_json::from_slice(&lines[split + 1..]).map_err(|_| changed(path))?;

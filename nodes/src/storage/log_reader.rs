@@ -205,15 +205,25 @@ impl LogReader {
         if !std::mem::take(&mut self.checks_end) || self.owner.cluster.is_none() {
             return Ok(());
         }
-        let newest = Newest::examine(&*self.disk, &self.dir, &self.owner)?;
-        let Some(begun) = newest.map(|newest| newest.segment).filter(|begun| *begun > self.segment) else {
-            return Ok(());
-        };
-        let path = segment_path(&self.dir, begun);
-        match self.disk.open_read(&path) {
-            // Its node began it while this one was read.
-            Ok(file) if file.length().is_ok_and(|length| length > HEADER_BYTES as u64) => Ok(()),
-            _ => Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing)),
+        let mut newest = Newest::examine(&*self.disk, &self.dir, &self.owner)?;
+        loop {
+            let Some(begun) = newest.map(|newest| newest.segment).filter(|begun| *begun > self.segment)
+            else {
+                return Ok(());
+            };
+            // Its node began it while this one was read; there may be nothing in it yet but its header.
+            let path = segment_path(&self.dir, begun);
+            if let Ok(file) = self.disk.open_read(&path)
+                && SegmentFile::open(path.clone(), file, begun, &self.owner)
+                    .is_ok_and(|opened| opened.is_ok())
+            {
+                return Ok(());
+            }
+            // Or its node takes it away just now, and begins another in its place: then it says so before.
+            let said = std::mem::replace(&mut newest, Newest::examine(&*self.disk, &self.dir, &self.owner)?);
+            if newest == said {
+                return Err(StorageError::corrupt(&path, 0, CorruptionKind::Missing));
+            }
         }
     }
 

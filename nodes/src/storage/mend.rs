@@ -76,7 +76,7 @@ impl Mend {
         let (Some((file, header)), Some((_, next))) = (open(segment)?, open(segment + 1)?) else {
             return Ok(None);
         };
-        let damaged = file.read_all()?;
+        let damaged = file.read_readable()?;
         let end = (next.standing, next.previous_length);
         let Some(pieces) = take_apart(&file, &damaged, header.standing, end) else { return Ok(None) };
         let keys = owner.keys;

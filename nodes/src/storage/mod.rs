@@ -8,6 +8,7 @@
 //!        └──▶ outline.rs                   headers held against each other: from where on to read
 //!        └──▶ newest.rs                    which segment was begun last: so the loss of the last file is seen
 //!        └──▶ birth.rs                     an empty log begins with a birth file, or not at all
+//!        └──▶ unreadable.rs                what the device does not give back is damage there, and the rest is read
 //!        └──▶ repair/                      damage below what was durable: made good from peers before raft starts
 //!        └──▶ scrub.rs ─▶ suspect.rs      what an open does not read is checked beside it; damage is kept in mind, and
 //!                        └─▶ mend.rs       such a segment is mended in its place, with entries of peers
@@ -53,5 +54,6 @@ mod segment_file;
 mod segment_writer;
 pub(crate) mod snapshot_cores;
 mod stream;
+mod unreadable;
 
 pub(crate) use segment_file::segment_number_of;

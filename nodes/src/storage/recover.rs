@@ -187,13 +187,16 @@ impl Recovery<'_> {
     /// `None` of a last segment whose creation was cut short.
     fn outline(&self, segment: u64, may_be_cut: bool) -> Result<Option<Outline>, StorageError> {
         let Some((file, header)) = self.open(segment, may_be_cut)? else { return Ok(None) };
-        let (newest, found) = (self.newest, header.identity.generation);
-        if let Some(newest) = newest.filter(|newest| newest.segment == segment && newest.generation != found)
-        {
-            let what = CorruptionKind::Generation { expected: newest.generation, found };
-            return Err(StorageError::corrupt(&file.path, 0, what));
+        let is_the_one = self.newest.map_or(Ok(()), |newest| newest.check(&header));
+        is_the_one.map_err(|what| StorageError::corrupt(&file.path, 0, what))?;
+        let length = file.length()?;
+        match self.newest.map_or(0, |newest| newest.lacks(segment, length)) {
+            0 => Ok(Some(Outline { header, length })),
+            lacks => {
+                let what = CorruptionKind::Length { expected: length + lacks, found: length };
+                Err(StorageError::corrupt(&file.path, length, what))
+            }
         }
-        Ok(Some(Outline { header, length: file.length()? }))
     }
 
     /// Opens a segment. A last one whose creation a crash cut short held no frame yet: it is removed, and `None`.
@@ -304,7 +307,7 @@ impl Recovery<'_> {
             && let Some(before) = before
         {
             if self.newest.is_some() {
-                Newest::of(&before.header.identity).persist(self.disk, self.dir, self.owner)?;
+                Newest::of(&before.header).persist(self.disk, self.dir, self.owner)?;
             }
             self.remove(&segment_path(self.dir, identity.segment))?;
             return Ok(Next { segment: identity.segment, generation, previous_length });

@@ -3,6 +3,7 @@
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
 use super::retention::Retired;
+use super::unreadable::{fill, read_readable, read_whole};
 use super::view::LogEntry;
 use bytes::Bytes;
 use events::ids::{ClusterId, NodeId};
@@ -96,7 +97,7 @@ impl SegmentFile {
         segment: u64,
         owner: &Owner,
     ) -> Result<Result<(SegmentFile, SegmentHeader), HeaderError>, StorageError> {
-        let bytes = read_range(&*file, 0, HEADER_BYTES).map_err(StorageError::io("reading", &path))?;
+        let bytes = read_whole(&*file, &path, 0, HEADER_BYTES)?;
         let sealed = match SealedHeader::parse(&bytes) {
             Ok(sealed) => sealed,
             Err(error @ (HeaderError::UnknownVersion(_) | HeaderError::Malformed)) => {
@@ -120,13 +121,22 @@ impl SegmentFile {
 
     /// Everything in the file.
     pub(super) fn read_all(&self) -> Result<Vec<u8>, StorageError> {
-        let length = self.length()? as usize;
-        read_range(&*self.file, 0, length).map_err(StorageError::io("reading", &self.path))
+        read_whole(&*self.file, &self.path, 0, self.length()? as usize)
     }
 
-    /// Fills `buffer` from `offset` on; returns how many bytes there were.
-    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        self.file.read_at(offset, buffer).map_err(StorageError::io("reading", &self.path))
+    /// Everything in the file, with zeros where it cannot be read: for whoever looks for what is intact.
+    pub(super) fn read_readable(&self) -> Result<Vec<u8>, StorageError> {
+        let readable = read_readable(&*self.file, 0, self.length()? as usize);
+        readable.map(|readable| readable.bytes).map_err(StorageError::io("reading", &self.path))
+    }
+
+    /// Fills `buffer` from `offset` on; returns how many bytes there were, and where the first lies that cannot be read.
+    pub(super) fn read_at(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Option<u64>), StorageError> {
+        fill(&*self.file, offset, buffer).map_err(StorageError::io("reading", &self.path))
     }
 
     pub(super) fn length(&self) -> Result<u64, StorageError> {
@@ -142,8 +152,7 @@ impl Place {
     /// Reads the entry that lies here.
     pub(super) fn read(&self, expected: LogPosition) -> Result<LogEntry, StorageError> {
         let segment = &self.segment;
-        let bytes = read_range(&*segment.file, u64::from(self.offset), self.length as usize)
-            .map_err(StorageError::io("reading", &segment.path))?;
+        let bytes = read_whole(&*segment.file, &segment.path, u64::from(self.offset), self.length as usize)?;
         let frame = Frame::read(segment.cipher.identity(), self.offset, &bytes)
             .map_err(|damage| segment.corrupt(self.offset, damage))?;
         let record = segment.cipher.open(&frame).map_err(|refusal| segment.corrupt(self.offset, refusal))?;

@@ -1,8 +1,8 @@
 //! Writes the stream: seals records into frames, and begins a new segment when it must.
 //!
-//! A segment begins at an open, at a truncation (both are new generations) and when the last one is full. It begins
-//! only after the one before it is durable as a whole, and holds frames only after its own header and name are durable,
-//! and after a file beside it names it (newest.rs).
+//! A segment begins at an open, at a truncation (both are new generations), when the last one is full, and after a jump to
+//! a purge floor past the last entry. It begins only after the one before it is durable as a whole, and holds frames only
+//! after its own header and name are durable, and after a file beside it names it (newest.rs).
 
 use super::disk::Disk;
 use super::error::StorageError;
@@ -48,6 +48,9 @@ pub(super) struct SegmentWriter {
     written: u32,
     durable: u32,
     counter: u32,
+    /// The last record was a jump to a purge floor past the last entry. What comes next begins a segment: where frames are
+    /// missing between two entries of one segment, they are known to have been entries if they are as many as the indices.
+    jumped: bool,
 }
 
 impl SegmentWriter {
@@ -66,17 +69,21 @@ impl SegmentWriter {
             written: HEADER_BYTES as u32,
             durable: HEADER_BYTES as u32,
             counter: 0,
+            jumped: false,
         })
     }
 
     /// Seals a record; it is on its way once [`Self::write`] returns, and durable once [`Self::sync`] does.
     pub(super) fn push(&mut self, record: &Record<Bytes>) -> Result<Place, StorageError> {
+        let is_full = u64::from(self.end()) >= self.stationery.segment_bytes_target;
         if matches!(record, Record::Truncation { .. }) {
             self.begin_next(self.current.cipher.identity().generation + 1)?;
-        } else if u64::from(self.end()) >= self.stationery.segment_bytes_target {
+        } else if is_full || self.jumped && !matches!(record, Record::Closed) {
             self.begin_next(self.current.cipher.identity().generation)?;
         }
+        let last = self.standing.last.map(|last| last.index);
         self.standing.follow(record)?;
+        self.jumped = matches!(record, Record::PurgeFloor(purge) if last < Some(purge.floor.index));
         let place = FramePlace { offset: self.end(), counter: self.counter, durable: self.durable };
         let length = self.current.cipher.seal(place, record, &mut self.buffer)?;
         self.counter += 1;
@@ -112,8 +119,18 @@ impl SegmentWriter {
         if self.counter > 0 {
             self.push(&Record::Closed)?;
             self.sync()?;
+            self.note_length()?;
         }
         Ok(())
+    }
+
+    /// So that the file cannot be set back to an earlier moment either.
+    fn note_length(&self) -> Result<(), StorageError> {
+        let Stationery { disk, dir, cluster, node, birth, keys, .. } = &self.stationery;
+        let SegmentIdentity { segment, generation, .. } = *self.current.cipher.identity();
+        let closed_at = Some(u64::from(self.durable));
+        let owner = Owner { cluster: Some(*cluster), node: Some(*node), keys: keys.clone() };
+        Newest { segment, generation, birth: Some(*birth), closed_at }.persist(&**disk, dir, &owner)
     }
 
     /// Of the segment that is written now.
@@ -133,6 +150,7 @@ impl SegmentWriter {
         self.written = HEADER_BYTES as u32;
         self.durable = HEADER_BYTES as u32;
         self.counter = 0;
+        self.jumped = false;
         Ok(())
     }
 }
@@ -163,6 +181,6 @@ fn create(stationery: &Stationery, standing: Standing, next: Next) -> Result<Arc
     file.sync_data().map_err(StorageError::io("syncing", &path))?;
     disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))?;
     let owner = Owner { cluster: Some(*cluster), node: Some(*node), keys: keys.clone() };
-    Newest::of(&header.identity).persist(&**disk, dir, &owner)?;
+    Newest::of(&header).persist(&**disk, dir, &owner)?;
     Ok(Arc::new(SegmentFile { path, file, cipher }))
 }

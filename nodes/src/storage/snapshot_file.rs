@@ -9,10 +9,10 @@
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
 use super::json_file::remove_if_there;
-use super::segment_file::read_range;
 use super::snapshot_cores::on_all_cores;
-use super::snapshot_on_disk::SnapshotOnDisk;
+use super::snapshot_on_disk::{DAMAGED, SnapshotOnDisk, set_aside};
 use super::snapshot_spill;
+use super::unreadable::read_whole;
 use crate::entropy::{Entropy, OsEntropy};
 use bytes::Bytes;
 use events::ids::{ClusterId, LogIndex, NodeId};
@@ -30,8 +30,6 @@ use std::sync::Arc;
 
 /// How many snapshots are kept: the newest, and one to fall back to should the newest be damaged.
 const KEPT: usize = 2;
-/// What a damaged one's name ends with.
-const DAMAGED: &str = "snap.damaged";
 /// What the name of one ends with that was made by other rules.
 const OTHER_LEVEL: &str = "snap.other-level";
 
@@ -158,15 +156,6 @@ impl SnapshotFiles {
         Ok(loaded)
     }
 
-    /// Takes its name from a damaged snapshot: raft would install it, or send it to others.
-    fn set_aside(&self, index: LogIndex, error: &StorageError) {
-        let (path, aside) = (self.path(index, "snap"), self.path(index, DAMAGED));
-        tracing::error!(%error, aside = %aside.display(), "a damaged snapshot is set aside");
-        if let Err(error) = self.disk.rename(&path, &aside) {
-            tracing::error!(%error, file = %path.display(), "cannot rename a damaged snapshot");
-        }
-    }
-
     /// Takes its name from a snapshot that is whole, and whose state was folded by other rules than this program's. It
     /// stays until there is one that stands as high.
     pub fn set_aside_other_level(&self, index: LogIndex) -> Result<(), StorageError> {
@@ -212,16 +201,45 @@ impl SnapshotFiles {
         Ok(())
     }
 
-    /// Opens the newest snapshot whose header and length are right, to be read a piece at a time.
-    pub fn open_newest(&self) -> Result<Option<SnapshotOnDisk>, StorageError> {
+    /// Opens the newest snapshot whose header, length and meta are right, to be read a piece at a time, and its
+    /// meta: its other parts are checked when it is their turn.
+    pub fn open_newest(&self) -> Result<Option<(SnapshotOnDisk, Vec<u8>)>, StorageError> {
         for index in self.indices()?.into_iter().rev() {
-            match self.open_file(index) {
-                Ok(snapshot) => return Ok(Some(snapshot)),
+            let opened = self.open_file(index).and_then(|snapshot| Ok((snapshot.meta()?, snapshot)));
+            match opened {
+                Ok((meta, snapshot)) => return Ok(Some((snapshot, meta))),
                 Err(error @ StorageError::Corrupt(_)) => self.set_aside(index, &error),
                 Err(error) => return Err(error),
             }
         }
         Ok(None)
+    }
+
+    /// Reads every snapshot to its end, and sets those aside that are damaged: before they are needed, and while another
+    /// can be made. After each part `goes_on` is asked, and may take its time. How many were set aside.
+    pub fn check_all(&self, mut goes_on: impl FnMut() -> bool) -> Result<usize, StorageError> {
+        let mut damaged = 0;
+        for index in self.indices()? {
+            match self.open_file(index).and_then(|snapshot| snapshot.check_while(&mut goes_on)) {
+                Ok(true) => {}
+                Ok(false) => return Ok(damaged),
+                Err(error @ StorageError::Corrupt(_)) => {
+                    self.set_aside(index, &error);
+                    damaged += 1;
+                }
+                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Unless whoever found it damaged did so already.
+    fn set_aside(&self, index: LogIndex, error: &StorageError) {
+        let path = self.path(index, "snap");
+        if self.disk.open_read(&path).is_ok() {
+            set_aside(&*self.disk, &path, error);
+        }
     }
 
     pub(super) fn parts(&self) -> (&Arc<dyn Disk>, &dyn Entropy, &SnapshotOptions) {
@@ -271,11 +289,12 @@ impl SnapshotFiles {
         if header.file_length() != Some(found) {
             return Err(StorageError::corrupt(&path, found, CorruptionKind::SnapshotPart));
         }
-        Ok(SnapshotOnDisk { path, file, header, cipher })
+        let shelf = Some(Arc::clone(&self.disk));
+        Ok(SnapshotOnDisk { path, file, header, cipher, shelf })
     }
 
     fn load(&self, index: LogIndex) -> Result<StoredSnapshot, StorageError> {
-        let SnapshotOnDisk { path, file, header, cipher } = self.open_file(index)?;
+        let SnapshotOnDisk { path, file, header, cipher, .. } = self.open_file(index)?;
         let mut state = read_parts(&*file, &path, &header, &cipher)?;
         // In its place: a copy of the state would take as long as reading it.
         let meta = state.drain(..header.meta_length as usize).collect();
@@ -289,7 +308,7 @@ impl SnapshotFiles {
         index: LogIndex,
     ) -> Result<(SnapshotHeader, SnapshotCipher), StorageError> {
         let SnapshotOptions { cluster, node, keys, .. } = &self.options;
-        let bytes = read_range(file, 0, SNAPSHOT_HEADER_BYTES).map_err(StorageError::io("reading", path))?;
+        let bytes = read_whole(file, path, 0, SNAPSHOT_HEADER_BYTES)?;
         let sealed =
             SealedSnapshotHeader::parse(&bytes).map_err(|error| StorageError::corrupt(path, 0, error))?;
         let claims = sealed.claims();
@@ -427,8 +446,7 @@ fn read_part(
     content: &mut [u8],
 ) -> Result<(), StorageError> {
     let offset = SNAPSHOT_HEADER_BYTES as u64 + number * (PART_BYTES + PART_OVERHEAD_BYTES) as u64;
-    let mut part = read_range(file, offset, content.len() + PART_OVERHEAD_BYTES)
-        .map_err(StorageError::io("reading", path))?;
+    let mut part = read_whole(file, path, offset, content.len() + PART_OVERHEAD_BYTES)?;
     cipher
         .open_part(number, &mut part)
         .map_err(|_| StorageError::corrupt(path, offset, CorruptionKind::SnapshotPart))?;

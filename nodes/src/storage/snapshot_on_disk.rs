@@ -1,14 +1,18 @@
 //! A snapshot that is read from its file a piece at a time: to send it without holding it in memory.
+//!
+//! Whoever reads one of a node's own and finds it damaged sets it aside at once. Else it would be offered again, and its
+//! transfer would end at the same place for ever.
 
-use super::disk::DiskFile;
+use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
-use super::segment_file::read_range;
+use super::unreadable::read_whole;
 use events::ids::LogIndex;
 use events::log::snapshot::{
-    PART_BYTES, PART_OVERHEAD_BYTES, SNAPSHOT_HEADER_BYTES, SnapshotCipher, SnapshotHeader,
+    PART_BYTES, PART_OVERHEAD_BYTES, SNAPSHOT_HEADER_BYTES, SealedSnapshotHeader, SnapshotCipher,
+    SnapshotHeader,
 };
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// An open snapshot whose header was believed; its parts are checked as they are read. The file may be removed
@@ -18,6 +22,8 @@ pub struct SnapshotOnDisk {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) header: SnapshotHeader,
     pub(super) cipher: SnapshotCipher,
+    /// Of one of the node's own: where it is set aside.
+    pub(super) shelf: Option<Arc<dyn Disk>>,
 }
 
 impl SnapshotOnDisk {
@@ -59,7 +65,18 @@ impl SnapshotOnDisk {
 
     /// Reads all of it, a part at a time: an error names the first that is not intact.
     pub fn check(&self) -> Result<(), StorageError> {
-        (0..self.length().div_ceil(PART_BYTES as u64)).try_for_each(|number| self.part(number).map(drop))
+        self.check_while(|| true).map(drop)
+    }
+
+    /// As [`SnapshotOnDisk::check`]. After each part `goes_on` is asked, and may take its time; false if it said no.
+    pub(super) fn check_while(&self, mut goes_on: impl FnMut() -> bool) -> Result<bool, StorageError> {
+        for number in 0..self.length().div_ceil(PART_BYTES as u64) {
+            self.part(number)?;
+            if !goes_on() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Bytes of meta ‖ state.
@@ -80,14 +97,42 @@ impl SnapshotOnDisk {
     }
 
     fn part(&self, number: u64) -> Result<Vec<u8>, StorageError> {
+        self.read_part(number).inspect_err(|error| {
+            if let (StorageError::Corrupt(_), Some(disk)) = (error, &self.shelf)
+                && self.has_its_name(&**disk)
+            {
+                set_aside(&**disk, &self.path, error);
+            }
+        })
+    }
+
+    /// Whether it is this one that has the name still: one of the same state may have been made since.
+    fn has_its_name(&self, disk: &dyn Disk) -> bool {
+        let Ok(file) = disk.open_read(&self.path) else { return false };
+        let Ok(bytes) = read_whole(&*file, &self.path, 0, SNAPSHOT_HEADER_BYTES) else { return false };
+        SealedSnapshotHeader::parse(&bytes).is_ok_and(|sealed| sealed.claims().salt == self.header.salt)
+    }
+
+    fn read_part(&self, number: u64) -> Result<Vec<u8>, StorageError> {
         let left = self.length() - number * PART_BYTES as u64;
         let offset = SNAPSHOT_HEADER_BYTES as u64 + number * (PART_BYTES + PART_OVERHEAD_BYTES) as u64;
-        let mut part =
-            read_range(&*self.file, offset, left.min(PART_BYTES as u64) as usize + PART_OVERHEAD_BYTES)
-                .map_err(StorageError::io("reading", &self.path))?;
+        let length = left.min(PART_BYTES as u64) as usize + PART_OVERHEAD_BYTES;
+        let mut part = read_whole(&*self.file, &self.path, offset, length)?;
         self.cipher
             .open_part(number, &mut part)
             .map_err(|_| StorageError::corrupt(&self.path, offset, CorruptionKind::SnapshotPart))?;
         Ok(part)
+    }
+}
+
+/// What a damaged one's name ends with.
+pub(super) const DAMAGED: &str = "snap.damaged";
+
+/// Takes its name from a damaged snapshot: raft would install it, or send it to others.
+pub(super) fn set_aside(disk: &dyn Disk, path: &Path, error: &StorageError) {
+    let aside = path.with_extension(DAMAGED);
+    tracing::error!(%error, aside = %aside.display(), "a damaged snapshot is set aside");
+    if let Err(error) = disk.rename(path, &aside) {
+        tracing::error!(%error, file = %path.display(), "cannot rename a damaged snapshot");
     }
 }

@@ -11,9 +11,9 @@
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
 use super::json_file::remove_if_there;
-use super::segment_file::read_range;
 use super::snapshot_file::SnapshotFiles;
 use super::snapshot_on_disk::SnapshotOnDisk;
+use super::unreadable::read_whole;
 use events::ids::LogIndex;
 use events::log::keys::SALT_BYTES;
 use events::log::snapshot::{
@@ -171,7 +171,7 @@ impl Spill {
             return Err(StorageError::corrupt(&self.path, self.kept, CorruptionKind::SnapshotPart));
         }
         let Spill { disk, path, file, header, cipher, .. } = self;
-        let snapshot = SnapshotOnDisk { path, file, header, cipher };
+        let snapshot = SnapshotOnDisk { path, file, header, cipher, shelf: None };
         if let Err(error) = snapshot.check() {
             remove_if_there(&*disk, &snapshot.path)?;
             return Err(error);
@@ -202,9 +202,8 @@ impl Spill {
 
     fn part(&self, number: u64) -> Result<Vec<u8>, StorageError> {
         let (offset, left) = (part_offset(number), self.header.state_length - number * PIECE_BYTES as u64);
-        let mut part =
-            read_range(&*self.file, offset, left.min(PIECE_BYTES as u64) as usize + PART_OVERHEAD_BYTES)
-                .map_err(StorageError::io("reading", &self.path))?;
+        let length = left.min(PIECE_BYTES as u64) as usize + PART_OVERHEAD_BYTES;
+        let mut part = read_whole(&*self.file, &self.path, offset, length)?;
         self.cipher
             .open_part(number, &mut part)
             .map_err(|_| StorageError::corrupt(&self.path, offset, CorruptionKind::SnapshotPart))?;

@@ -1,7 +1,7 @@
 //! Reads a segment from its beginning to its end for somebody who only reads: a window at a time, each frame opened where
 //! it lies. What is given shares the window's memory; nothing is copied.
 
-use super::error::StorageError;
+use super::error::{CorruptionKind, StorageError};
 use super::salvage::Salvage;
 use super::segment_file::SegmentFile;
 use bytes::{Bytes, BytesMut};
@@ -75,7 +75,8 @@ impl SegmentStream {
 
     /// Steps to the next intact frame after damage; false if there is none.
     pub(super) fn pass_hole(&mut self) -> Result<bool, StorageError> {
-        let bytes = self.all_bytes()?;
+        let mut bytes = self.file.read_readable()?;
+        bytes.truncate(self.length as usize);
         let mut salvage = Salvage::resume(&self.file, &bytes, self.offset, self.counter);
         salvage.hole();
         (self.offset, self.counter) = (salvage.offset, salvage.counter);
@@ -90,20 +91,15 @@ impl SegmentStream {
 
     /// What lies after the damage tells what it is, so everything is looked at.
     fn judge(&self, damage: FrameDamage) -> Result<Streamed, StorageError> {
-        let bytes = self.all_bytes()?;
+        let mut bytes = self.file.read_all()?;
+        bytes.truncate(self.length as usize);
         match is_torn_tail(self.file.cipher.identity(), &bytes, self.offset) {
             true => Ok(Streamed::TornTail(damage)),
             false => Err(self.file.corrupt(self.offset, damage)),
         }
     }
 
-    fn all_bytes(&self) -> Result<Vec<u8>, StorageError> {
-        let mut bytes = self.file.read_all()?;
-        bytes.truncate(self.length as usize);
-        Ok(bytes)
-    }
-
-    /// Reads on until the window holds so many bytes, or the file ends.
+    /// Reads on until the window holds so many bytes, or the file ends. What lies before bytes that cannot be read is given.
     fn fill(&mut self, wanted: usize) -> Result<(), StorageError> {
         let held = self.window.len();
         let begin = u64::from(self.offset) + held as u64;
@@ -113,8 +109,11 @@ impl SegmentStream {
         }
         let more = (wanted - held).max(WINDOW_BYTES).min(left);
         self.window.resize(held + more, 0);
-        let read = self.file.read_at(begin, &mut self.window[held..])?;
-        self.window.truncate(held + read);
-        Ok(())
+        let (read, hole) = self.file.read_at(begin, &mut self.window[held..])?;
+        self.window.truncate(held + hole.map_or(read, |hole| (hole - begin) as usize));
+        match hole.filter(|_| self.window.len() < wanted) {
+            Some(hole) => Err(StorageError::corrupt(&self.file.path, hole, CorruptionKind::Unreadable)),
+            None => Ok(()),
+        }
     }
 }

@@ -18,12 +18,13 @@ use std::sync::Arc;
 /// Signs at `node`; the first one waits until the others were heard.
 pub(crate) async fn sign(members: &Members, node: NodeId) -> CheckpointView {
     let core = members.core(node);
-    let mut reports = core.reports();
+    let (mut reports, mut serving) = (core.reports(), core.serving());
     in_time("a checkpoint", async {
         loop {
             match core.notary().checkpoint().await {
                 Ok(signed) => return signed,
                 Err(NotaryError::OlderMember(_)) => reports.changed().await.unwrap(),
+                Err(NotaryError::NotServing) => drop(serving.wait_for(|serving| *serving).await.unwrap()),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -65,6 +66,23 @@ async fn every_member_compares_its_own_root_with_a_checkpoint_that_any_of_them_s
         assert_eq!(Checkpoint::open(&note, &members.keyring().checkpoint_key.public()), Ok(checkpoint));
     }
     assert!(members.all().all(|(_, core)| core.automation().is_running()));
+}
+
+/// What it signed would be committed once it is back, and lie far behind by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_serve_signs_nothing() {
+    let members = Members::start(3).await;
+    let follower = members.a_follower().await;
+    let last = propose_lots(&members, follower, 0..3).await;
+    members.all_applied(last).await;
+    sign(&members, follower).await;
+    let mut serving = members.core(follower).serving();
+    members.board.cut_off(follower);
+    in_time("it to serve no more", serving.wait_for(|serving| !*serving)).await.unwrap();
+    assert_eq!(members.core(follower).notary().checkpoint().await, Err(NotaryError::NotServing));
+    members.board.heal();
+    in_time("it to serve again", serving.wait_for(|serving| *serving)).await.unwrap();
+    sign(&members, follower).await;
 }
 
 async fn automation_after(members: &Members, event: CheckpointSigned) -> Vec<Automation> {

@@ -1,6 +1,6 @@
 //! Snapshots that an older version left: its rules were others, so the state is folded again.
 
-use crate::snapshot::{propose_lots, snapshot_and_purge};
+use crate::snapshot::{propose_lots, snapshot_and_purge, snapshot_and_purge_after};
 use crate::support::members::{Members, timers};
 use crate::support::{CLUSTER, in_time};
 use events::ids::{LogIndex, NodeId};
@@ -89,7 +89,7 @@ async fn a_snapshot_of_an_older_level_and_the_log_after_it_give_what_the_whole_l
     assert_eq!(members.core(1).projector().read(|fold| fold.flags().count()), 0);
 
     let standing = members.core(1).projector().read(Projector::applied);
-    snapshot_and_purge(&members, 1).await;
+    snapshot_and_purge_after(&members, 1, at).await;
     members.kill(1).await;
     let left = std::fs::read_dir(members.data(1).join("snapshots")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

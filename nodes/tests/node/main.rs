@@ -43,6 +43,7 @@ mod snapshot;
 mod support;
 mod throughput;
 mod trace;
+mod transfers;
 mod unknown_kind;
 mod webhooks;
 mod whole;

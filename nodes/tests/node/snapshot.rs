@@ -32,7 +32,7 @@ pub(crate) async fn snapshot_and_purge(members: &Members, node: u64) -> u64 {
 }
 
 /// As [`snapshot_and_purge`], of a state after `before`.
-async fn snapshot_and_purge_after(members: &Members, node: u64, before: u64) -> u64 {
+pub(crate) async fn snapshot_and_purge_after(members: &Members, node: u64, before: u64) -> u64 {
     let raft = members.core(node).raft();
     raft.trigger().snapshot().await.unwrap();
     let wait = raft.wait(Some(crate::support::PATIENCE));
@@ -350,7 +350,7 @@ async fn a_snapshot_of_another_level_is_refused_at_its_first_piece_and_the_node_
 }
 
 /// A lot that takes a quarter of a million bytes of state.
-fn heavy_lot(number: u32) -> Event {
+pub(crate) fn heavy_lot(number: u32) -> Event {
     LotCreated {
         lot: lot(number),
         sku: "heavy".to_owned(),

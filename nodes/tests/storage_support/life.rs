@@ -21,10 +21,15 @@ pub struct Model {
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
     Vote(u64),
-    Append { term: u64, count: u64 },
+    Append {
+        term: u64,
+        count: u64,
+    },
     Commit(u64),
     Truncate(u64),
     Purge(u64),
+    /// A snapshot came that stands so many entries past the end of the log.
+    PurgePast(u64),
     Reopen,
 }
 
@@ -63,6 +68,10 @@ impl Model {
                 next.floor = Some(floor);
                 next.entries.retain(|entry| entry.at.index > floor);
             }
+            Deed::PurgePast(_) => {
+                next.floor = Some(self.past_the_end(deed));
+                next.entries.clear();
+            }
             Deed::Commit(_) | Deed::Reopen => {}
         }
         next
@@ -78,6 +87,11 @@ impl Model {
             Deed::Append { .. } => prefixes.chain([next.clone()]).collect(),
             _ => vec![self.clone(), next],
         }
+    }
+
+    fn past_the_end(&self, deed: Deed) -> u64 {
+        let end = self.entries.last().map(|last| last.at.index).or(self.floor).map_or(0, |last| last + 1);
+        if let Deed::PurgePast(by) = deed { end + by } else { end }
     }
 
     fn term_at(&self, index: u64) -> u64 {
@@ -101,6 +115,7 @@ pub fn sensible(choices: &[(u8, u64)]) -> Vec<Deed> {
             2 => within(committed.max(model.floor)).map(Deed::Truncate),
             3 => within(model.floor).filter(|floor| Some(*floor) <= committed).map(Deed::Purge),
             4 => Some(Deed::Reopen),
+            5 => Some(Deed::PurgePast(number % 5)),
             _ => Some(Deed::Append { term, count: 1 + number % 6 }),
         };
         let Some(deed) = deed else { continue };
@@ -214,6 +229,10 @@ impl Living {
                 wait(|done| log.truncate_after(Some(at(model.term_at(keep), keep)), done))
             }
             Deed::Purge(floor) => wait(|done| log.purge(at(model.term_at(floor), floor), done)),
+            Deed::PurgePast(_) => {
+                let term = model.vote.map_or(0, |vote| vote.term);
+                wait(|done| log.purge(at(term, model.past_the_end(deed)), done))
+            }
             Deed::Reopen => Ok(()),
         }
     }

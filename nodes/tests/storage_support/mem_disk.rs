@@ -36,6 +36,8 @@ struct Content {
     /// Sectors that a sync has to write. A failed sync forgets them, as kernels do: what they hold is still read, and
     /// no later sync writes it.
     dirty: BTreeSet<usize>,
+    /// What the device does not give back any more, however often it is asked: in bytes from the start of the file.
+    unreadable: Option<(usize, usize)>,
 }
 
 /// What goes wrong, and when. Operations are everything that changes the disk, counted from 0.
@@ -188,6 +190,18 @@ impl MemDisk {
         content.dirty.clear();
     }
 
+    /// From now on no read of the file that touches these bytes succeeds, as with a bad sector.
+    pub fn make_unreadable(&self, path: &Path, from: usize, to: usize) {
+        let mut state = self.0.lock();
+        let id = state.names[path];
+        state.contents[id].unreadable = Some((from, to));
+    }
+
+    /// Whether a part of any file cannot be read.
+    pub fn has_unreadable(&self) -> bool {
+        self.0.lock().contents.iter().any(|content| content.unreadable.is_some())
+    }
+
     /// Removes a file behind everybody's back.
     pub fn lose(&self, path: &Path) {
         let mut state = self.0.lock();
@@ -199,7 +213,7 @@ impl MemDisk {
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.0.lock();
         let id = state.contents.len();
-        state.contents.push(Content { now: bytes.clone(), durable: bytes, dirty: BTreeSet::new() });
+        state.contents.push(Content { now: bytes.clone(), durable: bytes, ..Content::default() });
         state.names.insert(path.to_owned(), id);
         state.durable_names.insert(path.to_owned(), id);
     }
@@ -250,7 +264,7 @@ impl Content {
                 None => bytes.truncate(start),
             }
         }
-        Content { now: bytes.clone(), durable: bytes, dirty: BTreeSet::new() }
+        Content { now: bytes.clone(), durable: bytes, dirty: BTreeSet::new(), unreadable: self.unreadable }
     }
 
     fn touch(&mut self, from: usize, to: usize) {
@@ -401,8 +415,13 @@ impl DiskFile for MemFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.disk.0.lock();
         state.ask(Op::Read)?;
-        let rest = state.contents[self.id].now.get(offset as usize..).unwrap_or_default();
+        let content = &state.contents[self.id];
+        let rest = content.now.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
+        let (start, end) = (offset as usize, offset as usize + read);
+        if content.unreadable.is_some_and(|(from, to)| from < end && start < to) {
+            return Err(Error::from_raw_os_error(EIO));
+        }
         buffer[..read].copy_from_slice(&rest[..read]);
         Ok(read)
     }

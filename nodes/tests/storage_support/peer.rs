@@ -2,7 +2,7 @@
 
 use super::life::{Planted, open_planted, small};
 use super::mem_disk::MemDisk;
-use super::{reader, vote};
+use super::{entry, reader, vote};
 use events::log::record::VoteRecord;
 use nodes::entropy::OsEntropy;
 use nodes::storage::error::StorageError;
@@ -18,6 +18,20 @@ pub fn committed(disk: &MemDisk) -> Vec<LogEntry> {
             History::Gap { .. } => panic!("a gap in a log that never got a snapshot"),
         })
         .collect()
+}
+
+/// As [`committed`], of a log that got snapshots: what it lacks is what others have there, in the terms that this tells.
+pub fn committed_and_gaps(disk: &MemDisk, term_of: impl Fn(u64) -> u64) -> Vec<LogEntry> {
+    let mut entries: Vec<LogEntry> = Vec::new();
+    for item in reader(&disk.as_disk()) {
+        match item.unwrap() {
+            History::Entry(held) => entries.push(held.entry),
+            History::Gap { from, through } => {
+                entries.extend((from..=through).map(|index| entry(term_of(index), index)));
+            }
+        }
+    }
+    entries
 }
 
 /// Repairs a log from `peer`, as far as the disk lasts; `voted` is the highest term of any member.

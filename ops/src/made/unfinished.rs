@@ -1,6 +1,7 @@
 //! A data folder that appears under its name once it is whole; before that, and after any error, there is nothing.
 
 use crate::exit::{USAGE, coded};
+use crate::unfinished::Begun;
 use anyhow::{Context as _, Result};
 use events::keyring::Keyring;
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 /// A folder of its own beside the one that is to appear, which goes when this is dropped.
 pub(super) struct Unfinished {
     folder: TempDir,
+    _begun: Begun,
     data: PathBuf,
     keyring: PathBuf,
 }
@@ -36,7 +38,8 @@ impl Unfinished {
             .suffix(".unfinished")
             .tempdir_in(parent)
             .map_err(|error| coded(USAGE, format!("making a folder in {}: {error}", parent.display())))?;
-        Ok(Unfinished { folder, data: data.to_owned(), keyring: keyring.to_owned() })
+        let begun = Begun::at(folder.path().to_owned());
+        Ok(Unfinished { folder, _begun: begun, data: data.to_owned(), keyring: keyring.to_owned() })
     }
 
     /// Where the data folder is until it is whole.

@@ -16,6 +16,7 @@ use events::log::record::EntryBody;
 use events::vocabulary::{CheckpointSigned, ClusterCreated, Event};
 use nodes::storage::log_reader::HistoryEntry;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A head of the log, and who says so.
 #[derive(Clone, Debug)]
@@ -33,7 +34,10 @@ pub struct Judged {
     /// It covers so many entries.
     pub size: u64,
     pub holds: bool,
-    /// Why not.
+    /// It cannot be said: the root of that size is not known any more. That is no fault of the log.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// Why it does not hold, or cannot be said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The first and the last entry among which one or more are not those that were signed.
@@ -54,6 +58,8 @@ pub struct Audit {
     cluster: ClusterId,
     key: PublicKey,
     tree: RecentTree,
+    /// Sizes of heads that the history carries somewhere behind them, and their roots once they were passed.
+    sizes: BTreeMap<u64, Option<TreeHash>>,
     generation: Option<Generation>,
     /// Ascending by size.
     expected: Vec<Expected>,
@@ -71,12 +77,24 @@ impl Audit {
             cluster,
             key,
             tree: RecentTree::default(),
+            sizes: BTreeMap::new(),
             generation: None,
             expected,
             judged: Vec::new(),
             carried: Vec::new(),
             good: 0,
         }
+    }
+
+    /// Keeps the roots of these sizes, however far behind them the entries lie that carry their heads: a node that was far
+    /// behind may have signed what it had applied.
+    #[must_use]
+    pub fn keeping(self, sizes: impl IntoIterator<Item = u64>) -> Audit {
+        let mut sizes: BTreeMap<_, _> = sizes.into_iter().map(|size| (size, None)).collect();
+        if let Some(empty) = sizes.get_mut(&0) {
+            *empty = self.tree.root_at(0);
+        }
+        Audit { sizes, ..self }
     }
 
     /// The next entry.
@@ -95,6 +113,9 @@ impl Audit {
             }
         }
         self.tree.push(entry_leaf_hash(at.term, &entry.entry.body).with_context(place)?);
+        if let Some(root) = self.sizes.get_mut(&self.tree.size()) {
+            *root = self.tree.root_at(self.tree.size());
+        }
         while let Some(head) = self.expected.pop_if(|head| head.size <= self.tree.size()) {
             self.judge(head);
         }
@@ -112,13 +133,20 @@ impl Audit {
             }
             Err(error) => {
                 let why = Some(error.to_string());
-                self.judged.push(Judged { from, size, holds: false, why, altered_among: None });
+                self.judged.push(Judged {
+                    from,
+                    size,
+                    holds: false,
+                    unknown: false,
+                    why,
+                    altered_among: None,
+                });
             }
         }
     }
 
     fn judge(&mut self, Expected { from, size, root }: Expected) {
-        let own = self.tree.root_at(size);
+        let own = self.tree.root_at(size).or_else(|| self.sizes.get(&size).copied().flatten());
         let holds = own == Some(root);
         let altered = (own.is_some() && !holds).then(|| (self.good.min(size), size.saturating_sub(1)));
         let why = match own {
@@ -128,12 +156,16 @@ impl Audit {
                 BASE64.encode(&root)
             )),
             Some(_) => None,
-            None => Some("it is too far from the entry that carries it to be looked at".to_owned()),
+            None if size > self.tree.size() => {
+                Some(format!("only {} entries lie before it, and whoever signs knows all", self.tree.size()))
+            }
+            None => Some("it lies too far before the entry that carries it to be looked at".to_owned()),
         };
+        let unknown = own.is_none() && size <= self.tree.size();
         if holds {
             self.good = self.good.max(size);
         }
-        self.judged.push(Judged { from, size, holds, why, altered_among: altered });
+        self.judged.push(Judged { from, size, holds, unknown, why, altered_among: altered });
     }
 
     /// What was judged. Heads that the history does not reach do not hold.
@@ -143,7 +175,7 @@ impl Audit {
         while let Some(head) = self.expected.pop() {
             let why = Some(format!("the log has {size} entries only"));
             let Expected { from, size, .. } = head;
-            self.judged.push(Judged { from, size, holds: false, why, altered_among: None });
+            self.judged.push(Judged { from, size, holds: false, unknown: false, why, altered_among: None });
         }
         self.judged
     }
@@ -161,6 +193,18 @@ impl Audit {
     pub fn carried(&self) -> &[Carried] {
         &self.carried
     }
+}
+
+/// The sizes of heads that an entry carries; of one that cannot be read none.
+pub fn sizes_in(entry: &HistoryEntry) -> impl Iterator<Item = u64> {
+    let heads = match &entry.entry.body {
+        EntryBody::Batch(payload) => heads_in(payload).unwrap_or_default(),
+        EntryBody::Blank | EntryBody::Membership(_) => Vec::new(),
+    };
+    heads.into_iter().filter_map(|event| match event {
+        Event::CheckpointSigned(signed) => Some(signed.size),
+        _ => None,
+    })
 }
 
 /// The events of a batch that an audit looks at.

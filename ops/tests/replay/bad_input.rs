@@ -91,11 +91,14 @@ fn damage_is_named_by_file_and_offset_and_what_lies_before_it_can_be_read() {
     let said = muster_json(&["replay", data, folder, keyring, file, "--until", &last.to_string()]);
     assert_eq!(said["digest"], fleet.author.digest(last));
     assert_eq!(muster(&["replay", data, folder, keyring, file, "--until", &(last + 1).to_string()]).code, 5);
-    for verb in ["cat", "stat", "tail", "verify"] {
-        let ran = muster(&["log", verb, data, folder, keyring, file]);
-        assert_eq!(ran.code, 5, "{verb}: {}", ran.stderr);
-        assert!(ran.stderr.contains(path(&damaged)), "{verb}: {}", ran.stderr);
+    for verb in [&["cat"][..], &["stat"], &["tail", "-n", "1000"], &["verify"]] {
+        let ran = muster(&[&["log"], verb, &[data, folder, keyring, file]].concat());
+        assert_eq!(ran.code, 5, "{verb:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(path(&damaged)), "{verb:?}: {}", ran.stderr);
     }
+    // The last entries lie behind it, and nothing else is read for them.
+    let ran = muster(&["log", "tail", data, folder, keyring, file, "-n", "2"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 2), "{}", ran.stderr);
 }
 
 #[test]

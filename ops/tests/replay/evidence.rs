@@ -2,11 +2,13 @@
 
 use crate::author::Author;
 use crate::bad_input::flip;
-use crate::story::{Fleet, fleet};
+use crate::story::{Fleet, fleet, found};
 use crate::{muster, muster_json, path};
 use events::batch::{Batch, access, split_stamp, stamped};
+use events::log::checkpoint::Checkpoint;
+use events::log::recent::SIZES_KNOWN;
 use events::log::record::EntryBody;
-use events::vocabulary::{Event, OperationOrdered};
+use events::vocabulary::{CheckpointSigned, Event, OperationOrdered};
 use nodes::entropy::OsEntropy;
 use nodes::storage::birth::Beginning;
 use nodes::storage::disk::OsDisk;
@@ -117,6 +119,32 @@ fn a_changed_byte_anywhere_in_a_nodes_folder_is_found_and_named_by_file_and_offs
     }
     assert!(flipped > 200, "{flipped}");
     assert_eq!(verify(author, &[]).0, 0, "all was put back");
+}
+
+/// A node that starts again far behind the others applies old entries, and may sign them before it is near.
+#[test]
+fn a_head_that_was_signed_long_before_it_was_committed_is_judged_by_its_root_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::begin(dir.path());
+    found(&mut author);
+    let Checkpoint { size, root, .. } = author.head();
+    let sign = |author: &mut Author, root| {
+        let head = Checkpoint { size, root, ..author.head() };
+        let signature = head.signature(&author.keyring.checkpoint_key);
+        author.tell(CheckpointSigned { generation: 1, size, root, signature });
+    };
+    (0..SIZES_KNOWN + 10).for_each(|_| author.lead());
+    sign(&mut author, root);
+    author.stop();
+    let (code, said) = verify(&author, &[]);
+    assert_eq!((code, &said["heads"][0]["holds"], &said["ok"]), (0, &true.into(), &true.into()), "{said}");
+
+    author.restart_stopped();
+    sign(&mut author, [1; 32]);
+    author.stop();
+    let (code, said) = verify(&author, &[]);
+    assert_eq!((code, &said["heads"][1]["holds"]), (5, &false.into()), "{said}");
+    assert!(said["fault"].as_str().unwrap().contains("was signed"), "{said}");
 }
 
 /// Writes the whole log anew as somebody does who holds the segment keys, with one entry changed.

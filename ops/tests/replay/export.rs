@@ -163,6 +163,25 @@ fn an_interrupted_export_leaves_nothing_and_keeps_what_was_there() {
 }
 
 #[test]
+fn an_interrupted_export_to_stdout_does_not_say_that_nothing_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let author = long_log(&dir.path().join("log"));
+    let [data, folder, keyring, file] = &author.flags();
+    let mut child = command(&["replay", "export", "--table", "heartbeats", data, folder, keyring, file]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut rows = BufReader::new(child.stdout.take().unwrap()).lines();
+    rows.next().unwrap().unwrap();
+    // It waits for who reads, so it is in the middle.
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(rows.count() > 0);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted; the rows end early"), "{said}");
+}
+
+#[test]
 fn an_export_that_meets_damage_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let fleet = fleet(&dir.path().join("log"));

@@ -73,8 +73,8 @@ fn put_into_place(disk: &dyn Disk, dir: &Path, from: u64, through: u64) -> Resul
 fn name_newest(disk: &dyn Disk, options: &LogOptions, through: u64) -> Result<(), StorageError> {
     let (path, owner) = (segment_path(&options.dir, through), owner(options));
     let Ok(file) = disk.open_read(&path) else { return Ok(()) };
-    let Ok(Ok((opened, _))) = SegmentFile::open(path, file, through, &owner) else { return Ok(()) };
-    Newest::of(opened.cipher.identity()).persist(disk, &options.dir, &owner)
+    let Ok(Ok((_, header))) = SegmentFile::open(path, file, through, &owner) else { return Ok(()) };
+    Newest::of(&header).persist(disk, &options.dir, &owner)
 }
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {

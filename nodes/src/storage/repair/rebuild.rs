@@ -178,7 +178,7 @@ fn intact(
         let path = segment_path(&options.dir, segment);
         let Ok(file) = disk.open_read(&path) else { continue };
         let Ok(Ok((opened, _))) = SegmentFile::open(path, file, segment, &owner) else { continue };
-        let bytes = opened.read_all()?;
+        let bytes = opened.read_readable()?;
         for piece in Salvage::new(&opened, &bytes) {
             if let Salvaged::Record(Record::Entry { at, body }) = piece {
                 held.insert(at, fingerprint(&body));

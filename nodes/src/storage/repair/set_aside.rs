@@ -37,7 +37,7 @@ pub(in crate::storage) fn salvage_set_aside(
     for (number, path) in files_set_aside(disk, dir)? {
         let Ok(file) = disk.open_read(&path) else { continue };
         let Ok(Ok((opened, _))) = SegmentFile::open(path, file, number, &owner) else { continue };
-        let bytes = opened.read_all()?;
+        let bytes = opened.read_readable()?;
         for piece in Salvage::new(&opened, &bytes) {
             let Salvaged::Record(record) = piece else { continue };
             let next = from + found.len() as u64;

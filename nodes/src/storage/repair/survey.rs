@@ -5,7 +5,9 @@
 //!   are counted as entries, one each.
 //! - Of a segment without a header the heads of its frames are read (headless.rs). If the log ends with one of which
 //!   nothing is left, what it held is not known here at all.
-//! - A vote is known if a later header or vote tells it, or if the hole's frames are all accounted for by entries.
+//! - A vote is known if a later header or vote tells it, or if the hole's frames are all accounted for by entries: as many
+//!   as are missing, no fewer and no more. No hole has entries on both sides of a jump to a purge floor, since a segment
+//!   ends there; in segments of older versions it may.
 
 use super::headless::{Headless, Piece, recognize};
 use super::need::Need;
@@ -14,13 +16,13 @@ use crate::storage::error::{Corruption, CorruptionKind, StorageError};
 use crate::storage::newest::Newest;
 use crate::storage::recover::{Before, recover_before};
 use crate::storage::retention::Retired;
-use crate::storage::salvage::{Salvage, Salvaged};
-use crate::storage::segment_file::{
-    Owner, SegmentFile, last_segment, read_range, segment_number_of, segment_path,
-};
+use crate::storage::salvage::{Salvage, Salvaged, frames_at_most};
+use crate::storage::segment_file::{Owner, SegmentFile, last_segment, segment_number_of, segment_path};
+use crate::storage::unreadable::read_readable;
 use events::ids::LogIndex;
 use events::log::record::{EntryBody, PurgeFloor, Record, Told, VoteRecord};
 use events::log::segment::{SegmentHeader, SegmentIdentity};
+use std::cmp::Ordering;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -85,7 +87,7 @@ pub(super) fn survey(
     }
     let generation = known.generation.max(newest.map_or(0, |newest| newest.generation));
     // Without the mark no segment of this log can be written: the node's life cannot go on.
-    let birth = known.birth.ok_or_else(lost)?;
+    let birth = known.birth.or(newest.and_then(|newest| newest.birth)).ok_or_else(lost)?;
     Ok(Need {
         cluster: owner.cluster.ok_or_else(lost)?,
         node: owner.node.ok_or_else(lost)?,
@@ -144,12 +146,14 @@ impl Known {
         match SegmentFile::open(path.clone(), file.clone(), segment, owner) {
             Ok(Ok((opened, header))) => {
                 self.believe(&header);
-                let bytes = opened.read_all()?;
+                let bytes = opened.read_readable()?;
                 Salvage::new(&opened, &bytes).for_each(|piece| self.take(piece));
-                let is_another = |newest: &Newest| {
-                    newest.segment == segment && newest.generation != header.identity.generation
-                };
-                if self.newest.as_ref().is_some_and(is_another) {
+                let length = opened.length()?;
+                match self.newest.map_or(0, |newest| newest.lacks(segment, length)) {
+                    0 => {}
+                    lacks => self.take(Salvaged::Hole { frames: frames_at_most(lacks as usize) }),
+                }
+                if self.newest.is_some_and(|newest| newest.check(&header).is_err()) {
                     self.lose();
                 }
             }
@@ -160,8 +164,8 @@ impl Known {
             Ok(Err(_)) | Err(StorageError::Corrupt(_)) => {
                 let reading = StorageError::io("reading", &path);
                 let length = file.length().map_err(StorageError::io("reading the length of", &path))?;
-                let bytes = read_range(&*file, 0, length as usize).map_err(reading)?;
-                self.take_headless(owner, segment, &bytes);
+                let readable = read_readable(&*file, 0, length as usize).map_err(reading)?;
+                self.take_headless(owner, segment, &readable.bytes);
             }
             Err(other) => return Err(other),
         }
@@ -261,11 +265,37 @@ impl Known {
     /// Entries below `next` were written by now: do they account for all that is missing?
     fn settle(&mut self, next: LogIndex, is_last_word: bool) {
         if let VoteIs::InDoubt { frames, next: expected } = self.vote_is_known {
-            if next.saturating_sub(expected) >= frames {
-                self.vote_is_known = VoteIs::Known;
-            } else if is_last_word {
-                self.vote_is_known = VoteIs::Unknown;
+            match next.saturating_sub(expected).cmp(&frames) {
+                Ordering::Equal => self.vote_is_known = VoteIs::Known,
+                Ordering::Less if !is_last_word => {}
+                // More than lay there: the log jumped to a purge floor, which may have stood in the hole beside a vote.
+                Ordering::Less | Ordering::Greater => self.vote_is_known = VoteIs::Unknown,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::log::record::LogPosition;
+
+    /// After entry 10, so many frames are missing, and this entry is the next one that is intact.
+    fn known_after(frames: u64, index: LogIndex) -> bool {
+        let mut known = Known { next: 11, ..Known::default() };
+        known.take(Salvaged::Hole { frames });
+        let at = LogPosition { term: 1, index };
+        known.take(Salvaged::Record(Record::Entry { at, body: EntryBody::Blank }));
+        known.vote_is_known == VoteIs::Known
+    }
+
+    #[test]
+    fn a_hole_held_no_vote_only_if_its_frames_are_just_the_entries_that_are_missing() {
+        assert!(known_after(2, 13), "entries 11 and 12");
+        assert!(!known_after(2, 12), "one entry, and something else");
+        assert!(
+            !known_after(2, 101),
+            "the log jumped to a purge floor in the hole: another frame may have been a vote"
+        );
     }
 }

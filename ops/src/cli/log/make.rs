@@ -59,7 +59,7 @@ pub(super) fn run(global: &Global, arguments: MakeArguments) -> Result<()> {
         name.push(".keyring.json");
         PathBuf::from(name)
     });
-    let interrupt = Interrupt::watch()?;
+    let interrupt = Interrupt::watch("nothing was written")?;
     let total = u64::from(devices) + heartbeats;
     let mut bar = Progress::counting(global, progress, total);
     let made = make(&plan, &out, &keyring, |written: Written| {

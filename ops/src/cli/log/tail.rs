@@ -29,6 +29,10 @@ pub(crate) struct TailArguments {
 pub(super) async fn run(global: &Global, arguments: TailArguments) -> Result<()> {
     let keyring = read_keyring(&crate::cli::keyring_path(global, arguments.log.keyring)?)?;
     let mut reader = open_log(&arguments.log.data, &keyring)?;
+    // Where the last ones lie the newest segment tells: a long log is not read from its beginning for ten lines.
+    if let Some(end) = committed_at_the_end(open_log(&arguments.log.data, &keyring)?) {
+        reader = reader.starting_near((end + 1).saturating_sub(arguments.lines as u64));
+    }
     let mut last = VecDeque::with_capacity(arguments.lines.min(1024));
     let (mut progress, mut passed) =
         (Progress::new(global, arguments.log.progress, reader.bytes_total()?), Passed::default());
@@ -51,6 +55,15 @@ pub(super) async fn run(global: &Global, arguments: TailArguments) -> Result<()>
         reader.read_further()?;
         read(&mut reader, |said| print(global, said))?;
     }
+}
+
+/// The last entry that is known committed, by the newest segment alone; none if that one does not say so.
+fn committed_at_the_end(reader: LogReader) -> Option<LogIndex> {
+    let mut newest = reader.starting_near(LogIndex::MAX);
+    if newest.by_ref().any(|history| history.is_err()) {
+        return None;
+    }
+    newest.report().standing.committed.map(|at| at.index)
 }
 
 fn read(reader: &mut LogReader, mut take: impl FnMut(History) -> Result<()>) -> Result<()> {

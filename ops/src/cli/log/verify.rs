@@ -11,7 +11,7 @@ use crate::cli::Global;
 use crate::cli::progress::Progress;
 use crate::exit::{NOT_HELD, answered, coded};
 use crate::files::read_text;
-use crate::offline::audit::{Audit, Expected, Judged};
+use crate::offline::audit::{Audit, Expected, Judged, sizes_in};
 use crate::offline::{Fold, Moment, Passed, open_folders, open_logs, read_keyring};
 use anyhow::Result;
 use clap::Args;
@@ -23,7 +23,7 @@ use nodes::api::shapes::Status;
 use nodes::storage::error::StorageError;
 use nodes::storage::log_reader::{History, LogReader};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Check logs frame by frame, entry by entry and against every signed head of them
@@ -94,6 +94,9 @@ struct Folder {
     /// Events of kinds that this version does not know, by kind: a newer one wrote them, and what they say is not checked.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unknown: BTreeMap<u16, u64>,
+    /// Of signed heads that it carries.
+    #[serde(skip)]
+    sizes: BTreeSet<u64>,
     #[serde(skip)]
     faults: Vec<String>,
     /// With which words whoever reads the folder as history names the same faults.
@@ -140,7 +143,9 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
         true => global.api()?.get_from_each::<Status>("/v1/status").await,
         false => Vec::new(),
     };
-    let history = read_history(&arguments.data, &keyring, expected, &statuses, &mut progress)?;
+    let sizes = folders.iter().flat_map(|folder| folder.sizes.iter().copied());
+    let audit = Audit::new(keyring.cluster, keyring.checkpoint_key.public(), expected).keeping(sizes);
+    let history = read_history(&arguments.data, &keyring, audit, &statuses, &mut progress)?;
     progress.end();
 
     // What broke the history off may be told by its folder already, and is not if it lies between folders.
@@ -151,7 +156,7 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
     faults.extend(history.broken.filter(|broken| !is_told(broken)));
     let snapshot_faults: Vec<_> = folders.iter().flat_map(|folder| folder.snapshot_faults.clone()).collect();
     let folder = folders.remove(0);
-    faults.extend(history.heads.iter().filter(|head| !head.holds).map(described));
+    faults.extend(history.heads.iter().filter(|head| !head.holds && !head.unknown).map(described));
     faults.extend(history.nodes.iter().filter_map(NodeCompared::fault));
     let said = Verified {
         ok: faults.is_empty() && snapshot_faults.is_empty(),
@@ -192,6 +197,9 @@ impl Folder {
         let (mut last, mut passed) = (None, Passed::default());
         for history in reader.by_ref() {
             history.iter().for_each(|history| passed.note(history));
+            if let Ok(History::Entry(entry)) = &history {
+                self.sizes.extend(sizes_in(entry));
+            }
             let checked = history.map_err(Fault::of).and_then(|history| check(history, last));
             match checked {
                 Ok(Checked::Entry(index, unknown)) => {
@@ -286,12 +294,11 @@ struct WholeHistory {
 fn read_history(
     data: &[PathBuf],
     keyring: &Keyring,
-    expected: Vec<Expected>,
+    mut audit: Audit,
     statuses: &[(String, Result<Status>)],
     progress: &mut Progress,
 ) -> Result<WholeHistory> {
     let mut fold = Fold::new(open_logs(data, keyring)?);
-    let mut audit = Audit::new(keyring.cluster, keyring.checkpoint_key.public(), expected);
     let mut digests: BTreeMap<LogIndex, String> = BTreeMap::new();
     let asked = |status: &Result<Status>| {
         let digests = status.as_ref().map(|status| status.digests.clone()).unwrap_or_default();
@@ -404,6 +411,10 @@ fn human(said: &Verified) -> String {
             last.size,
             last.from
         ));
+    }
+    for head in said.heads.iter().filter(|head| head.unknown) {
+        let why = head.why.as_deref().unwrap_or_default();
+        text.push_str(&format!("the head of {} entries that {} carries: {why}\n", head.size, head.from));
     }
     for node in said.nodes.iter().filter(|node| node.why.is_none()) {
         let number = node.node.unwrap_or_default();

@@ -56,7 +56,10 @@ pub(super) fn run(global: &Global, files: &Files, arguments: ExportArguments) ->
     let format = format_of(&arguments)?;
     check_kinds(&arguments)?;
     let (mut fold, mut progress) = files.open(global)?;
-    let interrupt = Interrupt::watch()?;
+    let interrupt = Interrupt::watch(match arguments.out {
+        Some(_) => "nothing was written",
+        None => "the rows end early",
+    })?;
     let mut go_on = |fold: &Fold| {
         progress.show(fold);
         interrupt.check()

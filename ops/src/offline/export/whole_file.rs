@@ -1,5 +1,6 @@
 //! A file that appears under its name once it is whole; before that, and after any error, there is nothing.
 
+use crate::unfinished::Begun;
 use anyhow::{Context as _, Result};
 use std::fs::File;
 use std::io::BufWriter;
@@ -10,6 +11,7 @@ use tempfile::NamedTempFile;
 pub(super) struct WholeFile {
     temporary: NamedTempFile,
     path: PathBuf,
+    _begun: Begun,
 }
 
 impl WholeFile {
@@ -24,7 +26,8 @@ impl WholeFile {
             .suffix(".unfinished")
             .tempfile_in(folder)
             .with_context(why)?;
-        Ok(WholeFile { temporary, path: path.to_owned() })
+        let begun = Begun::at(temporary.path().to_owned());
+        Ok(WholeFile { temporary, path: path.to_owned(), _begun: begun })
     }
 
     pub(super) fn writer(&self) -> Result<BufWriter<File>> {
@@ -38,5 +41,25 @@ impl WholeFile {
         self.temporary.as_file().sync_all().with_context(why)?;
         self.temporary.persist(&self.path).map_err(|error| error.error).with_context(why)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unfinished::remove_all;
+
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+    fn a_program_that_ends_at_once_leaves_what_has_its_name_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        WholeFile::beside(&path("whole")).unwrap().appear().unwrap();
+        let half = WholeFile::beside(&path("half")).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        // As a second Ctrl-C does, which drops nothing.
+        remove_all();
+        assert!(path("whole").exists() && !half.temporary.path().exists());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
