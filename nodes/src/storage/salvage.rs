@@ -1,9 +1,16 @@
 //! Reads what is intact of a segment that is damaged: records, and between them holes.
 
-use super::segment_file::SegmentFile;
+use super::disk::DiskFile;
+use super::segment_file::{SegmentFile, read_range};
 use events::log::frame::{FRAME_OVERHEAD_BYTES, Frame, next_intact};
 use events::log::record::Record;
 use events::log::segment::HEADER_BYTES;
+use std::io;
+
+/// What a kernel says of sectors that a disk does not give back.
+const EIO: i32 = 5;
+/// So much is read alone where a longer read fails.
+const SECTOR_BYTES: usize = 4096;
 
 /// A piece of a damaged segment.
 pub(super) enum Salvaged {
@@ -48,6 +55,26 @@ impl<'a> Salvage<'a> {
             }
         }
     }
+}
+
+/// All bytes of a file; what the disk does not give back is zeros, and so a hole.
+pub(super) fn read_what_can_be_read(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let length = file.length()? as usize;
+    let is_unreadable = |error: &io::Error| error.raw_os_error() == Some(EIO);
+    match read_range(file, 0, length) {
+        Err(error) if is_unreadable(&error) => {}
+        read => return read,
+    }
+    let mut bytes = vec![0; length];
+    for (sector, piece) in bytes.chunks_mut(SECTOR_BYTES).enumerate() {
+        match file.read_at((sector * SECTOR_BYTES) as u64, piece) {
+            Err(error) if is_unreadable(&error) => piece.fill(0),
+            read => {
+                read?;
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// How many frames may have lain in so many bytes.
