@@ -8,7 +8,7 @@ mod storage_support;
 use events::log::segment::HEADER_BYTES;
 use nodes::entropy::OsEntropy;
 use nodes::storage::error::StorageError;
-use nodes::storage::mend::Mend;
+use nodes::storage::mend::{Mend, Mended};
 use nodes::storage::scrub::{Checked, Scrub};
 use nodes::storage::suspect::Suspect;
 use nodes::storage::view::LogEntry;
@@ -116,7 +116,7 @@ fn mend_segment(disk: &MemDisk, number: u64, peer: &[LogEntry]) -> Result<bool, 
     while let Some(from) = mend.missing_from() {
         mend.take(peer[from as usize..(from as usize + 2).min(peer.len())].to_vec());
     }
-    mend.finish(&OsEntropy)
+    mend.write(&OsEntropy)?.map(Mended::install).transpose().map(|installed| installed.is_some())
 }
 
 /// As [`purged_log`], with votes and a purge floor among what no open reads.

@@ -85,22 +85,27 @@ impl Mending {
                 return Err(format!("no peer gave entry {from}"));
             }
         }
-        let is_true = self.vouching.judge(mend.given()).await;
-        if is_true == Some(false) {
-            let from = self.doubts.doubt();
-            return Err(format!(
-                "entries from nodes {from:?} are not what a signed checkpoint vouches for, and others are asked"
-            ));
-        }
         // Its sender lives in the core, which ends this task.
         let _ = self.room.wait_for(Room::is_enough).await;
-        let entropy = self.entropy.clone();
-        if !blocking(move || mend.finish(&*entropy)).await? {
+        let (given, entropy) = (mend.given(), self.entropy.clone());
+        let Some(mended) = blocking(move || mend.write(&*entropy)).await? else {
             self.doubts.doubt();
             return Err(
                 "peers' entries do not fill the damage: if this stays, restore that file from a copy".into(),
             );
+        };
+        let is_true = match given {
+            Some(given) => self.vouching.judge(mended.history(&self.vouching.history), given).await,
+            None => Some(true),
+        };
+        if is_true == Some(false) {
+            let from = self.doubts.doubt();
+            mended.discard();
+            return Err(format!(
+                "entries from nodes {from:?} are not what a signed checkpoint vouches for, and others are asked"
+            ));
         }
+        blocking(move || mended.install()).await?;
         self.doubts.settle();
         if is_true.is_none() {
             tracing::warn!(segment, "that the mended entries are true no signed checkpoint says yet");

@@ -12,10 +12,8 @@ use crate::storage::gaps::{GapBook, Unproven};
 use crate::storage::view::LogEntry;
 use events::identity::key::PublicKey;
 use events::ids::{ClusterId, LogIndex};
-use events::log::leaf::entry_leaf_hash;
 use events::log::merkle::Frontier;
 use projector::view::CheckpointView;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,28 +71,16 @@ impl Vouching {
         blocking(move || history.range(from, HELD_BYTES)).await.unwrap_or_default()
     }
 
-    /// Whether this node's history, with `given` in the place of what it lacks, is what a checkpoint was signed over; `None` if
-    /// that cannot be told: none covers it, or more is missing.
-    pub async fn judge(&self, given: impl Iterator<Item = &LogEntry>) -> Option<bool> {
-        let leaf =
-            |entry: &LogEntry| Some((entry.at.index, entry_leaf_hash(entry.at.term, &entry.body).ok()?));
-        let given: BTreeMap<LogIndex, _> = given.map(leaf).collect::<Option<_>>()?;
-        let (Some((first, _)), Some((last, _))) = (given.first_key_value(), given.last_key_value()) else {
-            return Some(true);
-        };
+    /// Whether `history`, of which these entries (both included) are in doubt, is what a checkpoint was signed over; `None` if
+    /// that cannot be told: none covers them, or the history is not whole.
+    pub async fn judge(&self, history: Archive, (first, last): (LogIndex, LogIndex)) -> Option<bool> {
         let is_disputed = self.projector.tree().compared().borrow().difference.is_some();
-        let signed = self.signed_over(*last).filter(|_| !is_disputed)?;
-        let (archive, proven) = (Arc::new(self.history.again()), self.gaps.proven());
-        let mut tree = if proven.size() <= *first { proven } else { Frontier::default() };
+        let signed = self.signed_over(last).filter(|_| !is_disputed)?;
+        let (history, proven) = (Arc::new(history), self.gaps.proven());
+        let mut tree = if proven.size() <= first { proven } else { Frontier::default() };
         while tree.size() < signed.size {
-            if let Some(leaf) = given.get(&tree.size()) {
-                tree.push(*leaf);
-                continue;
-            }
-            let next_given = given.range(tree.size()..).next().map_or(signed.size, |(index, _)| *index);
-            let (began, archive, mut grown) = (Instant::now(), archive.clone(), tree.clone());
-            let last = next_given.min(signed.size).saturating_sub(1);
-            let grow = move || archive.grow(&mut grown, last).map(|grew| grew.then_some(grown));
+            let (began, history, mut grown) = (Instant::now(), history.clone(), tree);
+            let grow = move || history.grow(&mut grown, signed.size - 1).map(|grew| grew.then_some(grown));
             tree = blocking(grow).await.ok().flatten()?;
             tokio::time::sleep(began.elapsed() * REST_RATIO).await;
         }

@@ -80,6 +80,11 @@ impl Archive {
         Archive::new(Arc::clone(&self.disk), self.dirs.clone(), self.keys.clone())
     }
 
+    /// The same folders on another disk.
+    pub(super) fn on(&self, disk: Arc<dyn Disk>) -> Archive {
+        Archive { disk, ..self.again() }
+    }
+
     /// The frontier of the tree of all entries up to `through`; none if one of them is not held. Reads the whole log.
     pub fn frontier(&self, through: LogIndex) -> Result<Option<Frontier>, StorageError> {
         let mut frontier = Frontier::default();

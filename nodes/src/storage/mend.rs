@@ -4,7 +4,8 @@
 //! ```text
 //!   the damaged file ─▶ what is intact of it, and holes ─▶ entries of peers for the holes
 //!   none, or no header ─▶ all of it is one hole ─▶          │
-//!        └─▶ a file of the same length that ends where the next segment begins ─▶ renamed over it
+//!        └─▶ a file of the same length that ends where the next segment begins, beside the log
+//!                   └─▶ all history with it in its place is judged (node/mending.rs) ─▶ renamed over the damaged one
 //! ```
 //!
 //! The new file has a key of its own, so nothing is sealed twice under one. It is put into place only if it leads to just
@@ -13,10 +14,13 @@
 //! (pieces.rs). Two neighbours without headers, or a hole of which that is not known, are beyond this; then the file is
 //! restored from a copy (the archive's has the same bytes), or read from another node's folder.
 
+mod instead;
 mod pieces;
 
+use super::archive::Archive;
 use super::disk::Disk;
 use super::error::StorageError;
+use super::json_file::remove_if_there;
 use super::recover::recover_before;
 use super::repair::keep_damaged;
 use super::salvage::read_what_can_be_read;
@@ -28,9 +32,10 @@ use events::log::frame::FramePlace;
 use events::log::keys::{SALT_BYTES, SegmentKeys};
 use events::log::segment::{SegmentHeader, SegmentIdentity};
 use events::log::standing::Standing;
+use instead::Instead;
 use pieces::{Hole, Piece};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A segment that is being mended. Dropping it leaves everything as it was.
@@ -43,6 +48,14 @@ pub struct Mend {
     end: (Standing, u64),
     pieces: Vec<Piece>,
     /// None of a file that is missing.
+    damaged: Option<Vec<u8>>,
+}
+
+/// A mended segment that lies beside the log.
+pub struct Mended {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    temporary: PathBuf,
     damaged: Option<Vec<u8>>,
 }
 
@@ -118,9 +131,12 @@ impl Mend {
         }
     }
 
-    /// What peers gave.
-    pub fn given(&self) -> impl Iterator<Item = &LogEntry> {
-        self.holes().flat_map(|hole| &hole.entries)
+    /// The first and the last entry that peers gave.
+    #[must_use]
+    pub fn given(&self) -> Option<(LogIndex, LogIndex)> {
+        let mut given = self.holes().flat_map(|hole| &hole.entries).map(|entry| entry.at.index);
+        let first = given.next()?;
+        Some((first, given.last().unwrap_or(first)))
     }
 
     fn holes(&self) -> impl Iterator<Item = &Hole> {
@@ -130,30 +146,19 @@ impl Mend {
         })
     }
 
-    /// Puts the new file into place; false, and nothing was changed, if it would not be what the next segment knows.
-    pub fn finish(self, entropy: &dyn Entropy) -> Result<bool, StorageError> {
-        let Some(bytes) = self.written_anew(entropy) else { return Ok(false) };
-        let temporary = self.dir.join("mended.tmp");
-        let written = self.replace(&temporary, &bytes);
-        if written.is_err() {
-            // A disk that is full would stay so.
-            let _ = super::json_file::remove_if_there(&*self.disk, &temporary);
+    /// Writes the new file beside the log; none, and nothing was changed, if it would not be what the next segment knows.
+    pub fn write(self, entropy: &dyn Entropy) -> Result<Option<Mended>, StorageError> {
+        let Some(bytes) = self.written_anew(entropy) else { return Ok(None) };
+        let path = segment_path(&self.dir, self.header.identity.segment);
+        let mended =
+            Mended { path, temporary: self.dir.join("mended.tmp"), disk: self.disk, damaged: self.damaged };
+        match mended.write(&bytes) {
+            Ok(()) => Ok(Some(mended)),
+            Err(error) => {
+                mended.discard();
+                Err(error)
+            }
         }
-        written.map(|()| true)
-    }
-
-    fn replace(&self, temporary: &std::path::Path, bytes: &[u8]) -> Result<(), StorageError> {
-        let (disk, dir) = (&*self.disk, &self.dir);
-        let path = segment_path(dir, self.header.identity.segment);
-        super::json_file::remove_if_there(disk, temporary)?;
-        let file = disk.create_new(temporary).map_err(StorageError::io("creating", temporary))?;
-        file.write_at(0, bytes).map_err(StorageError::write(temporary, 0))?;
-        file.sync_data().map_err(StorageError::io("syncing", temporary))?;
-        if let Some(damaged) = &self.damaged {
-            keep_damaged(disk, &path, damaged)?;
-        }
-        disk.rename(temporary, &path).map_err(StorageError::io("renaming to", &path))?;
-        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
     }
 
     fn written_anew(&self, entropy: &dyn Entropy) -> Option<Vec<u8>> {
@@ -173,12 +178,50 @@ impl Mend {
     }
 }
 
-fn look_at(
-    disk: &dyn Disk,
-    dir: &std::path::Path,
-    segment: u64,
-    owner: &Owner,
-) -> Result<Lies, StorageError> {
+impl Mended {
+    fn write(&self, bytes: &[u8]) -> Result<(), StorageError> {
+        let temporary = &self.temporary;
+        remove_if_there(&*self.disk, temporary)?;
+        let file = self.disk.create_new(temporary).map_err(StorageError::io("creating", temporary))?;
+        file.write_at(0, bytes).map_err(StorageError::write(temporary, 0))?;
+        file.sync_data().map_err(StorageError::io("syncing", temporary))
+    }
+
+    /// The same history with this segment in its place.
+    #[must_use]
+    pub fn history(&self, history: &Archive) -> Archive {
+        let (path, with) = (self.path.clone(), self.temporary.clone());
+        history.on(Arc::new(Instead { disk: Arc::clone(&self.disk), path, with }))
+    }
+
+    /// Puts it into its place.
+    pub fn install(self) -> Result<(), StorageError> {
+        let installed = self.replace();
+        if installed.is_err() {
+            self.discard();
+        }
+        installed
+    }
+
+    fn replace(&self) -> Result<(), StorageError> {
+        let (disk, path) = (&*self.disk, &self.path);
+        if let Some(damaged) = &self.damaged {
+            keep_damaged(disk, path, damaged)?;
+        }
+        disk.rename(&self.temporary, path).map_err(StorageError::io("renaming to", path))?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+    }
+
+    /// Removes it: it is not to be believed, or a disk that is full would stay so.
+    pub fn discard(&self) {
+        if let Err(error) = remove_if_there(&*self.disk, &self.temporary) {
+            tracing::warn!(%error, "what was written to mend a segment is left");
+        }
+    }
+}
+
+fn look_at(disk: &dyn Disk, dir: &Path, segment: u64, owner: &Owner) -> Result<Lies, StorageError> {
     let path = segment_path(dir, segment);
     let file = match disk.open_read(&path) {
         Ok(file) => file,
@@ -195,6 +238,6 @@ fn look_at(
     Ok(Lies::Headless(Some(bytes)))
 }
 
-fn reading(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> StorageError {
+fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> StorageError {
     StorageError::io("reading", path)
 }
