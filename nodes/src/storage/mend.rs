@@ -61,7 +61,7 @@ pub struct Mended {
 
 /// How the file of a segment lies there.
 enum Lies {
-    Headed(SegmentFile, Box<SegmentHeader>),
+    Headed(Box<(SegmentFile, SegmentHeader)>),
     Headless(Option<Vec<u8>>),
     /// A newer version wrote it.
     Newer,
@@ -77,13 +77,15 @@ impl Mend {
     ) -> Result<Option<Mend>, StorageError> {
         let owner = Owner { cluster: None, node: None, keys };
         let open = |segment| look_at(&*disk, &dir, segment, &owner);
-        let Lies::Headed(_, next) = open(segment + 1)? else { return Ok(None) };
+        let Lies::Headed(next) = open(segment + 1)? else { return Ok(None) };
+        let next = next.1;
         let end = (next.standing, next.previous_length);
         let begun = match open(segment)? {
-            Lies::Headed(file, header) => {
+            Lies::Headed(headed) => {
+                let (file, header) = *headed;
                 let damaged = read_what_can_be_read(&*file.file).map_err(reading(&file.path))?;
                 let pieces = pieces::take_apart(&file, &damaged, header.standing, end);
-                pieces.map(|pieces| (*header, pieces, Some(damaged)))
+                pieces.map(|pieces| (header, pieces, Some(damaged)))
             }
             Lies::Headless(damaged) => {
                 let header = match recover_before(&*disk, &dir, &owner, segment) {
@@ -96,7 +98,7 @@ impl Mend {
                             },
                             previous_length: before.previous_length,
                             standing: before.standing,
-                            ..*next
+                            ..next
                         })
                     }
                     Ok(_) | Err(StorageError::Corrupt(_)) => None,
@@ -229,7 +231,7 @@ fn look_at(disk: &dyn Disk, dir: &Path, segment: u64, owner: &Owner) -> Result<L
         Err(error) => return Err(StorageError::io("opening", &path)(error)),
     };
     match SegmentFile::open(path.clone(), Arc::clone(&file), segment, owner) {
-        Ok(Ok((file, header))) => return Ok(Lies::Headed(file, Box::new(header))),
+        Ok(Ok(headed)) => return Ok(Lies::Headed(Box::new(headed))),
         Err(StorageError::Corrupt(damage)) if !damage.is_repairable() => return Ok(Lies::Newer),
         Ok(Err(_)) | Err(StorageError::Corrupt(_)) => {}
         Err(other) => return Err(other),

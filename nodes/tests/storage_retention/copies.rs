@@ -60,6 +60,23 @@ fn what_says_which_segments_were_retired_is_written_again_once_the_archive_says_
 }
 
 #[test]
+fn whichever_read_of_a_disk_fails_peers_are_given_what_lies_before_it_or_what_another_folder_holds() {
+    let whole = long_log();
+    let (history, _) = history_in(&whole, LOG_DIR).unwrap();
+    retention(&whole).archive().unwrap();
+    let range = |disk: &MemDisk| {
+        let dirs = vec![PathBuf::from(LOG_DIR), PathBuf::from(ARCHIVE_DIR)];
+        Archive::new(disk.as_disk(), dirs, keys()).range(0, usize::MAX)
+    };
+    let counted = whole.copy();
+    assert_eq!(range(&counted).unwrap(), history);
+    for faults in counted.single_faults() {
+        let given = range(&whole.copy_with(faults)).unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+        assert!(!given.is_empty() && history.starts_with(&given), "{faults:?}");
+    }
+}
+
+#[test]
 fn a_copy_that_is_not_what_was_read_is_no_copy_and_gets_no_line() {
     // The archive's disk gives back another byte than it was given.
     let disk = long_log();

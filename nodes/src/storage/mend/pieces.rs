@@ -196,8 +196,7 @@ fn padding(bytes: u64, standing: &Standing) -> Option<Vec<Record<Bytes>>> {
     let again = standing.committed.map_or(Record::Closed, Record::Committed);
     let truncation = Record::Truncation { keep: standing.last };
     let vote = standing.vote.map(Record::Vote);
-    let (bare, cut, voted) =
-        (length(&again)?, length(&truncation)?, vote.as_ref().map_or(Some(0), |vote| length(vote))?);
+    let (bare, cut, voted) = (length(&again)?, length(&truncation)?, vote.as_ref().map_or(Some(0), length)?);
     let votes = if vote.is_some() { bare } else { 1 };
     let mixed = (0..votes).flat_map(|votes| (0..bare).map(move |cuts| (votes, cuts)));
     let odd = |(votes, cuts): &(u64, u64)| votes * voted + cuts * cut;
