@@ -2,7 +2,7 @@
 //! it lies. What is given shares the window's memory; nothing is copied.
 
 use super::error::StorageError;
-use super::salvage::{Salvage, read_what_can_be_read};
+use super::salvage::Salvage;
 use super::segment_file::SegmentFile;
 use bytes::{Bytes, BytesMut};
 use events::log::frame::{FRAME_BODY_AT, FRAME_HEADER_BYTES, Frame, FrameDamage, is_torn_tail};
@@ -98,8 +98,7 @@ impl SegmentStream {
     }
 
     fn all_bytes(&self) -> Result<Vec<u8>, StorageError> {
-        let read = read_what_can_be_read(&*self.file.file);
-        let mut bytes = read.map_err(StorageError::io("reading", &self.path))?;
+        let mut bytes = self.file.read_all()?;
         bytes.truncate(self.length as usize);
         Ok(bytes)
     }
@@ -112,16 +111,10 @@ impl SegmentStream {
         if held >= wanted || left == 0 {
             return Ok(());
         }
-        let least = (wanted - held).min(left);
-        // What lies behind a frame may not be readable.
-        self.read_on(begin, least.max(WINDOW_BYTES).min(left)).or_else(|_| self.read_on(begin, least))
-    }
-
-    fn read_on(&mut self, begin: u64, bytes: usize) -> Result<(), StorageError> {
-        let held = self.window.len();
-        self.window.resize(held + bytes, 0);
-        let read = self.file.read_at(begin, &mut self.window[held..]);
-        self.window.truncate(held + *read.as_ref().unwrap_or(&0));
-        read.map(|_| ())
+        let more = (wanted - held).max(WINDOW_BYTES).min(left);
+        self.window.resize(held + more, 0);
+        let read = self.file.read_at(begin, &mut self.window[held..])?;
+        self.window.truncate(held + read);
+        Ok(())
     }
 }
