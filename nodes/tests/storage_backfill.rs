@@ -5,25 +5,20 @@
 mod storage_support;
 
 use events::log::segment::HEADER_BYTES;
-use nodes::entropy::OsEntropy;
 use nodes::storage::archive::Archive;
-use nodes::storage::backfill::{Backfill, BackfillPlace};
+use nodes::storage::backfill::Backfill;
 use nodes::storage::error::StorageError;
 use nodes::storage::gaps::{Gap, GapBook};
-use nodes::storage::log::LogOptions;
-use nodes::storage::log_reader::{History, LogReader};
-use nodes::storage::scrub::{Checked, Scrub};
+use nodes::storage::scrub::Scrub;
 use nodes::storage::suspect::Suspect;
 use nodes::storage::view::LogEntry;
 use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use storage_support::backfill::{BACKFILL_DIR, book, fill, held, place};
 use storage_support::life::lefts;
 use storage_support::mem_disk::{Left, MemDisk};
-use storage_support::{LOG_DIR, append_range, at, entry, keys, open, options, segment, wait};
-
-const BACKFILL_DIR: &str = "/data/backfill";
+use storage_support::{LOG_DIR, append_range, at, entry, keys, open, segment, wait};
 
 const GAPS: [Gap; 2] = [gap(0, 19), gap(40, 59)];
 
@@ -35,18 +30,8 @@ fn entries(range: Range<u64>) -> Vec<LogEntry> {
     range.map(|index| entry(1, index)).collect()
 }
 
-fn book(disk: &MemDisk) -> GapBook {
-    GapBook::open(disk.as_disk(), BACKFILL_DIR.into()).unwrap()
-}
-
 fn backfill(disk: &MemDisk) -> Backfill {
     place(disk).open(&book(disk)).unwrap()
-}
-
-fn place(disk: &MemDisk) -> BackfillPlace {
-    // Little segments, so that damage of one leaves others.
-    let own = LogOptions { segment_bytes_target: 600, ..options(Path::new(LOG_DIR)) };
-    BackfillPlace::new(disk.as_disk(), Arc::new(OsEntropy), &own, BACKFILL_DIR.into())
 }
 
 /// A disk with two gaps, both filled.
@@ -56,42 +41,19 @@ fn filled() -> MemDisk {
     for gap in GAPS {
         book.note(gap).unwrap();
     }
-    fill_all(&disk, &|from| entries(from..from + 5)).unwrap();
+    fill(&disk, &|from| entries(from..from + 5)).unwrap();
     disk
-}
-
-/// Fills the open gaps as a node does, from somebody who has all there is.
-fn fill_all(disk: &MemDisk, peer: &dyn Fn(u64) -> Vec<LogEntry>) -> Result<(), StorageError> {
-    let book = GapBook::open(disk.as_disk(), BACKFILL_DIR.into())?;
-    while book.first().is_some() {
-        let filling = place(disk).open(&book)?;
-        let Some(gap) = book.first() else { break };
-        while let Some(from) = filling.missing_from(gap) {
-            filling.take(gap, peer(from))?;
-        }
-        drop(filling);
-        book.close(gap)?;
-    }
-    Ok(())
 }
 
 /// What a check does that finds damage.
 fn check(disk: &MemDisk) -> Result<bool, StorageError> {
     let dir = PathBuf::from(BACKFILL_DIR);
     let scrub = Scrub { disk: disk.as_disk(), dir: dir.clone(), keys: keys() };
-    let Checked::Damaged(damage) = scrub.run(|| true)? else { return Ok(true) };
-    Suspect::note(&*disk.as_disk(), &dir, &damage)?.unwrap();
+    let checked = scrub.run(|| true)?.unwrap();
+    let Some(damage) = checked.damaged.first() else { return Ok(true) };
+    Suspect::note(&*disk.as_disk(), &dir, damage)?.unwrap();
     GapBook::open(disk.as_disk(), dir)?.reopen()?;
     Ok(false)
-}
-
-fn held(disk: &MemDisk) -> Vec<LogEntry> {
-    let reader = LogReader::open(disk.as_disk(), BACKFILL_DIR.into(), keys()).unwrap();
-    let entries = reader.filter_map(|item| match item.unwrap() {
-        History::Entry(held) => Some(held.entry),
-        History::Gap { .. } => None,
-    });
-    entries.collect()
 }
 
 #[test]
@@ -195,7 +157,7 @@ fn damage_of_fetched_history_is_found_and_only_what_lies_behind_it_is_fetched_ag
                 fetched.set(fetched.get() + 1);
                 entries(from..from + 1)
             };
-            fill_all(&disk, &peer).unwrap();
+            fill(&disk, &peer).unwrap();
             assert_eq!(held(&disk), all_filled());
             assert!(check(&disk).unwrap() && fetched.get() > 0);
             assert!(fetched.get() <= most, "{} fetched again for segment {number}", fetched.get());
@@ -219,7 +181,7 @@ fn what_no_peer_gives_any_more_is_taken_from_what_was_set_aside() {
             }
             salvaged => salvaged,
         };
-        fill_all(&disk, &find).unwrap();
+        fill(&disk, &find).unwrap();
         assert_eq!(held(&disk), all_filled());
         assert!(from_peers.get() <= before + 1, "at most the one that is damaged");
     }
@@ -231,10 +193,10 @@ fn damage_of_the_only_header_leaves_nothing_and_all_is_fetched_again() {
     let disk = MemDisk::default();
     let book = book(&disk);
     book.note(gap(0, 1)).unwrap();
-    fill_all(&disk, &|from| entries(from..from + 2)).unwrap();
+    fill(&disk, &|from| entries(from..from + 2)).unwrap();
     disk.tamper(&backfill_segment(1), |bytes| bytes[20] ^= 4);
     assert!(!check(&disk).unwrap());
-    fill_all(&disk, &|from| entries(from..from + 2)).unwrap();
+    fill(&disk, &|from| entries(from..from + 2)).unwrap();
     assert_eq!(held(&disk), entries(0..2));
 }
 
@@ -244,7 +206,7 @@ fn whenever_the_power_goes_while_fetched_history_is_mended_it_ends_whole() {
     whole.tamper(&backfill_segment(3), |bytes| bytes[300] ^= 4);
     let mend = |disk: &MemDisk| {
         check(disk)?;
-        fill_all(disk, &|from| entries(from..from + 5))
+        fill(disk, &|from| entries(from..from + 5))
     };
     let operations = {
         let disk = whole.copy();
@@ -275,7 +237,7 @@ fn whichever_operation_fails_alone_while_fetched_history_is_filled_or_mended_it_
     GAPS.iter().for_each(|gap| book(&gapped).note(*gap).unwrap());
     let mend = |disk: &MemDisk| {
         check(disk)?;
-        fill_all(disk, &|from| entries(from..from + 5))
+        fill(disk, &|from| entries(from..from + 5))
     };
     for whole in [damaged, gapped] {
         let counted = whole.copy();
@@ -342,6 +304,43 @@ fn a_list_of_gaps_that_cannot_be_believed_is_set_aside_and_keeps_nobody_from_sta
 }
 
 #[test]
+fn what_the_book_of_gaps_forgot_the_log_still_says_and_it_is_noted_again() {
+    let disk = MemDisk::default();
+    let log = open(&disk.as_disk()).unwrap();
+    append_range(&log, 1, 0..10);
+    log.save_committed(at(1, 7)).unwrap();
+    let absent = [Gap { from: 8, through: 20, term: 2 }, Gap { from: 21, through: 40, term: 3 }];
+    for Gap { through, term, .. } in absent {
+        let gap = log.gap_below(at(term, through)).unwrap();
+        book(&disk).note(gap).unwrap();
+        wait(|done| log.purge(at(term, through), done)).unwrap();
+    }
+    log.close().unwrap();
+    let scrub = Scrub { disk: disk.as_disk(), dir: LOG_DIR.into(), keys: keys() };
+    assert_eq!(scrub.run(|| true).unwrap().unwrap().absent, absent);
+    assert!(book(&disk).recall(&absent).unwrap().is_empty(), "it knows them");
+    let file = |name| Path::new(BACKFILL_DIR).join(name);
+    let all_there_is = |from| match from {
+        0..=20 => (from..=20).map(|index| entry(2, index)).collect(),
+        _ => (from..=40).map(|index| entry(3, index)).collect::<Vec<_>>(),
+    };
+
+    disk.tamper(&file("gaps.json"), |bytes| bytes[20] ^= 1);
+    let forgetful = book(&disk);
+    assert_eq!(*forgetful.missing().borrow(), 0);
+    assert_eq!(forgetful.recall(&absent).unwrap(), absent);
+    assert_eq!(*forgetful.missing().borrow(), 33);
+    assert_eq!(*book(&disk).missing().borrow(), 33, "for good");
+    fill(&disk, &all_there_is).unwrap();
+
+    disk.lose(&file("filled.json"));
+    assert_eq!(*book(&disk).unproven().borrow(), 0, "it passes for proven");
+    assert_eq!(book(&disk).recall(&absent).unwrap(), absent);
+    fill(&disk, &|_| panic!("what is here is not fetched again")).unwrap();
+    assert_eq!((book(&disk).first(), *book(&disk).unproven().borrow()), (None, 33));
+}
+
+#[test]
 fn of_a_segment_that_was_set_aside_twice_both_are_read() {
     // Other entries of the same segment are damaged each time, and no peer has any of them.
     let disk = filled();
@@ -353,7 +352,7 @@ fn of_a_segment_that_was_set_aside_twice_both_are_read() {
     let first: Vec<_> = (0..20).filter(|from| !place(&disk).salvage(*from).unwrap().is_empty()).collect();
     // What was fetched again since is damaged too.
     let lost = (0..20).find(|from| !first.contains(from)).unwrap();
-    fill_all(&disk, &|from| match place(&disk).salvage(from).unwrap() {
+    fill(&disk, &|from| match place(&disk).salvage(from).unwrap() {
         found if found.is_empty() => entries(from..from + 1),
         found => found,
     })

@@ -7,22 +7,16 @@ mod storage_support;
 use bytes::Bytes;
 use events::log::merkle::Frontier;
 use events::log::record::EntryBody;
-use nodes::entropy::OsEntropy;
-use nodes::storage::backfill::BackfillPlace;
 use nodes::storage::error::StorageError;
-use nodes::storage::gaps::{Gap, GapBook};
-use nodes::storage::log::LogOptions;
-use nodes::storage::log_reader::{History, LogReader};
+use nodes::storage::gaps::Gap;
 use nodes::storage::view::LogEntry;
 use std::cell::Cell;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use storage_support::backfill::{BACKFILL_DIR, book, fill, held, place, try_book};
+use storage_support::entry;
 use storage_support::life::lefts;
 use storage_support::mem_disk::{Left, MemDisk};
-use storage_support::{LOG_DIR, entry, keys, options};
-
-const BACKFILL_DIR: &str = "/data/backfill";
 
 const FIRST: Gap = Gap { from: 0, through: 19, term: 1 };
 const SECOND: Gap = Gap { from: 40, through: 59, term: 1 };
@@ -34,39 +28,6 @@ fn truth(range: Range<u64>) -> Vec<LogEntry> {
 fn lies(range: Range<u64>) -> Vec<LogEntry> {
     let lie = |told: LogEntry| LogEntry { body: EntryBody::Batch(Bytes::from_static(b"a lie")), ..told };
     truth(range).into_iter().map(lie).collect()
-}
-
-fn book(disk: &MemDisk) -> GapBook {
-    GapBook::open(disk.as_disk(), BACKFILL_DIR.into()).unwrap()
-}
-
-fn place(disk: &MemDisk) -> BackfillPlace {
-    // Little segments, so that some hold what is proven and some do not.
-    let own = LogOptions { segment_bytes_target: 600, ..options(Path::new(LOG_DIR)) };
-    BackfillPlace::new(disk.as_disk(), Arc::new(OsEntropy), &own, BACKFILL_DIR.into())
-}
-
-fn fill(disk: &MemDisk, peer: &dyn Fn(u64) -> Vec<LogEntry>) -> Result<(), StorageError> {
-    let book = GapBook::open(disk.as_disk(), BACKFILL_DIR.into())?;
-    while book.first().is_some() {
-        let filling = place(disk).open(&book)?;
-        let Some(gap) = book.first() else { break };
-        while let Some(from) = filling.missing_from(gap) {
-            filling.take(gap, peer(from))?;
-        }
-        drop(filling);
-        book.close(gap)?;
-    }
-    Ok(())
-}
-
-fn held(disk: &MemDisk) -> Vec<LogEntry> {
-    let reader = LogReader::open(disk.as_disk(), BACKFILL_DIR.into(), keys()).unwrap();
-    let entries = reader.filter_map(|item| match item.unwrap() {
-        History::Entry(held) => Some(held.entry),
-        History::Gap { .. } => None,
-    });
-    entries.collect()
 }
 
 fn all_true() -> Vec<LogEntry> {
@@ -99,7 +60,7 @@ fn mend(disk: &MemDisk) -> Result<u32, StorageError> {
     fill(disk, &honest)?;
     // Looked at apart, so that what fails is not this look.
     if held(&disk.copy()) != all_true() {
-        place(disk).disbelieve(&GapBook::open(disk.as_disk(), BACKFILL_DIR.into())?)?;
+        place(disk).disbelieve(&try_book(disk)?)?;
         fill(disk, &honest)?;
     }
     Ok(fetches.get())

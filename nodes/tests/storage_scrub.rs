@@ -8,12 +8,12 @@ mod storage_support;
 use events::log::segment::HEADER_BYTES;
 use nodes::entropy::OsEntropy;
 use nodes::storage::error::StorageError;
-use nodes::storage::mend::Mend;
+use nodes::storage::mend::{Mend, Mended};
 use nodes::storage::scrub::{Checked, Scrub};
 use nodes::storage::suspect::Suspect;
 use nodes::storage::view::LogEntry;
 use std::path::Path;
-use storage_support::life::{lefts, small};
+use storage_support::life::{frames, lefts, small};
 use storage_support::mem_disk::{Faults, MemDisk};
 use storage_support::peer::committed;
 use storage_support::{LOG_DIR, all, append_range, at, entry, keys, open_with, segment, vote, wait};
@@ -38,7 +38,7 @@ fn purged_log() -> MemDisk {
 
 fn scrub(disk: &MemDisk) -> Checked {
     let scrub = Scrub { disk: disk.as_disk(), dir: LOG_DIR.into(), keys: keys() };
-    scrub.run(|| true).unwrap()
+    scrub.run(|| true).unwrap().unwrap()
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn a_sound_log_is_found_sound_also_while_it_is_written() {
     let disk = purged_log();
     let log = open_with(&disk.as_disk(), small()).unwrap();
     append_range(&log, 1, 100..105);
-    let Checked::Sound { segments, bytes } = scrub(&disk) else { panic!("it is sound") };
-    assert!(segments > 5 && bytes > 5000, "{segments}, {bytes}");
+    let checked = scrub(&disk);
+    assert!(checked.is_sound() && checked.segments > 5 && checked.bytes > 5000, "{checked:?}");
     append_range(&log, 1, 105..110);
-    assert!(matches!(scrub(&disk), Checked::Sound { .. }));
+    assert!(scrub(&disk).is_sound());
 }
 
 #[test]
@@ -65,10 +65,11 @@ fn every_flip_in_what_no_open_reads_is_found_and_kept_in_mind_and_keeps_nobody_f
         assert!(!log.reads(2), "raft does not need it");
         drop(log);
         assert_eq!(suspect(&disk).is_some(), flipped < HEADER_BYTES, "headers are looked at");
-        let Checked::Damaged(damage) = scrub(&disk) else { panic!("a flip at {flipped} was not found") };
+        let damaged = scrub(&disk).damaged;
+        let [damage] = damaged.as_slice() else { panic!("after a flip at {flipped}: {damaged:?}") };
         assert_eq!(damage.path, segment(2));
         assert!(damage.offset <= flipped as u64);
-        Suspect::note(&*disk.as_disk(), Path::new(LOG_DIR), &damage).unwrap().unwrap();
+        Suspect::note(&*disk.as_disk(), Path::new(LOG_DIR), damage).unwrap().unwrap();
         for _ in 0..2 {
             let log = open_with(&disk.as_disk(), small()).unwrap();
             assert!(all(&log).starts_with(&expected));
@@ -95,8 +96,8 @@ fn a_suspicion_whose_segment_was_restored_is_dropped() {
     let whole = purged_log();
     let disk = whole.copy();
     disk.tamper(&segment(3), |bytes| bytes[250] ^= 2);
-    let Checked::Damaged(damage) = scrub(&disk) else { panic!("it is damaged") };
-    Suspect::note(&*disk.as_disk(), Path::new(LOG_DIR), &damage).unwrap();
+    let damaged = scrub(&disk).damaged;
+    Suspect::note(&*disk.as_disk(), Path::new(LOG_DIR), &damaged[0]).unwrap();
     let copy = whole.bytes(&segment(3));
     disk.tamper(&segment(3), |bytes| *bytes = copy);
     drop(open_with(&disk.as_disk(), small()).unwrap());
@@ -105,11 +106,118 @@ fn a_suspicion_whose_segment_was_restored_is_dropped() {
 
 /// What is damaged in the second segment of history, mended from a peer that has all entries.
 fn mend(disk: &MemDisk, peer: &[LogEntry]) -> Result<bool, StorageError> {
-    let Some(mut mend) = Mend::begin(disk.as_disk(), LOG_DIR.into(), keys(), 2)? else { return Ok(false) };
+    mend_segment(disk, 2, peer)
+}
+
+fn mend_segment(disk: &MemDisk, number: u64, peer: &[LogEntry]) -> Result<bool, StorageError> {
+    let Some(mut mend) = Mend::begin(disk.as_disk(), LOG_DIR.into(), keys(), number)? else {
+        return Ok(false);
+    };
     while let Some(from) = mend.missing_from() {
         mend.take(peer[from as usize..(from as usize + 2).min(peer.len())].to_vec());
     }
-    mend.finish(&OsEntropy)
+    mend.write(&OsEntropy)?.map(Mended::install).transpose().map(|installed| installed.is_some())
+}
+
+/// As [`purged_log`], with votes and a purge floor among what no open reads.
+fn eventful_log() -> MemDisk {
+    let disk = MemDisk::default();
+    let log = open_with(&disk.as_disk(), small()).unwrap();
+    wait(|done| log.save_vote(vote(1, 1), done)).unwrap();
+    for index in 0..90 {
+        append_range(&log, 1, index..index + 1);
+        if index % 3 == 2 {
+            log.save_committed(at(1, index)).unwrap();
+        }
+        match index {
+            13 => wait(|done| log.save_vote(vote(2, 3), done)).unwrap(),
+            23 => wait(|done| log.purge(at(1, 17), done)).unwrap(),
+            34 => wait(|done| log.save_vote(vote(4, 1), done)).unwrap(),
+            _ => {}
+        }
+    }
+    wait(|done| log.purge(at(1, 79), done)).unwrap();
+    append_range(&log, 1, 90..100);
+    log.save_committed(at(1, 99)).unwrap();
+    log.close().unwrap();
+    disk
+}
+
+#[test]
+fn damage_that_nothing_can_mend_does_not_hide_other_damage() {
+    let disk = purged_log();
+    disk.tamper(&segment(2), |bytes| bytes[250] ^= 1);
+    disk.tamper(&segment(4), |bytes| bytes[20] ^= 1);
+    disk.lose(&segment(6));
+    disk.lose(&segment(7));
+    disk.tamper(&segment(9), |bytes| bytes.truncate(400));
+    let found: Vec<_> = scrub(&disk).damaged.into_iter().map(|damage| damage.path).collect();
+    assert_eq!(found, [2, 4, 6, 9].map(segment));
+}
+
+#[test]
+fn a_segment_that_is_gone_or_has_no_header_is_written_anew_between_its_neighbours() {
+    for whole in [purged_log(), eventful_log()] {
+        let peer = committed(&whole);
+        let expected = open_with(&whole.copy().as_disk(), small()).unwrap().standing();
+        for number in 1..=6 {
+            let spoil: [fn(&MemDisk, u64); 3] = [
+                |disk, number| disk.lose(&segment(number)),
+                |disk, number| disk.tamper(&segment(number), |bytes| bytes[30] ^= 1),
+                |disk, number| disk.tamper(&segment(number), |bytes| bytes.fill(0)),
+            ];
+            for spoil in spoil {
+                let disk = whole.copy();
+                spoil(&disk, number);
+                assert!(!scrub(&disk).is_sound());
+                assert!(mend_segment(&disk, number, &peer).unwrap(), "{number}");
+                assert!(scrub(&disk).is_sound(), "{number}: {:?}", scrub(&disk));
+                assert_eq!(committed(&disk), peer, "{number}");
+                assert_eq!(open_with(&disk.as_disk(), small()).unwrap().standing(), expected, "{number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_record_of_history_is_damaged_follows_from_its_neighbours_also_a_vote_and_a_purge_floor() {
+    let whole = eventful_log();
+    let peer = committed(&whole);
+    for number in 1..=6 {
+        for frame in frames(&whole.bytes(&segment(number))) {
+            let disk = whole.copy();
+            let range = frame.start as usize..frame.end as usize;
+            disk.tamper(&segment(number), |bytes| bytes[range].fill(0x5a));
+            assert!(mend_segment(&disk, number, &peer).unwrap(), "{number}, {frame:?}");
+            assert!(scrub(&disk).is_sound(), "{number}, {frame:?}");
+            assert_eq!(committed(&disk), peer, "{number}, {frame:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mend_that_meets_a_full_disk_leaves_nothing_behind_however_often_it_is_tried() {
+    let whole = purged_log();
+    let peer = committed(&whole);
+    whole.tamper(&segment(2), |bytes| bytes[250] ^= 1);
+    let used = whole.used();
+    for room in [100, 900] {
+        let disk = whole.copy_with(Faults { capacity: Some(used + room), ..Faults::default() });
+        for _ in 0..3 {
+            assert!(mend(&disk, &peer).is_err());
+        }
+        assert_eq!(disk.files(), whole.files(), "with {room} bytes left");
+    }
+    // Nor is what was damaged kept twice, where only what comes after fails.
+    let counted = whole.copy();
+    mend(&counted, &peer).unwrap();
+    for faults in counted.single_faults() {
+        let disk = whole.copy_with(faults);
+        let _ = mend(&disk, &peer);
+        mend(&disk, &peer).unwrap();
+        let kept = disk.files().into_iter().filter(|path| path.to_string_lossy().contains(".damaged"));
+        assert!(kept.count() <= 1, "{faults:?}: {:?}", disk.files());
+    }
 }
 
 #[test]
@@ -124,7 +232,7 @@ fn damage_of_entries_in_old_history_is_mended_in_its_place_and_nothing_else_is_w
             let before = disk.bytes(&segment(2));
             assert!(mend(&disk, &peer).unwrap(), "{from}, {size}");
             assert_eq!(disk.bytes(&segment(2).with_extension("log.damaged")), before);
-            assert!(matches!(scrub(&disk), Checked::Sound { .. }), "{from}, {size}");
+            assert!(scrub(&disk).is_sound(), "{from}, {size}");
             assert_eq!(committed(&disk), peer);
             drop(open_with(&disk.as_disk(), small()).unwrap());
         }
@@ -132,16 +240,21 @@ fn damage_of_entries_in_old_history_is_mended_in_its_place_and_nothing_else_is_w
     let disk = whole.copy();
     disk.tamper(&segment(2), |bytes| bytes.truncate(length - 100));
     assert!(mend(&disk, &peer).unwrap());
-    assert!(matches!(scrub(&disk), Checked::Sound { .. }));
+    assert!(scrub(&disk).is_sound());
 }
 
 #[test]
-fn a_mend_with_other_entries_or_of_a_lost_header_changes_nothing() {
+fn a_mend_with_other_entries_or_between_headers_that_are_lost_too_changes_nothing() {
     let whole = purged_log();
     let peer = committed(&whole);
-    let disk = whole.copy();
-    disk.tamper(&segment(2), |bytes| bytes[20] ^= 1);
-    assert!(!mend(&disk, &peer).unwrap());
+    for neighbour in [1, 3] {
+        let disk = whole.copy();
+        disk.lose(&segment(2));
+        disk.tamper(&segment(neighbour), |bytes| bytes[20] ^= 1);
+        let before = disk.files();
+        assert!(!mend(&disk, &peer).unwrap());
+        assert_eq!(disk.files(), before);
+    }
     let disk = whole.copy();
     disk.tamper(&segment(2), |bytes| bytes[250] ^= 1);
     let before = disk.files();
@@ -165,7 +278,7 @@ fn whenever_the_power_goes_or_one_operation_fails_in_a_mend_the_log_opens_and_th
             let disk = disk.after_power_cut(left);
             drop(open_with(&disk.as_disk(), small()).unwrap_or_else(|error| panic!("{faults:?}: {error}")));
             mend(&disk, &peer).unwrap();
-            assert!(matches!(scrub(&disk), Checked::Sound { .. }), "{faults:?}, {left:?}");
+            assert!(scrub(&disk).is_sound(), "{faults:?}, {left:?}");
             assert_eq!(committed(&disk), peer, "{faults:?}, {left:?}");
         }
     }

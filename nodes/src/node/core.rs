@@ -7,6 +7,7 @@ use super::backfill::Backfilling;
 use super::doubts::Doubts;
 use super::form::form_cluster;
 use super::last_words::LastWords;
+use super::mending::Mending;
 use super::opening::{archive, log_options, open_disk, segment_keys};
 use super::refold;
 use super::retention::Retaining;
@@ -125,26 +126,27 @@ impl Core {
             measures.clone(),
         )
         .await?;
-        let machine = refold::from_peers(machine, &*transport, &config).await?;
-        let machine = refold::check_state(&config, history.clone(), &log, machine).await?;
+        let machine = refold::from_peers(machine, &*transport, &config, &*entropy).await?;
+        let machine = refold::check_state(&config, history.clone(), &log, machine, &gaps).await?;
         let store = LogStore::new(log).noting(gaps.clone());
         let retaining = Retaining::of(&config, &keys, &disk, &clock, &measures, &gaps);
         let room = watch::Sender::new(Room::unknown(config.limits.disk_reserve_bytes));
         let own_log = log_options(&config, segment_keys(&config, &keyring)?);
         let backfill_dir = config.data_directory.join(BACKFILL_FOLDER);
+        let vouching = Vouching {
+            gaps: gaps.clone(),
+            history: history.clone(),
+            projector: projector.clone(),
+            cluster: config.cluster,
+            checkpoint_key: keyring.checkpoint_key.public(),
+        };
         let backfilling = Backfilling {
             transport: transport.clone(),
             peers: peers_of(&config),
             place: BackfillPlace::new(disk.clone(), entropy.clone(), &own_log, backfill_dir),
             gaps: gaps.clone(),
             room: room.subscribe(),
-            vouching: Vouching {
-                gaps: gaps.clone(),
-                history: history.clone(),
-                projector: projector.clone(),
-                cluster: config.cluster,
-                checkpoint_key: keyring.checkpoint_key.public(),
-            },
+            vouching: vouching.clone(),
             measures: measures.clone(),
             doubts: Doubts::default(),
         };
@@ -153,15 +155,24 @@ impl Core {
             let (disk, dir) = (disk.clone(), config.data_directory.join(folder));
             Arc::new(Scrub { disk, dir, keys })
         };
-        let scrubbing = Scrubbing {
-            fetched: scrub(BACKFILL_FOLDER, segment_keys(&config, &keyring)?),
-            own: scrub(LOG_FOLDER, segment_keys(&config, &keyring)?),
+        let own = scrub(LOG_FOLDER, segment_keys(&config, &keyring)?);
+        let mending = Mending {
+            own: own.clone(),
             log: store.log().clone(),
-            gaps: gaps.clone(),
-            measures: measures.clone(),
             transport: transport.clone(),
             peers: peers_of(&config),
             entropy: entropy.clone(),
+            room: room.subscribe(),
+            vouching,
+            doubts: Doubts::default(),
+        };
+        let scrubbing = Scrubbing {
+            fetched: scrub(BACKFILL_FOLDER, segment_keys(&config, &keyring)?),
+            own,
+            log: store.log().clone(),
+            gaps: gaps.clone(),
+            measures: measures.clone(),
+            mending,
         };
         let archive = archive(&config, &keyring, disk.clone())?;
         let timers = &config.raft;

@@ -1,7 +1,7 @@
 //! Which peers are asked for history first, after some of them gave what was false.
 //!
-//! What is false is known of a whole history, not of an entry: of several that gave parts of it any may have lied. So each
-//! is doubted once more, and whoever is doubted least is asked first: one that lies is asked alone sooner or later, or
+//! What is false is mostly known of a whole history, not of an entry: of several that gave parts of it any may have lied. So
+//! each is doubted once more, and whoever is doubted least is asked first: one that lies is asked alone sooner or later, or
 //! not at all. Nobody is left out, since a doubted one may be the only one that has an entry.
 
 use crate::peers::PeerAddress;
@@ -25,14 +25,20 @@ pub(super) struct Doubts {
 
 impl Doubts {
     /// Those that are doubted least first.
-    pub fn order<'a>(&self, peers: &'a [PeerAddress]) -> Vec<&'a PeerAddress> {
-        let mut ordered: Vec<_> = peers.iter().collect();
+    pub fn order<'a>(&self, peers: impl IntoIterator<Item = &'a PeerAddress>) -> Vec<&'a PeerAddress> {
+        let mut ordered: Vec<_> = peers.into_iter().collect();
         ordered.sort_by_key(|peer| self.times.get(&peer.node).copied().unwrap_or(0));
         ordered
     }
 
     pub fn gave(&mut self, peer: NodeId) {
         self.gave.insert(peer);
+    }
+
+    /// What this one offered cannot be true, whatever others gave; whether anything that it gave before lies here.
+    pub fn refuse(&mut self, peer: NodeId) -> bool {
+        *self.times.entry(peer).or_default() += 1;
+        self.gave.contains(&peer)
     }
 
     /// What was given is false; who gave it, as far as this process knows.
@@ -87,6 +93,16 @@ mod tests {
         doubts.doubt();
         assert_eq!(order(&doubts), [3, 2, 1]);
         assert!(doubts.doubt().is_empty(), "each history is told once");
+    }
+
+    #[test]
+    fn whose_offer_cannot_be_true_is_asked_last_and_it_is_told_if_it_gave_something_before() {
+        let mut doubts = Doubts::default();
+        assert!(!doubts.refuse(1));
+        assert_eq!(order(&doubts), [2, 3, 1]);
+        doubts.gave(2);
+        assert!(doubts.refuse(2));
+        assert_eq!(order(&doubts), [3, 1, 2]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod error;
 mod form;
 mod keyring;
 mod last_words;
+mod mending;
 mod opening;
 mod ranges;
 mod refold;

@@ -4,37 +4,53 @@
 
 use super::NodeError;
 use super::core::{SNAPSHOT_FOLDER, peers_of};
+use super::doubts::Doubts;
 use super::opening::blocking;
 use super::ranges::fetch;
 use crate::config::NodeConfig;
+use crate::entropy::Entropy;
 use crate::peers::PeerTransport;
 use crate::raft::machine::Machine;
 use crate::storage::archive::Archive;
 use crate::storage::error::StorageError;
+use crate::storage::gaps::GapBook;
 use crate::storage::log::DurableLog;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Brings the state to the purge floor with entries that peers know committed. Where no peer in reach has the next one, the
 /// state stays below.
+///
+/// What the fold refuses ends the start, since the state may hold a part of it. So another start begins with another peer.
 pub(super) async fn from_peers(
     mut machine: Machine,
     transport: &dyn PeerTransport,
     config: &NodeConfig,
+    entropy: &dyn Entropy,
 ) -> Result<Machine, NodeError> {
-    let peers = peers_of(config);
+    let (mut peers, mut doubts) = (peers_of(config), Doubts::default());
+    let count = peers.len().max(1);
+    peers.rotate_left(entropy.number() as usize % count);
+    let mut refused = BTreeSet::new();
     while let Some(from) = machine.below_floor() {
-        let Some((peer, mut entries)) = fetch(transport, &peers, from).await else { break };
+        let asked = doubts.order(peers.iter().filter(|peer| !refused.contains(&peer.node)));
+        let Some((peer, mut entries)) = fetch(transport, asked, from).await else { break };
         let follow = entries.iter().zip(from..).take_while(|(entry, index)| entry.at.index == *index).count();
-        if follow == 0 {
-            break;
-        }
         entries.truncate(follow);
+        if entries.is_empty() {
+            doubts.refuse(peer);
+            refused.insert(peer);
+            continue;
+        }
+        refused.clear();
         tracing::info!(from, peer, "the state is read again from a peer's history");
         let taken =
             tokio::task::spawn_blocking(move || machine.take_history(entries).map(|()| machine)).await;
         let taken = taken.map_err(|error| NodeError::Failed(error.to_string()))?;
-        machine = taken.map_err(|error| NodeError::Recovery(error.to_string()))?;
+        let refused =
+            |error| NodeError::Recovery(format!("entries from {from} on that node {peer} gave: {error}"));
+        machine = taken.map_err(refused)?;
     }
     Ok(machine)
 }
@@ -45,7 +61,10 @@ pub(super) async fn check_state(
     history: Arc<Archive>,
     log: &Arc<DurableLog>,
     machine: Machine,
+    gaps: &GapBook,
 ) -> Result<Machine, NodeError> {
+    // A tree of what peers altered would dispute every checkpoint, and nothing would ever tell who is right.
+    let is_unproven = *gaps.unproven().borrow() > 0;
     let (dir, log) = (config.data_directory.join(SNAPSHOT_FOLDER), log.clone());
     blocking(move || {
         if let Some(next) = machine.below_floor().filter(|_| machine.folds_anew()) {
@@ -57,7 +76,7 @@ pub(super) async fn check_state(
             )));
         }
         refuse_gap(&log, &machine, dir)?;
-        machine.know_tree(&history)?;
+        machine.know_tree((!is_unproven).then_some(&*history))?;
         Ok(machine)
     })
     .await

@@ -6,11 +6,16 @@
 //!                                        └─▶ once they reach all that may have been acknowledged: put into place
 //! ```
 //!
+//! What was taken is kept while the repair waits for more: the vote that it began with stays good, since this node gave none
+//! meanwhile. A peer whose entries are not what is intact here is asked last from then on (doubts.rs); if it gave any
+//! before, they may be false where nothing tells, and all is fetched anew.
+//!
 //! Meanwhile it answers peers through [`Convalescent`]: it serves what is intact, and refuses everything else. So it gives
 //! no vote and no acknowledgement. Where its own log stands it tells another one that repairs, if it knows for sure: else
 //! two of them would wait for each other for ever.
 
 use super::core::{CoreDeps, peers_of};
+use super::doubts::Doubts;
 use super::opening::{archive, log_options, segment_keys};
 use super::{NodeError, ranges};
 use crate::peers::message::LogStanding;
@@ -25,7 +30,7 @@ use crate::storage::view::LogEntry;
 use events::ids::{LogIndex, NodeId};
 use events::log::record::VoteRecord;
 use futures::future::{BoxFuture, join_all};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A log that must be repaired before the node's core can be opened.
@@ -34,6 +39,9 @@ pub struct Repair {
     options: LogOptions,
     need: Need,
     peers: Vec<PeerAddress>,
+    doubts: Doubts,
+    /// What was taken until the repair had to wait.
+    begun: Option<Rebuild>,
 }
 
 /// What answers peers while the log is repaired.
@@ -67,7 +75,14 @@ impl Repair {
                 None => noted(&*disk, &options),
             }
         });
-        Ok(found.await?.map(|need| Repair { deps: deps.clone(), options, need, peers }))
+        Ok(found.await?.map(|need| Repair {
+            deps: deps.clone(),
+            options,
+            need,
+            peers,
+            doubts: Doubts::default(),
+            begun: None,
+        }))
     }
 
     /// What must be made good.
@@ -85,7 +100,7 @@ impl Repair {
 
     /// Repairs the log; returns once it can be opened. What a peer cannot give now is asked for again, for as long as it
     /// takes: without it this node must not come back.
-    pub async fn run(self) -> Result<(), NodeError> {
+    pub async fn run(mut self) -> Result<(), NodeError> {
         let Need { file, offset, acknowledged, vote_is_known, .. } = &self.need;
         tracing::error!(
             file,
@@ -108,39 +123,60 @@ impl Repair {
         }
     }
 
-    async fn attempt(&self) -> Result<(), Setback> {
+    async fn attempt(&mut self) -> Result<(), Setback> {
         let standings = self.ask_all().await;
-        let vote = self.vote(&standings)?;
-        let last_of_others = standings.values().filter_map(|standing| standing.last).max();
-        let (deps, options, need) =
-            (self.deps.clone(), self.options.clone(), self.need.clone().reaching(last_of_others));
-        let acknowledged = need.acknowledged.unwrap_or(0);
-        let mut rebuild =
-            blocking(move || Rebuild::begin(deps.disk, deps.entropy, options, need, vote)).await?;
+        let mut rebuild = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.begin(&standings).await?,
+        };
+        // Who offered what cannot come next.
+        let mut refused = BTreeSet::new();
         loop {
             let from = rebuild.next_index();
-            match self.fetch(from, &standings).await {
+            match self.fetch(from, &standings, &refused).await {
                 Some((peer, entries)) => {
-                    rebuild =
-                        blocking(move || rebuild.take(entries).map(|()| rebuild)).await.map_err(|error| {
-                            match error {
-                                // Another peer, or the same one later, may do better.
-                                NodeError::Storage(refused @ StorageError::PeersEntry { .. }) => {
-                                    Setback::Wait(format!("node {peer}: {refused}"))
-                                }
-                                other => Setback::Failed(other),
+                    let (taken, back) = blocking(move || Ok((rebuild.take(entries), rebuild))).await?;
+                    rebuild = back;
+                    match taken {
+                        Ok(()) => {
+                            self.doubts.gave(peer);
+                            refused.clear();
+                        }
+                        Err(why @ StorageError::PeersEntry { .. }) => {
+                            tracing::warn!(peer, %why, "a peer's entries are refused, and others are asked");
+                            if self.doubts.refuse(peer) {
+                                return Err(Setback::Wait(format!(
+                                    "node {peer}: {why}; all is fetched anew"
+                                )));
                             }
-                        })?;
+                            refused.insert(peer);
+                        }
+                        Err(other) => return Err(NodeError::from(other).into()),
+                    }
                 }
                 None if rebuild.reaches() => return Ok(blocking(move || rebuild.finish()).await?),
                 None => {
+                    // Whoever was refused may be right, and what came before it wrong.
+                    if refused.is_empty() {
+                        self.begun = Some(rebuild);
+                    }
+                    let acknowledged = self.need.acknowledged.unwrap_or(0);
                     return Err(Setback::Wait(format!(
-                        "no peer in reach gives entry {from} as committed, and this node may have acknowledged entries \
-                         up to {acknowledged}"
+                        "no peer in reach gives entry {from} as committed and as this node knows it, and this node may have \
+                         acknowledged entries up to {acknowledged}"
                     )));
                 }
             }
         }
+    }
+
+    async fn begin(&mut self, standings: &BTreeMap<NodeId, LogStanding>) -> Result<Rebuild, Setback> {
+        self.doubts.settle();
+        let vote = self.vote(standings)?;
+        let last_of_others = standings.values().filter_map(|standing| standing.last).max();
+        let (deps, options, need) =
+            (self.deps.clone(), self.options.clone(), self.need.clone().reaching(last_of_others));
+        Ok(blocking(move || Rebuild::begin(deps.disk, deps.entropy, options, need, vote)).await?)
     }
 
     async fn ask_all(&self) -> BTreeMap<NodeId, LogStanding> {
@@ -176,17 +212,19 @@ impl Repair {
         }))
     }
 
-    /// Committed entries from `from` on, and who gave them: whoever knows most committed is asked first.
+    /// Committed entries from `from` on, and who gave them: of those that are doubted least, whoever knows most committed is
+    /// asked first.
     async fn fetch(
         &self,
         from: LogIndex,
         standings: &BTreeMap<NodeId, LogStanding>,
+        refused: &BTreeSet<NodeId>,
     ) -> Option<(NodeId, Vec<LogEntry>)> {
-        let mut peers: Vec<_> = self.peers.iter().collect();
+        let mut peers: Vec<_> = self.peers.iter().filter(|peer| !refused.contains(&peer.node)).collect();
         peers.sort_by_key(|peer| {
             std::cmp::Reverse(standings.get(&peer.node).and_then(|standing| standing.committed))
         });
-        ranges::fetch(&*self.deps.transport, peers, from).await
+        ranges::fetch(&*self.deps.transport, self.doubts.order(peers), from).await
     }
 }
 

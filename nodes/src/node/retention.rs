@@ -39,21 +39,19 @@ impl Retaining {
         measures: &Arc<Measures>,
         gaps: &Arc<GapBook>,
     ) -> Option<Self> {
-        let retention = config.retention.clone()?;
-        let (data, archive) = (&config.data_directory, retention.archive_of(config.node));
+        let kept = config.retention.clone()?;
+        let (data, archive) = (&config.data_directory, kept.archive_of(config.node));
         let (whose, keys) = ((config.cluster, config.node), || keys.clone());
-        let own = Retention::new(disk.clone(), (data.join(LOG_FOLDER), archive.clone()), whose, keys());
-        let fetched = (data.join(BACKFILL_FOLDER), archive.join(BACKFILL_FOLDER));
-        let fetched = Retention::new(disk.clone(), fetched, whose, keys());
-        let logs = vec![Arc::new(fetched), Arc::new(own)];
+        let retention = |from, to| {
+            let of = Retention::new(disk.clone(), (data.join(from), to), whose, keys());
+            Arc::new(of.leaving_free(config.limits.disk_reserve_bytes))
+        };
+        let logs = vec![
+            retention(BACKFILL_FOLDER, archive.join(BACKFILL_FOLDER)),
+            retention(LOG_FOLDER, archive.clone()),
+        ];
         let unproven = gaps.unproven();
-        Some(Retaining {
-            config: retention,
-            logs,
-            unproven,
-            clock: clock.clone(),
-            measures: measures.clone(),
-        })
+        Some(Retaining { config: kept, logs, unproven, clock: clock.clone(), measures: measures.clone() })
     }
 
     pub(super) async fn run(self) {
@@ -66,13 +64,13 @@ impl Retaining {
                 tracing::error!(
                     why,
                     archive = %self.config.archive_directory.display(),
-                    "the log cannot be archived; nothing is removed, and it is tried again"
+                    "the log cannot be archived as a whole; nothing is removed that is not, and it is tried again"
                 );
             }
         }
     }
 
-    /// Archives what may be, and then removes what is too much.
+    /// Archives what may be, and then removes what is too much; damage is told after that.
     async fn look(&self) -> Result<(), String> {
         let mut holdings = Vec::new();
         for (number, log) in self.logs.iter().enumerate() {
@@ -87,7 +85,7 @@ impl Retaining {
             blocking(move || log.retire(through)).await?;
             tracing::info!(through, "segments that lie in the archive were removed from this node");
         }
-        Ok(())
+        holdings.into_iter().find_map(|held| held.damage).map_or(Ok(()), Err)
     }
 
     fn tell(&self, holdings: &[Holdings]) {

@@ -5,15 +5,11 @@
 //! that segment with entries of its peers.
 //! Damage of what was fetched to fill gaps is fetched again at once.
 
-use super::ranges;
-use crate::entropy::Entropy;
-use crate::peers::{PeerAddress, PeerTransport};
+use super::mending::Mending;
 use crate::storage::error::{Corruption, StorageError};
-use crate::storage::gaps::GapBook;
+use crate::storage::gaps::{Gap, GapBook};
 use crate::storage::log::DurableLog;
-use crate::storage::mend::Mend;
 use crate::storage::scrub::{Checked, Scrub};
-use crate::storage::segment_number_of;
 use crate::storage::suspect::Suspect;
 use crate::telemetry::measures::Measures;
 use std::sync::Arc;
@@ -22,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// Between two checks.
 const AGAIN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// After each attempt to mend that peers did not help with.
-const MEND_AGAIN_AFTER_SECONDS: [u64; 8] = [1, 2, 4, 8, 15, 30, 60, 120];
 /// How often one check has damage of fetched history mended.
 const MENDS_MAX: u32 = 3;
 /// For each second of checking, so that ingest does not notice.
@@ -36,10 +30,7 @@ pub(super) struct Scrubbing {
     pub log: Arc<DurableLog>,
     pub gaps: Arc<GapBook>,
     pub measures: Arc<Measures>,
-    /// Who has the entries that are damaged here.
-    pub transport: Arc<dyn PeerTransport>,
-    pub peers: Vec<PeerAddress>,
-    pub entropy: Arc<dyn Entropy>,
+    pub mending: Mending,
 }
 
 /// Stops a check between two files once its task is gone.
@@ -52,29 +43,60 @@ impl Drop for StopWhenDropped {
 }
 
 impl Scrubbing {
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         self.measures.damaged_segments.set(i64::from(self.is_suspected().await));
         loop {
             let began = Instant::now();
             match self.check(&self.own).await {
-                Ok(Checked::Sound { segments, bytes }) => {
-                    let seconds = began.elapsed().as_secs();
-                    self.measures.damaged_segments.set(0);
-                    self.clear().await;
-                    tracing::info!(segments, bytes, seconds, "the whole log was checked and is sound");
-                }
-                Ok(Checked::Damaged(damage)) => {
-                    self.note(damage.clone()).await;
-                    if self.mend(&damage).await {
-                        tracing::warn!(%damage, "that segment is mended; the log is checked again");
+                Ok(Some(checked)) => {
+                    self.recall(checked.absent.clone()).await;
+                    if checked.is_sound() {
+                        let (seconds, Checked { segments, bytes, .. }) = (began.elapsed().as_secs(), checked);
+                        self.measures.damaged_segments.set(0);
+                        self.clear().await;
+                        tracing::info!(segments, bytes, seconds, "the whole log was checked and is sound");
+                    } else if self.mend(&checked.damaged).await {
                         continue;
                     }
                 }
-                Ok(Checked::Stopped) => return,
+                Ok(None) => return,
                 Err(error) => tracing::warn!(%error, "the log could not be checked"),
             }
             self.check_fetched().await;
             tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Notes all that is damaged, and mends what can be; whether anything was, so that a new check tells more.
+    async fn mend(&mut self, damaged: &[Corruption]) -> bool {
+        self.measures.damaged_segments.set(i64::try_from(damaged.len()).unwrap_or(i64::MAX));
+        for damage in damaged {
+            self.note(damage.clone()).await;
+        }
+        let mut any = false;
+        for damage in damaged {
+            if self.mending.mend(damage).await {
+                tracing::warn!(%damage, "that segment is mended; the log is checked again");
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Holds what the log says that it lacks against the book of gaps.
+    async fn recall(&self, absent: Vec<Gap>) {
+        let gaps = self.gaps.clone();
+        let recalled = tokio::task::spawn_blocking(move || gaps.recall(&absent)).await;
+        match recalled {
+            Ok(Ok(forgotten)) => forgotten.iter().for_each(|Gap { from, through, .. }| {
+                tracing::error!(
+                    from,
+                    through,
+                    "the book of this node's gaps had forgotten these entries: they are looked for again"
+                );
+            }),
+            Ok(Err(error)) => tracing::warn!(%error, "gaps of this node's history cannot be noted"),
+            Err(_) => {}
         }
     }
 
@@ -83,11 +105,12 @@ impl Scrubbing {
         let own_damage = self.measures.damaged_segments.get();
         let mut missing = self.gaps.missing();
         for _ in 0..MENDS_MAX {
-            let Ok(Checked::Damaged(damage)) = self.check(&self.fetched).await else {
+            let checked = self.check(&self.fetched).await;
+            let Some(damage) = checked.ok().flatten().and_then(|it| it.damaged.into_iter().next()) else {
                 self.measures.damaged_segments.set(own_damage);
                 return;
             };
-            self.measures.damaged_segments.set(1);
+            self.measures.damaged_segments.set(own_damage + 1);
             match self.note_fetched(damage.clone()).await {
                 Ok(true) => tracing::error!(%damage, "fetched history is damaged: it is fetched again"),
                 Ok(false) => {
@@ -118,7 +141,7 @@ impl Scrubbing {
         noted.map_err(|e: StorageError| e.to_string())
     }
 
-    async fn check(&self, scrub: &Arc<Scrub>) -> Result<Checked, StorageError> {
+    async fn check(&self, scrub: &Arc<Scrub>) -> Result<Option<Checked>, StorageError> {
         let stopped = Arc::new(AtomicBool::new(false));
         let _stop = StopWhenDropped(stopped.clone());
         let scrub = scrub.clone();
@@ -131,45 +154,7 @@ impl Scrubbing {
             })
         };
         // A check that panicked says so by itself; what it would have found the next one finds.
-        tokio::task::spawn_blocking(check).await.unwrap_or(Ok(Checked::Stopped))
-    }
-
-    /// Mends damage of history with what peers have; whether that succeeded. After a power cut of all of them they may not
-    /// be back yet, and the next check is a day away: so they are asked a few times.
-    async fn mend(&self, damage: &Corruption) -> bool {
-        for pause in MEND_AGAIN_AFTER_SECONDS {
-            match self.try_to_mend(damage).await {
-                Ok(mended) => return mended,
-                Err(why) => tracing::warn!(%damage, why, "older history of this node is not mended yet"),
-            }
-            tokio::time::sleep(Duration::from_secs(pause)).await;
-        }
-        false
-    }
-
-    async fn try_to_mend(&self, damage: &Corruption) -> Result<bool, String> {
-        let Some(segment) = segment_number_of(&damage.path).filter(|it| !self.log.reads(*it)) else {
-            return Ok(false);
-        };
-        let own = self.own.clone();
-        let begin = move || Mend::begin(own.disk.clone(), own.dir.clone(), own.keys.clone(), segment);
-        let Some(mut mend) = blocking(begin).await? else {
-            return Err("more than entries is damaged: restore that file from a copy".to_owned());
-        };
-        while let Some(from) = mend.missing_from() {
-            let Some((_, entries)) = ranges::fetch(&*self.transport, &self.peers, from).await else {
-                return Err(format!("no peer in reach gives entry {from} as committed"));
-            };
-            mend.take(entries);
-            if mend.missing_from() == Some(from) {
-                return Err(format!("no peer gave entry {from}"));
-            }
-        }
-        let entropy = self.entropy.clone();
-        match blocking(move || mend.finish(&*entropy)).await? {
-            true => Ok(true),
-            false => Err("peers' entries do not fill the damage: restore that file from a copy".to_owned()),
-        }
+        tokio::task::spawn_blocking(check).await.unwrap_or(Ok(None))
     }
 
     /// Whether an earlier check, or the open of the log, found damage.
@@ -192,7 +177,6 @@ impl Scrubbing {
     }
 
     async fn note(&self, damage: Corruption) {
-        self.measures.damaged_segments.set(1);
         let (own, found) = (self.own.clone(), damage.clone());
         let noted = tokio::task::spawn_blocking(move || Suspect::note(&*own.disk, &own.dir, &found)).await;
         match noted {
@@ -209,11 +193,4 @@ impl Scrubbing {
             Err(_) => {}
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, String> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }

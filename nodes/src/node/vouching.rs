@@ -9,6 +9,7 @@ use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::error::StorageError;
 use crate::storage::gaps::{GapBook, Unproven};
+use crate::storage::view::LogEntry;
 use events::identity::key::PublicKey;
 use events::ids::{ClusterId, LogIndex};
 use events::log::merkle::Frontier;
@@ -18,9 +19,12 @@ use std::time::{Duration, Instant};
 
 /// For each second of reading, so that ingest does not notice.
 const REST_RATIO: u32 = 9;
+/// So much of what is here is read at once.
+const HELD_BYTES: usize = 1024 * 1024;
 /// What is not on the disk yet, or not read, is looked for again after this long.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub(super) struct Vouching {
     pub gaps: Arc<GapBook>,
     pub history: Arc<Archive>,
@@ -61,19 +65,44 @@ impl Vouching {
         }
     }
 
+    /// What this node holds of history from `from` on, without a gap.
+    pub async fn held(&self, from: LogIndex) -> Vec<LogEntry> {
+        let history = self.history.again();
+        blocking(move || history.range(from, HELD_BYTES)).await.unwrap_or_default()
+    }
+
+    /// Whether `history`, of which these entries (both included) are in doubt, is what a checkpoint was signed over; `None` if
+    /// that cannot be told: none covers them, or the history is not whole.
+    pub async fn judge(&self, history: Archive, (first, last): (LogIndex, LogIndex)) -> Option<bool> {
+        let is_disputed = self.projector.tree().compared().borrow().difference.is_some();
+        let signed = self.signed_over(last).filter(|_| !is_disputed)?;
+        let (history, proven) = (Arc::new(history), self.gaps.proven());
+        let mut tree = if proven.size() <= first { proven } else { Frontier::default() };
+        while tree.size() < signed.size {
+            let (began, history, mut grown) = (Instant::now(), history.clone(), tree);
+            let grow = move || history.grow(&mut grown, signed.size - 1).map(|grew| grew.then_some(grown));
+            tree = blocking(grow).await.ok().flatten()?;
+            tokio::time::sleep(began.elapsed() * REST_RATIO).await;
+        }
+        Some(tree.root() == signed.root)
+    }
+
     /// The smallest checkpoint that is the cluster's and covers entry `through`.
     async fn checkpoint_over(&self, through: LogIndex) -> CheckpointView {
         let mut compared = self.projector.tree().compared();
         loop {
             let is_disputed = compared.borrow_and_update().difference.is_some();
-            let covers = |signed: &&CheckpointView| signed.size > through && self.is_signed(signed);
-            let signed = self.projector.read(|fold| fold.checkpoints().find(covers).cloned());
-            if let Some(signed) = signed.filter(|_| !is_disputed) {
+            if let Some(signed) = self.signed_over(through).filter(|_| !is_disputed) {
                 return signed;
             }
             // Its sender lives in the projector.
             let _ = compared.changed().await;
         }
+    }
+
+    fn signed_over(&self, through: LogIndex) -> Option<CheckpointView> {
+        let covers = |signed: &&CheckpointView| signed.size > through && self.is_signed(signed);
+        self.projector.read(|fold| fold.checkpoints().find(covers).cloned())
     }
 
     fn is_signed(&self, signed: &CheckpointView) -> bool {
@@ -84,7 +113,7 @@ impl Vouching {
         // Of its own, so that nobody moves its place, and it knows no file that was replaced.
         let (archive, mut tree) = (Arc::new(self.history.again()), unproven.proven);
         let last = signed.size.saturating_sub(1);
-        let mut lacked = None;
+        let (mut lacked, mut is_told) = (None, false);
         while tree.size() < signed.size {
             let (began, archive, mut grown) = (Instant::now(), archive.clone(), tree.clone());
             let grow = move || archive.grow(&mut grown, last).map(|grew| (grew, grown));
@@ -97,6 +126,10 @@ impl Vouching {
                 Ok((false, _)) if lacked.replace(tree.size()) != Some(tree.size()) => {
                     tracing::debug!(entry = tree.size(), "not in this node's files yet");
                 }
+                Ok((false, _)) if !std::mem::replace(&mut is_told, true) => tracing::warn!(
+                    entry = tree.size(),
+                    "this node's files do not hold that entry of history: nothing that was fetched can be proven before"
+                ),
                 Ok((false, _)) => {}
                 Err(why) => tracing::warn!(why, "this node's history cannot be read to prove it"),
             }

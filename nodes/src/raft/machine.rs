@@ -121,18 +121,19 @@ impl Machine {
         Ok(())
     }
 
-    /// A snapshot that was made while the tree was unknown says nothing of it: it is found in the files, once.
-    pub fn know_tree(&self, history: &Archive) -> Result<(), StorageError> {
+    /// A snapshot that was made while the tree was unknown says nothing of it: it is found in the files, once; `history` is none
+    /// while nobody vouched for all of it.
+    pub fn know_tree(&self, history: Option<&Archive>) -> Result<(), StorageError> {
         let tree = self.projector.tree();
         if tree.head().is_some() {
             return Ok(());
         }
         let through = self.applied_index();
-        match history.frontier(through)? {
+        match history.map(|history| history.frontier(through)).transpose()?.flatten() {
             Some(frontier) => tree.stand_at(Some(frontier)),
             None => tracing::warn!(
                 through,
-                "the log's tree is unknown: its history is not whole here; this node signs and judges no checkpoints"
+                "the log's tree is unknown: its history is not whole and proven here; this node signs and judges no checkpoints"
             ),
         }
         Ok(())

@@ -10,7 +10,7 @@ use events::log::keys::SegmentKeys;
 use events::log::leaf::entry_leaf_hash;
 use events::log::merkle::Frontier;
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// So much is read at once where all is read, in bytes.
@@ -31,6 +31,9 @@ struct Reading {
     reader: LogReader,
 }
 
+/// What was read, and what is left to read, if the end was not reached.
+type Read = (Vec<LogEntry>, Option<Reading>);
+
 impl Archive {
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, dirs: Vec<PathBuf>, keys: SegmentKeys) -> Self {
@@ -38,31 +41,35 @@ impl Archive {
     }
 
     /// Entries from `from` on, without a gap, until their bodies exceed `bytes_max`; none if `from` is not held or not
-    /// known committed. Blocks on the disk.
+    /// known committed. What cannot be read in one folder may be held by another. Blocks on the disk.
     pub fn range(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<LogEntry>, StorageError> {
         let mut reading = self.reading.lock();
-        if let Some(kept) = reading.take_if(|kept| kept.next == from) {
-            let (entries, left) = kept.read_on(bytes_max)?;
-            if !entries.is_empty() {
-                *reading = left;
-                return Ok(entries);
-            }
+        if let Some(kept) = reading.take_if(|kept| kept.next == from)
+            && let Ok((entries, left)) = kept.read_on(bytes_max)
+            && !entries.is_empty()
+        {
+            *reading = left;
+            return Ok(entries);
         }
         // What the reader knew of a growing log may be old.
-        for dir in &self.dirs {
-            if self.disk.list(dir).is_err() {
-                continue;
-            }
-            let reader = LogReader::open_past_damage(Arc::clone(&self.disk), dir.clone(), self.keys.clone())?;
-            let (entries, left) =
-                Reading { next: from, reader: reader.starting_near(from) }.read_on(bytes_max)?;
-            if !entries.is_empty() {
-                *reading = left;
-                return Ok(entries);
+        *reading = None;
+        let mut failed = None;
+        for dir in self.dirs.iter().filter(|dir| self.disk.list(dir).is_ok()) {
+            match self.read_in(dir, from, bytes_max) {
+                Ok((entries, left)) if !entries.is_empty() => {
+                    *reading = left;
+                    return Ok(entries);
+                }
+                Ok(_) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        *reading = None;
-        Ok(Vec::new())
+        failed.map_or(Ok(Vec::new()), Err)
+    }
+
+    fn read_in(&self, dir: &Path, from: LogIndex, bytes_max: usize) -> Result<Read, StorageError> {
+        let reader = LogReader::open_past_damage(Arc::clone(&self.disk), dir.to_owned(), self.keys.clone())?;
+        Reading { next: from, reader: reader.starting_near(from) }.read_on(bytes_max)
     }
 }
 
@@ -71,6 +78,11 @@ impl Archive {
     #[must_use]
     pub fn again(&self) -> Archive {
         Archive::new(Arc::clone(&self.disk), self.dirs.clone(), self.keys.clone())
+    }
+
+    /// The same folders on another disk.
+    pub(super) fn on(&self, disk: Arc<dyn Disk>) -> Archive {
+        Archive { disk, ..self.again() }
     }
 
     /// The frontier of the tree of all entries up to `through`; none if one of them is not held. Reads the whole log.
@@ -97,11 +109,16 @@ impl Archive {
 }
 
 impl Reading {
-    /// Reads on; what is left to read, if the end was not reached.
-    fn read_on(mut self, bytes_max: usize) -> Result<(Vec<LogEntry>, Option<Reading>), StorageError> {
+    fn read_on(mut self, bytes_max: usize) -> Result<Read, StorageError> {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while bytes <= bytes_max {
-            match self.reader.next().transpose()? {
+            let read = match self.reader.next().transpose() {
+                Err(error) if entries.is_empty() => return Err(error),
+                // What lies before it is good.
+                Err(_) => None,
+                Ok(read) => read,
+            };
+            match read {
                 None => return Ok((entries, None)),
                 Some(History::Entry(held)) if held.entry.at.index < self.next => {}
                 Some(History::Entry(held)) if held.entry.at.index == self.next => {

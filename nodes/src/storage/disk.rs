@@ -40,6 +40,12 @@ pub trait Disk: Send + Sync + 'static {
         Ok(u64::MAX)
     }
 
+    /// Whether two directories share the room of one disk; a disk that does not know says no.
+    fn are_on_one(&self, dir: &Path, other: &Path) -> io::Result<bool> {
+        let _ = (dir, other);
+        Ok(false)
+    }
+
     /// Takes the exclusive lock `path` (created if missing) until the returned value is dropped.
     /// [`ErrorKind::WouldBlock`] if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
@@ -119,6 +125,11 @@ impl Disk for OsDisk {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn are_on_one(&self, dir: &Path, other: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(std::fs::metadata(dir)?.dev() == std::fs::metadata(other)?.dev())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

@@ -3,7 +3,8 @@
 //! Invariant: a stretch is noted, durably, before the purge that leaves it out; so a crash may note one that never came
 //! about, which costs a needless read from a peer, but none is ever forgotten. One that is filled is remembered: what
 //! fills it may turn out to be damaged, or false: it is proven once a signed checkpoint vouches for it (proven.rs). All of
-//! this is history only: files of it that cannot be believed are set aside and told, and the node starts.
+//! this is history only: files of it that cannot be believed are set aside and told, and the node starts. What they said a
+//! check of the whole log says again (scrub.rs).
 
 use super::disk::Disk;
 use super::error::StorageError;
@@ -89,6 +90,26 @@ impl GapBook {
         })
     }
 
+    /// The log says that it never held these. What of them the book does not know it had forgotten: it is noted again, and
+    /// given back. What was fetched of it is not fetched again, but is to be proven anew. Blocks on the disk.
+    pub fn recall(&self, absent: &[Gap]) -> Result<Vec<Gap>, StorageError> {
+        let forgotten = {
+            let gaps = self.gaps.lock();
+            let known: Vec<Gap> = gaps.open.iter().chain(&gaps.filled).copied().collect();
+            let known = coalesced(known);
+            let is_known =
+                |gap: &Gap| known.iter().any(|it| it.from <= gap.from && gap.through <= it.through);
+            absent.iter().filter(|gap| !is_known(gap)).copied().collect::<Vec<_>>()
+        };
+        if !forgotten.is_empty() {
+            self.change(|gaps| {
+                gaps.open.extend(&forgotten);
+                gaps.open = coalesced(std::mem::take(&mut gaps.open));
+            })?;
+        }
+        Ok(forgotten)
+    }
+
     /// What filled the gaps is damaged, or false: all of them are looked at again, and nothing of it is proven any more.
     /// Blocks on the disk.
     pub fn reopen(&self) -> Result<(), StorageError> {
@@ -126,6 +147,12 @@ impl GapBook {
         is_due.then(|| Unproven { through, proven: gaps.proven.clone() })
     }
 
+    /// The tree of what is proven.
+    #[must_use]
+    pub fn proven(&self) -> Frontier {
+        self.gaps.lock().proven.clone()
+    }
+
     /// The first entry for which nobody vouched.
     #[must_use]
     pub fn proven_before(&self) -> LogIndex {
@@ -140,7 +167,7 @@ impl GapBook {
             list.sort_by_key(|gap| gap.from);
             list.dedup();
         }
-        coalesce(&mut changed.filled);
+        changed.filled = coalesced(std::mem::take(&mut changed.filled));
         self.disk.create_dir(&self.dir).map_err(StorageError::io("creating", &self.dir))?;
         if let Some(parent) = self.dir.parent() {
             self.disk.sync_dir(parent).map_err(StorageError::io("syncing", parent))?;
@@ -195,8 +222,8 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<Gap>, StorageError> {
         Err(error) if is_malformed(&error) => {
             tracing::error!(
                 %error,
-                "which stretches of history this node lacks cannot be read: set aside. `muster log verify` names the gaps \
-                 that are not filled"
+                "which stretches of history this node lacks cannot be read: set aside. The next check of the whole log finds \
+                 them again, and `muster log verify` names those that are not filled"
             );
             set_aside(disk, path)?;
             Ok(Vec::new())
@@ -205,8 +232,9 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<Gap>, StorageError> {
     }
 }
 
-/// Makes one stretch of those that overlap or touch; `gaps` are sorted.
-fn coalesce(gaps: &mut Vec<Gap>) {
+/// Makes one stretch of those that overlap or touch, and sorts them.
+fn coalesced(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.sort_by_key(|gap| gap.from);
     gaps.dedup_by(|later, before| {
         let touches = later.from <= before.through.saturating_add(1);
         if touches && later.through >= before.through {
@@ -214,6 +242,7 @@ fn coalesce(gaps: &mut Vec<Gap>) {
         }
         touches
     });
+    gaps
 }
 
 fn count(gaps: &[Gap]) -> u64 {

@@ -2,7 +2,6 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::{CorruptionKind, StorageError};
-use super::retention::Retired;
 use super::unreadable::{fill, read_readable, read_whole};
 use super::view::LogEntry;
 use bytes::Bytes;
@@ -14,7 +13,6 @@ use events::log::segment::{
     HEADER_BYTES, HeaderError, SealedHeader, SegmentCipher, SegmentHeader, SegmentIdentity,
 };
 use std::io;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,25 +44,6 @@ pub(super) struct Owner {
 /// `segment-0000000000000001.log`
 pub(super) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("segment-{segment:016}.log"))
-}
-
-/// The numbers of the segments in `dir` after those that are `retired`: they must count on without a gap, and at least
-/// one must be left of a log whose beginning was removed. Other files are left alone.
-pub(super) fn list_segments(
-    disk: &dyn Disk,
-    dir: &Path,
-    retired: Option<&Retired>,
-) -> Result<RangeInclusive<u64>, StorageError> {
-    let through = retired.map_or(0, |retired| retired.through);
-    let missing = |segment| StorageError::corrupt(&segment_path(dir, segment), 0, CorruptionKind::Missing);
-    let mut last = through;
-    for segment in numbers_of_segments(disk, dir)?.into_iter().filter(|segment| *segment > through) {
-        if segment != last + 1 {
-            return Err(missing(last + 1));
-        }
-        last = segment;
-    }
-    if retired.is_some() && last == through { Err(missing(last + 1)) } else { Ok(through + 1..=last) }
 }
 
 /// The number of the last segment in `dir`, whatever is missing before it; 0 for none.

@@ -91,7 +91,7 @@ pub fn text(readings: Readings) -> Result<String, std::fmt::Error> {
     registry.register("raft_elections", "Terms that began while this node ran", measures.elections.clone());
     registry.register(
         "log_damaged",
-        "1 once a check or a start found a segment of the log damaged",
+        "Segments of the log that the last check found damaged; 1 if only a start did",
         measures.damaged_segments.clone(),
     );
     registry.register(

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A member that alters what it gives of history, and is honest else.
-struct Liar(Arc<dyn PeerService>);
+pub(crate) struct Liar(pub(crate) Arc<dyn PeerService>);
 
 impl PeerService for Liar {
     fn answer(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply> {
@@ -30,7 +30,7 @@ impl PeerService for Liar {
 }
 
 /// The same entry, but that it is of lots of another name.
-fn altered(entry: CommittedEntry) -> CommittedEntry {
+pub(crate) fn altered(entry: CommittedEntry) -> CommittedEntry {
     let CommittedBody::Batch(bytes) = &entry.body else { return entry };
     let mut bytes = bytes.to_vec();
     if let Some(at) = bytes.windows(4).position(|name| name == b"box ") {
@@ -129,6 +129,22 @@ async fn true_history_is_proven_by_the_first_checkpoint_that_covers_it() {
     fetched.checkpoint().await;
     fetched.proven().await;
     assert_eq!((fetched.disbelieved(), fetched.files(".disbelieved")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetched_history_that_is_gone_together_with_the_book_of_gaps_is_missed_by_the_next_check_and_fetched_again()
+ {
+    let mut fetched = Fetched::with_liars(0).await;
+    fetched.checkpoint().await;
+    fetched.proven().await;
+    let before = fetched.history(fetched.node);
+    fetched.members.kill(fetched.node).await;
+    std::fs::remove_dir_all(fetched.members.data(fetched.node).join("backfill")).unwrap();
+    fetched.members.open(fetched.node).await;
+    let mut unproven = fetched.core().gaps().unproven();
+    in_time("a check that misses it", unproven.wait_for(|unproven| *unproven > 0)).await.unwrap();
+    fetched.proven().await;
+    assert_eq!(fetched.history(fetched.node), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

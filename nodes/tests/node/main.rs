@@ -33,6 +33,7 @@ mod majority;
 )]
 #[path = "../storage_support/mem_disk.rs"]
 mod mem_disk;
+mod mended_history;
 mod mixed_versions;
 mod poison;
 mod processes;

@@ -1,13 +1,16 @@
 //! Stories of damaged logs: repaired from the peers before raft starts, and torn tails, which need no repair.
 
+use crate::false_history::altered;
 use crate::processes::{Process, leader};
 use crate::support::in_time;
 use crate::support::members::{Members, lot_created};
 use crate::whole::House;
 use events::ids::NodeId;
+use futures::future::BoxFuture;
 use nodes::node::core::Core;
 use nodes::node::repair::Repair;
-use nodes::peers::{PeerAddress, PeerReply, PeerRequest};
+use nodes::peers::message::LogStanding;
+use nodes::peers::{PeerAddress, PeerReply, PeerRequest, PeerService};
 use nodes::storage::disk::OsDisk;
 use nodes::storage::error::{Corruption, CorruptionKind};
 use nodes::storage::log_reader::{History, LogReader};
@@ -33,7 +36,7 @@ fn length(path: &Path) -> u64 {
 }
 
 /// Flips some bytes in the middle of a node's log.
-fn damage(data: &Path) -> PathBuf {
+pub(crate) fn damage(data: &Path) -> PathBuf {
     let path = segments(data).remove(0);
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -99,6 +102,56 @@ async fn a_member_with_a_damaged_log_gives_no_vote_and_no_acknowledgement_until_
     let digests = members.digests_at(fixed);
     assert!(digests.iter().all(|digest| digest.is_some() && *digest == digests[0]), "{digests:?}");
     assert!(after < last && is_kept_as_damaged(&path));
+}
+
+/// A member that claims to know most, and gives one entry that is not what was committed.
+struct OneLie {
+    honest: Arc<dyn PeerService>,
+    about: u64,
+}
+
+impl PeerService for OneLie {
+    fn answer(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'_, PeerReply> {
+        Box::pin(async move {
+            match self.honest.answer(from, request).await {
+                PeerReply::LogStanding(standing) => {
+                    PeerReply::LogStanding(LogStanding { committed: Some((u64::MAX, u64::MAX)), ..standing })
+                }
+                PeerReply::LogRange(entries) => {
+                    let told = entries.into_iter();
+                    let told = told.map(|it| if it.index == self.about { altered(it) } else { it });
+                    PeerReply::LogRange(told.collect())
+                }
+                other => other,
+            }
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_gives_another_entry_than_is_intact_here_is_asked_last_and_the_repair_goes_on_with_others()
+ {
+    let mut members = Members::start(3).await;
+    let leading = members.leader().await;
+    let patient = members.a_follower().await;
+    let before = propose_lots(&members, leading, 0..60).await;
+    members.all_applied(before).await;
+    members.kill(patient).await;
+    damage(&members.data(patient));
+    let liar = members.all().map(|(node, _)| node).find(|node| *node != patient).unwrap();
+    // The last one is intact on the patient's disk.
+    let lie = OneLie { honest: members.core(liar).receiver(), about: before };
+    members.board.plug_in(liar, Arc::new(lie));
+
+    let deps = members.core_deps(patient);
+    let failed = Core::open(deps.clone()).await.err().unwrap();
+    let repair = Repair::after(failed, &deps).await.unwrap().unwrap();
+    in_time("the repair", repair.run()).await.unwrap();
+    members.open(patient).await;
+    let last = propose_lots(&members, leading, 60..80).await;
+    members.all_applied(last).await;
+    let honest = members.all().map(|(node, _)| node).find(|node| ![patient, liar].contains(node)).unwrap();
+    assert_eq!(history(&members, patient)[..60], history(&members, honest)[..60]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,11 +264,13 @@ async fn a_convalescent_that_knows_its_vote_lets_another_one_that_needs_every_me
 }
 
 /// Lets a member's log begin a new segment, whose header knows that all before it is purged.
-async fn purge_and_begin_anew(members: &mut Members, node: NodeId) {
+pub(crate) async fn purge_and_begin_anew(members: &mut Members, node: NodeId) {
     let raft = members.core(node).raft();
+    // What an earlier snapshot purged is not enough.
+    let applied = raft.metrics().borrow_watched().last_applied;
     raft.trigger().snapshot().await.unwrap();
     let purged = raft.wait(Some(crate::support::PATIENCE));
-    purged.metrics(|it| it.purged.is_some() && it.purged == it.snapshot, "purged").await.unwrap();
+    purged.metrics(|it| it.purged >= applied && it.purged == it.snapshot, "purged").await.unwrap();
     members.kill(node).await;
     members.open(node).await;
 }
@@ -265,7 +320,7 @@ async fn two_of_three_with_damage_in_old_history_come_back_after_a_power_cut_of_
 }
 
 /// All entries that a member's own log holds.
-fn history(members: &Members, node: NodeId) -> Vec<LogEntry> {
+pub(crate) fn history(members: &Members, node: NodeId) -> Vec<LogEntry> {
     let keys = members.keyring().segment_keys().unwrap();
     let reader = LogReader::open(Arc::new(OsDisk), members.data(node).join("log"), keys).unwrap();
     let entries = reader.filter_map(|item| match item.unwrap() {

@@ -10,8 +10,8 @@ fn what_a_repair_wrote_anew_is_archived_in_the_place_of_what_it_replaced() {
     retention(&disk).retire(1).unwrap();
     disk.tamper(&segment(2), |bytes| bytes[10] ^= 1);
     let scrub = Scrub { disk: disk.as_disk(), dir: LOG_DIR.into(), keys: keys() };
-    let Checked::Damaged(damage) = scrub.run(|| true).unwrap() else { panic!("it is damaged") };
-    let need = note_damage(&*disk.as_disk(), &small(), &damage).unwrap();
+    let damage = &scrub.run(|| true).unwrap().unwrap().damaged[0];
+    let need = note_damage(&*disk.as_disk(), &small(), damage).unwrap();
     let entropy = Arc::new(nodes::entropy::OsEntropy);
     let mut rebuild = Rebuild::begin(disk.as_disk(), entropy, small(), need, None).unwrap();
     let next = rebuild.next_index() as usize;
@@ -34,6 +34,46 @@ fn what_a_repair_wrote_anew_is_archived_in_the_place_of_what_it_replaced() {
     assert!(!disk.files().contains(&segment(2)));
     let whole = whole_history(&disk);
     assert_eq!((&whole[..70], whole.len()), (&history[..], 71));
+}
+
+#[test]
+fn what_says_which_segments_were_retired_is_written_again_once_the_archive_says_it_too() {
+    let disk = long_log();
+    let (history, _) = history_in(&disk, LOG_DIR).unwrap();
+    retention(&disk).archive().unwrap();
+    retention(&disk).retire(2).unwrap();
+    let retired = Path::new(LOG_DIR).join("retired.json");
+    disk.lose(&retired);
+
+    let without_a_copy = disk.copy();
+    without_a_copy.lose(&archived(2));
+    let damage = retention(&without_a_copy).archive().unwrap().damage.unwrap();
+    assert!(damage.contains("segment-0000000000000001.log is corrupt"), "{damage}");
+    assert!(!without_a_copy.files().contains(&retired), "they may be lost");
+
+    assert_eq!(retention(&disk).archive().unwrap().damage, None);
+    assert_eq!(history_in(&disk, LOG_DIR).unwrap().1.len(), 1, "what was retired is a gap, and no damage");
+    assert_eq!(whole_history(&disk), history);
+    drop(open_with(&disk.as_disk(), small()).unwrap());
+    retention(&disk).retire(u64::MAX).unwrap();
+    assert_eq!(whole_history(&disk), history);
+}
+
+#[test]
+fn whichever_read_of_a_disk_fails_peers_are_given_what_lies_before_it_or_what_another_folder_holds() {
+    let whole = long_log();
+    let (history, _) = history_in(&whole, LOG_DIR).unwrap();
+    retention(&whole).archive().unwrap();
+    let range = |disk: &MemDisk| {
+        let dirs = vec![PathBuf::from(LOG_DIR), PathBuf::from(ARCHIVE_DIR)];
+        Archive::new(disk.as_disk(), dirs, keys()).range(0, usize::MAX)
+    };
+    let counted = whole.copy();
+    assert_eq!(range(&counted).unwrap(), history);
+    for faults in counted.single_faults() {
+        let given = range(&whole.copy_with(faults)).unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+        assert!(!given.is_empty() && history.starts_with(&given), "{faults:?}");
+    }
 }
 
 #[test]

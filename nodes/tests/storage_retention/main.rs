@@ -16,7 +16,7 @@ use nodes::storage::log::DurableLog;
 use nodes::storage::log_reader::{History, LogReader};
 use nodes::storage::repair::{Rebuild, note_damage};
 use nodes::storage::retention::{Holdings, MANIFEST_FILE, Manifest, Retention};
-use nodes::storage::scrub::{Checked, Scrub};
+use nodes::storage::scrub::Scrub;
 use nodes::storage::view::LogEntry;
 use sha2::{Digest, Sha256};
 use std::io;
@@ -237,22 +237,66 @@ fn the_check_above_catches_a_copy_that_is_not_synced() {
 }
 
 #[test]
-fn a_full_archive_is_an_error_and_removes_nothing() {
+fn a_full_archive_is_an_error_removes_nothing_and_leaves_nothing_half_written() {
     let disk = long_log();
-    let used: usize = disk.files().iter().map(|path| disk.bytes(path).len()).sum();
+    let used = disk.used();
     let full = disk.copy_with(Faults { capacity: Some(used + 300), ..Faults::default() });
-    let refused = retention(&full).archive().unwrap_err().to_string();
-    assert!(refused.contains("copy.tmp"), "{refused}");
+    let refused = retention(&full).archive().unwrap_err();
+    assert!(matches!(refused, StorageError::NoRoom { .. }), "{refused}");
     assert!(disk.files().iter().all(|path| full.files().contains(path)));
+    let counted = disk.copy();
+    retention(&counted).archive().unwrap();
+    for faults in counted.single_faults() {
+        let disk = disk.copy_with(faults);
+        let _ = retention(&disk).archive();
+        assert!(!disk.files().iter().any(|path| path.ends_with("copy.tmp")), "{faults:?}");
+    }
 }
 
 #[test]
-fn a_damaged_segment_is_not_archived_and_is_named() {
+fn no_copy_is_made_of_what_the_log_of_the_same_disk_needs() {
     let disk = long_log();
-    disk.tamper(&segment(2), |bytes| bytes[300] ^= 1);
-    let refused = retention(&disk).archive().unwrap_err().to_string();
-    assert!(refused.contains("segment-0000000000000002.log is corrupt at offset"), "{refused}");
-    assert!(!disk.files().contains(&archived(2)));
+    let capacity = disk.used() + 5_000;
+    let disk = disk.copy_with(Faults { capacity: Some(capacity), ..Faults::default() });
+    let refused = retention(&disk).leaving_free(3_000).archive().unwrap_err();
+    assert!(matches!(refused, StorageError::NoRoom { .. }), "{refused}");
+    let left = capacity - disk.used();
+    assert!((2_000..4_500).contains(&left), "{left}");
+    assert!(disk.files().contains(&archived(1)), "as far as there was room");
+}
+
+#[test]
+fn what_lies_before_damage_is_archived_and_retired_and_the_damage_is_named() {
+    let whole = long_log();
+    let (history, _) = history_in(&whole, LOG_DIR).unwrap();
+    let shelved = last_shelved(&retention(&whole.copy()).archive().unwrap());
+    let spoil: [fn(&MemDisk, u64); 3] = [
+        |disk, number| disk.lose(&segment(number)),
+        |disk, number| disk.tamper(&segment(number), |bytes| bytes[20] ^= 1),
+        |disk, number| disk.tamper(&segment(number), |bytes| bytes[300] ^= 1),
+    ];
+    for (spoil, damaged) in spoil.into_iter().flat_map(|spoil| (1..=shelved).map(move |it| (spoil, it))) {
+        let disk = whole.copy();
+        let copy = disk.bytes(&segment(damaged));
+        spoil(&disk, damaged);
+        for _ in 0..2 {
+            let holdings = retention(&disk).archive().unwrap();
+            let damage = holdings.damage.clone().unwrap();
+            let name = format!("segment-{damaged:016}.log is corrupt at offset");
+            assert!(damage.contains(&name), "{damage}");
+            assert!(holdings.archived_segments < damaged && !disk.files().contains(&archived(damaged)));
+            if damaged == shelved {
+                assert!(holdings.archived_segments > 2, "{holdings:?}");
+            }
+            retention(&disk).retire(u64::MAX).unwrap();
+        }
+        disk.lose(&segment(damaged));
+        disk.put(&segment(damaged), copy);
+        assert_eq!(retention(&disk).archive().unwrap().damage, None);
+        assert_eq!(whole_history(&disk), history, "{damaged}");
+        let (archived, gaps) = history_in(&disk, ARCHIVE_DIR).unwrap();
+        assert_eq!((archived[..].len() > 30, gaps), (true, vec![]), "no line says too little");
+    }
 }
 
 #[test]

@@ -218,6 +218,11 @@ impl MemDisk {
         state.durable_names.insert(path.to_owned(), id);
     }
 
+    /// Bytes over all files, as a capacity counts them.
+    pub fn used(&self) -> usize {
+        self.0.lock().used()
+    }
+
     pub fn files(&self) -> Vec<PathBuf> {
         self.0.lock().names.keys().cloned().collect()
     }
@@ -327,6 +332,10 @@ impl Disk for MemDisk {
         let state = self.0.lock();
         let room = |capacity: usize| capacity.saturating_sub(state.used()) as u64;
         Ok(state.faults.capacity.map_or(u64::MAX, room))
+    }
+
+    fn are_on_one(&self, _: &Path, _: &Path) -> io::Result<bool> {
+        Ok(true)
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod backfill;
 pub mod life;
 pub mod mem_disk;
 pub mod peer;

@@ -5,10 +5,11 @@ use super::need::Need;
 use super::{WORKSHOP, owner};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
+use crate::storage::json_file::remove_if_there;
 use crate::storage::log::LogOptions;
 use crate::storage::newest::Newest;
 use crate::storage::recover::recover;
-use crate::storage::segment_file::{SegmentFile, last_segment, segment_path};
+use crate::storage::segment_file::{SegmentFile, last_segment, read_range, segment_path};
 use std::path::{Path, PathBuf};
 
 /// `None` once the log is whole and the need is cleared; the need, if there is more to do than to install.
@@ -81,7 +82,8 @@ fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
     disk.rename(from, to).map_err(StorageError::io("renaming to", to))
 }
 
-/// Writes what a damaged file holds beside it, since the file itself must stay until another is in its place.
+/// Writes what a damaged file holds beside it, since the file itself must stay until another is in its place. What lies
+/// there already is not written again, however often somebody tries.
 pub(in crate::storage) fn keep_damaged(
     disk: &dyn Disk,
     path: &Path,
@@ -89,11 +91,29 @@ pub(in crate::storage) fn keep_damaged(
 ) -> Result<(), StorageError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let names = disk.list(dir).map_err(StorageError::io("listing", dir))?;
-    let Some(aside) = free_name(path, &names) else { return Ok(()) };
-    let file = disk.create_new(&aside).map_err(StorageError::io("creating", &aside))?;
-    file.write_at(0, bytes).map_err(StorageError::write(&aside, 0))?;
-    file.sync_data().map_err(StorageError::io("syncing", &aside))?;
+    let is_held = holds_it(disk, path, &names, bytes);
+    let Some(aside) = free_name(path, &names).filter(|_| !is_held) else { return Ok(()) };
+    let write = || {
+        let file = disk.create_new(&aside).map_err(StorageError::io("creating", &aside))?;
+        file.write_at(0, bytes).map_err(StorageError::write(&aside, 0))?;
+        file.sync_data().map_err(StorageError::io("syncing", &aside))
+    };
+    if let Err(error) = write() {
+        // A disk that is full would stay so.
+        let _ = remove_if_there(disk, &aside);
+        return Err(error);
+    }
     disk.sync_dir(dir).map_err(StorageError::io("syncing", dir))
+}
+
+/// Whether just that was set aside under this file's number before.
+fn holds_it(disk: &dyn Disk, path: &Path, names: &[String], bytes: &[u8]) -> bool {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let before = path.file_name().map(|name| format!("{}.damaged", name.display())).unwrap_or_default();
+    names.iter().filter(|name| name.starts_with(&before)).any(|name| {
+        let held = disk.open_read(&dir.join(name)).and_then(|file| read_range(&*file, 0, bytes.len() + 1));
+        held.is_ok_and(|held| held == bytes)
+    })
 }
 
 /// Sets a file aside beside those that were set aside under its number before; `names` are those in its folder.

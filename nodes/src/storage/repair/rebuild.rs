@@ -110,20 +110,22 @@ impl Rebuild {
         self.last.map_or(0, |last| last.index + 1)
     }
 
-    /// Takes committed entries of a peer, the first of which is the one that comes next. Each must follow the one
-    /// before, and be what this node still holds intact at the same place, if it does.
+    /// Takes committed entries of a peer, the first of which is the one that comes next: all of them, or none. Each must
+    /// follow the one before, and be what this node still holds intact at the same place, if it does.
     pub fn take(&mut self, entries: Vec<LogEntry>) -> Result<(), StorageError> {
+        let mut last = self.last;
+        for LogEntry { at, body } in &entries {
+            let refused = |why| Err(StorageError::PeersEntry { index: at.index, why });
+            let next = last.map_or(0, |last| last.index + 1);
+            if at.index != next || last.is_some_and(|last| last.term > at.term) {
+                return refused("it does not follow the entry before it");
+            }
+            if self.intact.get(at).is_some_and(|held| *held != fingerprint(body)) {
+                return refused("this node holds another one, intact");
+            }
+            last = Some(*at);
+        }
         for LogEntry { at, body } in entries {
-            let index = at.index;
-            if at.index != self.next_index() || self.last.is_some_and(|last| last.term > at.term) {
-                return Err(StorageError::PeersEntry {
-                    index,
-                    why: "it does not follow the entry before it",
-                });
-            }
-            if self.intact.get(&at).is_some_and(|held| *held != fingerprint(&body)) {
-                return Err(StorageError::PeersEntry { index, why: "this node holds another one, intact" });
-            }
             self.segments.push(&Record::Entry { at, body })?;
             self.last = Some(at);
         }

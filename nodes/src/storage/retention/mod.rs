@@ -14,6 +14,8 @@
 //!   was removed is no empty log.
 //! - Whenever the power goes, a segment is in the log, or in the archive with its line, or in both.
 //! - A copy is read back, frame by frame, before its line is written; and read again before the original goes.
+//! - Damage ends it there: what lies before is archived and removed all the same, and what is damaged is told each time.
+//! - Where the archive shares the log's disk, no copy is made of what the log needs (disk_reserve_bytes).
 
 mod headers;
 mod manifest;
@@ -23,7 +25,7 @@ pub use manifest::{ArchivedSegment, MANIFEST_FILE, Manifest};
 pub(super) use retired::Retired;
 
 use super::disk::Disk;
-use super::error::StorageError;
+use super::error::{Corruption, StorageError};
 use super::json_file::remove_if_there;
 use super::log_reader::{History, HistoryEntry, LogReader};
 use super::segment_file::{
@@ -52,6 +54,8 @@ pub struct Retention {
     log: PathBuf,
     archive: PathBuf,
     owner: Owner,
+    /// Bytes that a copy must leave free on the disk of the log.
+    reserve_bytes: u64,
 }
 
 /// A segment that is archived and still in the log.
@@ -74,6 +78,8 @@ pub struct Holdings {
     pub archived_through: Option<LogIndex>,
     /// Those that may be removed, oldest first.
     pub shelved: Vec<Shelved>,
+    /// Why nothing after them is archived, where that is damage.
+    pub damage: Option<String>,
 }
 
 /// What of the history one file holds.
@@ -81,6 +87,15 @@ pub struct Holdings {
 struct Held {
     entries: Option<(LogIndex, LogIndex)>,
     stamps: Option<(Timestamp, Timestamp)>,
+}
+
+/// What was read of the history, and what ended that.
+#[derive(Default)]
+struct LookedThrough {
+    held: BTreeMap<u64, Held>,
+    /// The last entry that is told of.
+    given: Option<LogIndex>,
+    ended: Option<Corruption>,
 }
 
 impl Retention {
@@ -93,20 +108,32 @@ impl Retention {
         keys: SegmentKeys,
     ) -> Self {
         let owner = Owner { cluster: Some(cluster), node: Some(node), keys };
-        Retention { disk, log, archive, owner }
+        Retention { disk, log, archive, owner, reserve_bytes: 0 }
+    }
+
+    /// Leaves so many bytes free for the log, if the archive is on its disk.
+    #[must_use]
+    pub fn leaving_free(self, reserve_bytes: u64) -> Self {
+        Retention { reserve_bytes, ..self }
     }
 
     /// Copies every segment that may be archived and is not yet; each is read and checked as a whole before. What is
-    /// damaged is an error that names it, and stays where it is.
+    /// damaged is named ([`Holdings::damage`]), and it and all after it stay where they are.
     pub fn archive(&self) -> Result<Holdings, StorageError> {
         match self.disk.list(&self.log) {
             // Nothing was ever fetched to fill a gap.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holdings::default()),
             Ok(_) | Err(_) => {}
         }
+        let known = Manifest::read(&*self.disk, &self.archive)?;
+        if let Some(known) = &known {
+            Retired::restore(&*self.disk, &self.log, &self.owner, known)?;
+        }
         let headers = Headers::read(&*self.disk, &self.log, &self.owner)?;
-        if headers.history().next().is_none() && Manifest::read(&*self.disk, &self.archive)?.is_none() {
-            return Ok(Holdings { log_bytes: headers.bytes(), ..Holdings::default() });
+        let mut damage = headers.damage.clone();
+        if headers.history().next().is_none() && known.is_none() {
+            let damage = damage.map(|damage| damage.to_string());
+            return Ok(Holdings { log_bytes: headers.bytes(), damage, ..Holdings::default() });
         }
         let mut manifest = Manifest::open(&*self.disk, &self.archive, &self.owner)?;
         if let Some(other) = headers.history().find(|it| manifest.find(it.segment).is_some_and(is_not(*it))) {
@@ -124,17 +151,21 @@ impl Retention {
             }
         }
         if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
-            let held = self.look_through(first.segment, last.segment)?;
-            for identity in missing {
+            let LookedThrough { held, given, ended } = self.look_through(first.segment, last.segment)?;
+            // Which entries of a segment were agreed on may stand in the damaged one.
+            let is_sure = |it: &SegmentIdentity| ended.is_none() || headers.last_after(it.segment) <= given;
+            for identity in missing.iter().copied().take_while(is_sure) {
                 let held = held.get(&identity.segment).copied().unwrap_or_default();
                 manifest.add(&*self.disk, self.copy(identity, held)?)?;
             }
+            damage = ended.or(damage);
         }
-        let shelved = headers.history().filter_map(|SegmentIdentity { segment, .. }| {
+        let shelved = headers.history().map_while(|SegmentIdentity { segment, .. }| {
             let line = manifest.find(segment)?;
             Some(Shelved { segment, bytes: line.bytes, last_stamp: line.last_stamp })
         });
-        Ok(Holdings { log_bytes: headers.bytes(), shelved: shelved.collect(), ..manifest.holdings() })
+        let damage = damage.map(|damage| damage.to_string());
+        Ok(Holdings { log_bytes: headers.bytes(), shelved: shelved.collect(), damage, ..manifest.holdings() })
     }
 
     /// What was archived before, while nothing of the log may be archived or removed.
@@ -178,18 +209,30 @@ impl Retention {
     }
 
     /// What of the history the files of these segments hold: which entries in them were agreed on is said later in the log.
-    fn look_through(&self, first: u64, last: u64) -> Result<BTreeMap<u64, Held>, StorageError> {
-        let mut held: BTreeMap<u64, Held> = BTreeMap::new();
+    fn look_through(&self, first: u64, last: u64) -> Result<LookedThrough, StorageError> {
+        let mut seen = LookedThrough::default();
         let reader = LogReader::open(Arc::clone(&self.disk), self.log.clone(), self.owner.keys.clone())?;
         for history in reader.beginning_with(first) {
-            let History::Entry(entry) = history? else { continue };
+            let entry = match history {
+                Ok(History::Entry(entry)) => entry,
+                Ok(History::Gap { through, .. }) => {
+                    seen.given = Some(through);
+                    continue;
+                }
+                Err(StorageError::Corrupt(damage)) => {
+                    seen.ended = Some(damage);
+                    break;
+                }
+                Err(other) => return Err(other),
+            };
             let Some(segment) = segment_number_of(&entry.file) else { continue };
             if segment > last {
                 break;
             }
-            held.entry(segment).or_default().take(&entry);
+            seen.given = Some(entry.entry.at.index);
+            seen.held.entry(segment).or_default().take(&entry);
         }
-        Ok(held)
+        Ok(seen)
     }
 
     /// Reads a copy back: every frame of it must be whole, to its end.
@@ -209,12 +252,41 @@ impl Retention {
 
     /// Copies one segment; when this returns the copy is durable.
     fn copy(&self, identity: SegmentIdentity, held: Held) -> Result<ArchivedSegment, StorageError> {
+        let temporary = self.archive.join("copy.tmp");
+        let copied = self.copy_by(&temporary, identity, held);
+        if copied.is_err() {
+            // A disk that is full would stay so.
+            let _ = remove_if_there(&*self.disk, &temporary);
+        }
+        copied
+    }
+
+    /// Refuses to fill the disk that the log needs.
+    fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
+        let (disk, dir, needed) = (&*self.disk, &self.archive, bytes + self.reserve_bytes);
+        let asking = |error| StorageError::io("asking for the room of", dir)(error);
+        if disk.are_on_one(&self.log, dir).map_err(asking)? {
+            let free = disk.free_bytes(dir).map_err(asking)?;
+            if free < needed {
+                return Err(StorageError::NoRoom { dir: dir.clone(), free, needed });
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_by(
+        &self,
+        temporary: &Path,
+        identity: SegmentIdentity,
+        held: Held,
+    ) -> Result<ArchivedSegment, StorageError> {
         let SegmentIdentity { cluster, node, segment, generation } = identity;
         let (disk, path) = (&*self.disk, segment_path(&self.log, segment));
-        let (copy, temporary) = (segment_path(&self.archive, segment), self.archive.join("copy.tmp"));
-        remove_if_there(disk, &temporary)?;
+        let copy = segment_path(&self.archive, segment);
+        remove_if_there(disk, temporary)?;
         let from = disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
-        let to = disk.create_new(&temporary).map_err(StorageError::io("creating", &temporary))?;
+        self.check_room(from.length().map_err(StorageError::io("reading the length of", &path))?)?;
+        let to = disk.create_new(temporary).map_err(StorageError::io("creating", temporary))?;
         let mut offset = 0;
         loop {
             let bytes =
@@ -222,13 +294,13 @@ impl Retention {
             if bytes.is_empty() {
                 break;
             }
-            to.write_at(offset, &bytes).map_err(StorageError::write(&temporary, offset))?;
+            to.write_at(offset, &bytes).map_err(StorageError::write(temporary, offset))?;
             offset += bytes.len() as u64;
         }
-        to.sync_data().map_err(StorageError::io("syncing", &temporary))?;
-        let sha256 = digest_of(&*to, &temporary)?;
-        self.check_frames(&temporary, segment)?;
-        disk.rename(&temporary, &copy).map_err(StorageError::io("renaming to", &copy))?;
+        to.sync_data().map_err(StorageError::io("syncing", temporary))?;
+        let sha256 = digest_of(&*to, temporary)?;
+        self.check_frames(temporary, segment)?;
+        disk.rename(temporary, &copy).map_err(StorageError::io("renaming to", &copy))?;
         disk.sync_dir(&self.archive).map_err(StorageError::io("syncing", &self.archive))?;
         let Held { entries, stamps } = held;
         Ok(ArchivedSegment {

@@ -1,10 +1,15 @@
 //! Which segments at the beginning of a log were removed on purpose, and where the log stood after them: a file beside the
 //! segments that are left.
+//!
+//! The first header that is left says the same, but that the rest was removed and not lost. So a file that cannot be believed
+//! is made again from there: that there is one says that something was removed. If there is none, the archive's manifest must
+//! say so.
 
+use super::manifest::Manifest;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::json_file::{self, remove_if_there};
-use crate::storage::segment_file::{Owner, numbers_of_segments, segment_path};
+use crate::storage::segment_file::{Owner, SegmentFile, numbers_of_segments, segment_path};
 use events::ids::{ClusterId, LogIndex, NodeId};
 use events::log::record::{LogPosition, VoteRecord};
 use events::log::segment::SegmentHeader;
@@ -52,16 +57,69 @@ impl Retired {
         }
     }
 
-    /// What was removed from the log in `dir`; another node's is refused.
+    /// What was removed from the log in `dir`; another node's is refused. One that cannot be believed is derived from the
+    /// first segment that is left, if that has a header, and written anew by whoever's log it is.
     pub(in crate::storage) fn read(
         disk: &dyn Disk,
         dir: &Path,
         owner: &Owner,
     ) -> Result<Option<Retired>, StorageError> {
         let path = dir.join(FILE);
-        let Some(retired) = json_file::read_sealed::<Retired>(disk, &path, owner)? else { return Ok(None) };
-        owner.check(&path, retired.cluster, retired.node)?;
-        Ok(Some(retired))
+        let error = match json_file::read_sealed::<Retired>(disk, &path, owner) {
+            Ok(None) => return Ok(None),
+            Ok(Some(retired)) => {
+                owner.check(&path, retired.cluster, retired.node)?;
+                return Ok(Some(retired));
+            }
+            // The number of its key is a part of it.
+            Err(error) if json_file::is_malformed(&error) || matches!(error, StorageError::Key { .. }) => {
+                error
+            }
+            Err(other) => return Err(other),
+        };
+        let Ok(derived) = Retired::derive(disk, dir, owner) else { return Err(error) };
+        let Some(derived) = derived else { return Err(error) };
+        tracing::warn!(%error, through = derived.through, "what was retired is read from the first header that is left");
+        if owner.cluster.is_some() && owner.node.is_some() {
+            derived.persist(disk, dir, owner)?;
+        }
+        Ok(Some(derived))
+    }
+
+    /// Writes a file that is gone again, if the archive holds what ended where the first segment that is left begins.
+    pub(super) fn restore(
+        disk: &dyn Disk,
+        dir: &Path,
+        owner: &Owner,
+        archive: &Manifest,
+    ) -> Result<(), StorageError> {
+        if Retired::read(disk, dir, owner)?.is_some() {
+            return Ok(());
+        }
+        let Some(derived) = Retired::derive(disk, dir, owner)? else { return Ok(()) };
+        let Some(line) = archive.find(derived.through) else { return Ok(()) };
+        if line.bytes != derived.length || !archive.has_copy(disk, line, false)? {
+            return Ok(());
+        }
+        let (through, generation) = (derived.through, line.generation);
+        tracing::warn!(through, "what says which segments were retired is gone: it is written again");
+        Retired { generation, ..derived }.persist(disk, dir, owner)
+    }
+
+    /// What the first segment that is left says: all before it is not here. `None` if it is the first ever, or tells nothing.
+    fn derive(disk: &dyn Disk, dir: &Path, owner: &Owner) -> Result<Option<Retired>, StorageError> {
+        let Some(first) = numbers_of_segments(disk, dir)?.first().copied().filter(|first| *first > 1) else {
+            return Ok(None);
+        };
+        let path = segment_path(dir, first);
+        let file = disk.open_read(&path).map_err(StorageError::io("opening", &path))?;
+        let header = match SegmentFile::open(path, file, first, owner) {
+            Ok(opened) => opened.ok().map(|(_, header)| header),
+            Err(StorageError::Corrupt(_)) => None,
+            Err(other) => return Err(other),
+        };
+        // Of which generation the last one was is said by the archive only; none of them is above this.
+        Ok(header.map(|header| Retired::before(&header, header.identity.generation)))
     }
 
     /// Writes the file; when this returns it is durable.
