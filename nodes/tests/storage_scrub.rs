@@ -244,6 +244,22 @@ fn damage_of_entries_in_old_history_is_mended_in_its_place_and_nothing_else_is_w
 }
 
 #[test]
+fn a_bad_sector_in_old_history_is_named_and_mended_like_changed_bytes() {
+    let whole = purged_log();
+    let peer = committed(&whole);
+    let length = whole.bytes(&segment(2)).len();
+    for from in (0..length).step_by(97) {
+        let disk = whole.copy();
+        disk.make_unreadable(&segment(2), from, from + 1);
+        let damaged = scrub(&disk).damaged;
+        assert!(damaged.iter().all(|damage| damage.path == segment(2)) && damaged.len() == 1, "{damaged:?}");
+        assert!(mend(&disk, &peer).unwrap(), "{from}");
+        assert!(scrub(&disk).is_sound(), "{from}: {:?}", scrub(&disk));
+        assert_eq!(committed(&disk), peer, "{from}");
+    }
+}
+
+#[test]
 fn a_mend_with_other_entries_or_between_headers_that_are_lost_too_changes_nothing() {
     let whole = purged_log();
     let peer = committed(&whole);

@@ -173,6 +173,7 @@ impl Core {
             gaps: gaps.clone(),
             measures: measures.clone(),
             mending,
+            snapshots: shelf.clone(),
         };
         let archive = archive(&config, &keyring, disk.clone())?;
         let timers = &config.raft;

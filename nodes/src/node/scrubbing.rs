@@ -3,9 +3,11 @@
 //! Damage of what raft may still read ends the node, whose next start repairs it. Damage of older history is noted and
 //! said, at each start again; the node goes on, since neither its votes nor its acknowledgements stand on it, and mends
 //! that segment with entries of its peers.
-//! Damage of what was fetched to fill gaps is fetched again at once.
+//! Damage of what was fetched to fill gaps is fetched again at once. A damaged snapshot is set aside, while another can be
+//! made of what the log holds.
 
 use super::mending::Mending;
+use crate::raft::snapshot::SnapshotShelf;
 use crate::storage::error::{Corruption, StorageError};
 use crate::storage::gaps::{Gap, GapBook};
 use crate::storage::log::DurableLog;
@@ -31,6 +33,7 @@ pub(super) struct Scrubbing {
     pub gaps: Arc<GapBook>,
     pub measures: Arc<Measures>,
     pub mending: Mending,
+    pub snapshots: Arc<dyn SnapshotShelf>,
 }
 
 /// Stops a check between two files once its task is gone.
@@ -40,6 +43,19 @@ impl Drop for StopWhenDropped {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether a check goes on, asked after each piece of it: it rests before it says so, and ends when the other is dropped.
+fn at_leisure() -> (impl FnMut() -> bool + Send + 'static, StopWhenDropped) {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = StopWhenDropped(stopped.clone());
+    let mut since = Instant::now();
+    let goes_on = move || {
+        std::thread::sleep(since.elapsed() * REST_RATIO);
+        since = Instant::now();
+        !stopped.load(Ordering::Relaxed)
+    };
+    (goes_on, stop)
 }
 
 impl Scrubbing {
@@ -63,6 +79,7 @@ impl Scrubbing {
                 Err(error) => tracing::warn!(%error, "the log could not be checked"),
             }
             self.check_fetched().await;
+            self.check_snapshots().await;
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
@@ -142,19 +159,22 @@ impl Scrubbing {
     }
 
     async fn check(&self, scrub: &Arc<Scrub>) -> Result<Option<Checked>, StorageError> {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let _stop = StopWhenDropped(stopped.clone());
+        let (mut goes_on, _stop) = at_leisure();
         let scrub = scrub.clone();
-        let check = move || {
-            let mut since = Instant::now();
-            scrub.run(|| {
-                std::thread::sleep(since.elapsed() * REST_RATIO);
-                since = Instant::now();
-                !stopped.load(Ordering::Relaxed)
-            })
-        };
+        let check = move || scrub.run(&mut goes_on);
         // A check that panicked says so by itself; what it would have found the next one finds.
         tokio::task::spawn_blocking(check).await.unwrap_or(Ok(None))
+    }
+
+    /// Before one is needed, by this node or by a member that lags.
+    async fn check_snapshots(&self) {
+        let (mut goes_on, _stop) = at_leisure();
+        let snapshots = self.snapshots.clone();
+        match tokio::task::spawn_blocking(move || snapshots.check(&mut goes_on)).await {
+            // Each was said when it was set aside.
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the snapshots could not be checked"),
+        }
     }
 
     /// Whether an earlier check, or the open of the log, found damage.

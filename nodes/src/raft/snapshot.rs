@@ -33,6 +33,9 @@ pub trait SnapshotShelf: Send + Sync + 'static {
     fn newest(&self) -> Result<Option<Snapshot>, io::Error>;
     /// Never gives this one again: it is of another level.
     fn set_aside(&self, snapshot: &Snapshot) -> Result<(), io::Error>;
+    /// Reads all that are kept and sets the damaged aside; how many. `goes_on` is asked again and again, and may take its
+    /// time.
+    fn check(&self, goes_on: &mut dyn FnMut() -> bool) -> Result<usize, io::Error>;
     /// Whether there is room for one more; why not.
     fn check_room(&self) -> Result<(), io::Error>;
     /// A place for one that comes in piece by piece, with what is here of it already; one at a time.
@@ -98,6 +101,10 @@ impl SnapshotShelf for FileShelf {
     fn set_aside(&self, snapshot: &Snapshot) -> Result<(), io::Error> {
         let index = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
         Ok(self.0.set_aside_other_level(index)?)
+    }
+
+    fn check(&self, goes_on: &mut dyn FnMut() -> bool) -> Result<usize, io::Error> {
+        Ok(self.0.check_all(goes_on)?)
     }
 
     fn check_room(&self) -> Result<(), io::Error> {

@@ -15,8 +15,9 @@ use nodes::storage::disk::OsDisk;
 use nodes::storage::log_reader::{History, LogReader};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) async fn propose_lots(members: &Members, through: u64, numbers: std::ops::Range<u32>) -> u64 {
     let mut last = 0;
@@ -147,9 +148,9 @@ async fn while_a_snapshot_is_written_entries_are_applied_and_it_holds_none_of_th
     assert_eq!(members.core(1).projector().read(|fold| fold.lots().count()), 9);
 }
 
-/// A member whose newest snapshot is damaged; its floor is there, and the older one below. Its log goes on in a second
-/// segment.
-async fn with_a_damaged_snapshot() -> (Members, u64, u64) {
+/// A member with two snapshots that is down: where they stand. The floor is at the newer one, and its log goes on in a
+/// second segment.
+async fn with_two_snapshots() -> (Members, u64, u64) {
     let mut members = Members::start(1).await;
     members.leader().await;
     propose_lots(&members, 1, 0..5).await;
@@ -160,11 +161,19 @@ async fn with_a_damaged_snapshot() -> (Members, u64, u64) {
     members.open(1).await;
     in_time("its own leadership", members.leader()).await;
     members.kill(1).await;
-    let newest = members.data(1).join(format!("snapshots/snapshot-{floor:020}.snap"));
-    let mut bytes = std::fs::read(&newest).unwrap();
-    bytes[200] ^= 1;
-    std::fs::write(&newest, bytes).unwrap();
     (members, older, floor)
+}
+
+async fn with_a_damaged_snapshot() -> (Members, u64, u64) {
+    let (members, older, floor) = with_two_snapshots().await;
+    damage(&members.data(1).join(format!("snapshots/snapshot-{floor:020}.snap")));
+    (members, older, floor)
+}
+
+fn damage(snapshot: &Path) {
+    let mut bytes = std::fs::read(snapshot).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(snapshot, bytes).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,6 +188,23 @@ async fn a_node_whose_newest_snapshot_is_damaged_reads_the_state_again_from_its_
     propose_lots(&members, 1, 8..9).await;
     snapshot_and_purge_after(&members, 1, floor).await;
     assert!(!file("snap.damaged").exists(), "nobody needs it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_snapshot_that_no_start_reads_is_set_aside_by_the_check_after_it() {
+    let (mut members, older, _) = with_two_snapshots().await;
+    let file = |end: &str| members.data(1).join(format!("snapshots/snapshot-{older:020}.{end}"));
+    let (kept, aside) = (file("snap"), file("snap.damaged"));
+    damage(&kept);
+    members.open(1).await;
+    let set_aside = async {
+        while !aside.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    in_time("the check of snapshots", set_aside).await;
+    in_time("its own leadership", members.leader()).await;
+    assert_eq!(members.core(1).projector().read(|fold| fold.lots().count()), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
