@@ -148,6 +148,7 @@ fn the_limits_of_the_document_are_those_of_the_code() {
         ("phases of a rollout", limits::UPDATE_PHASES_MAX as u64),
         ("spooled bodies of a heartbeat", limits::SPOOLED_BODIES_MAX as u64),
         ("bodies of a spool", limits::SPOOL_BODIES_MAX as u64),
+        ("activations with the code of its own license within a rest", limits::REACTIVATIONS_MAX as u64),
     ];
     assert_eq!(named("Limits"), code.map(|(name, value)| (name.to_owned(), value)));
 }

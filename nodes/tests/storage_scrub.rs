@@ -8,6 +8,7 @@ mod storage_support;
 use events::log::segment::HEADER_BYTES;
 use nodes::entropy::OsEntropy;
 use nodes::storage::error::StorageError;
+use nodes::storage::log::DurableLog;
 use nodes::storage::mend::{Mend, Mended};
 use nodes::storage::scrub::{Checked, Scrub};
 use nodes::storage::suspect::Suspect;
@@ -20,6 +21,20 @@ use storage_support::{LOG_DIR, all, append_range, at, entry, keys, open_with, se
 
 /// Entries 0 to 99, of which raft sees those above 79; no end of it was closed.
 fn purged_log() -> MemDisk {
+    log_with(|_, _| {})
+}
+
+/// As [`purged_log`], with votes and a purge floor among what no open reads.
+fn eventful_log() -> MemDisk {
+    log_with(|log, index| match index {
+        13 => wait(|done| log.save_vote(vote(2, 3), done)).unwrap(),
+        23 => wait(|done| log.purge(at(1, 17), done)).unwrap(),
+        34 => wait(|done| log.save_vote(vote(4, 1), done)).unwrap(),
+        _ => {}
+    })
+}
+
+fn log_with(happens_after: impl Fn(&DurableLog, u64)) -> MemDisk {
     let disk = MemDisk::default();
     let log = open_with(&disk.as_disk(), small()).unwrap();
     wait(|done| log.save_vote(vote(1, 1), done)).unwrap();
@@ -28,6 +43,7 @@ fn purged_log() -> MemDisk {
         if index % 3 == 2 {
             log.save_committed(at(1, index)).unwrap();
         }
+        happens_after(&log, index);
     }
     wait(|done| log.purge(at(1, 79), done)).unwrap();
     append_range(&log, 1, 90..100);
@@ -117,30 +133,6 @@ fn mend_segment(disk: &MemDisk, number: u64, peer: &[LogEntry]) -> Result<bool, 
         mend.take(peer[from as usize..(from as usize + 2).min(peer.len())].to_vec());
     }
     mend.write(&OsEntropy)?.map(Mended::install).transpose().map(|installed| installed.is_some())
-}
-
-/// As [`purged_log`], with votes and a purge floor among what no open reads.
-fn eventful_log() -> MemDisk {
-    let disk = MemDisk::default();
-    let log = open_with(&disk.as_disk(), small()).unwrap();
-    wait(|done| log.save_vote(vote(1, 1), done)).unwrap();
-    for index in 0..90 {
-        append_range(&log, 1, index..index + 1);
-        if index % 3 == 2 {
-            log.save_committed(at(1, index)).unwrap();
-        }
-        match index {
-            13 => wait(|done| log.save_vote(vote(2, 3), done)).unwrap(),
-            23 => wait(|done| log.purge(at(1, 17), done)).unwrap(),
-            34 => wait(|done| log.save_vote(vote(4, 1), done)).unwrap(),
-            _ => {}
-        }
-    }
-    wait(|done| log.purge(at(1, 79), done)).unwrap();
-    append_range(&log, 1, 90..100);
-    log.save_committed(at(1, 99)).unwrap();
-    log.close().unwrap();
-    disk
 }
 
 #[test]

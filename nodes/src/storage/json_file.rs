@@ -11,7 +11,7 @@ use super::error::{CorruptionKind, StorageError};
 use super::segment_file::Owner;
 use super::unreadable::read_whole;
 use events::ids::{ClusterId, NodeId};
-use events::log::keys::KeyEncryptionKey;
+use events::log::keys::{KeyEncryptionKey, SegmentKeys};
 use events::log::segment::HeaderKeyError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,19 @@ pub(super) fn read_sealed<T: DeserializeOwned>(
     }
     owner.check(path, sealed.cluster, sealed.node)?;
     decoded(path, &text).map(Some)
+}
+
+/// Whether what the file says is what was written, whoever wrote it and whatever it says.
+pub(super) fn examine(disk: &dyn Disk, path: &Path, keys: &SegmentKeys) -> Result<(), StorageError> {
+    let Some((text, proof)) = take_apart(disk, path)? else { return Ok(()) };
+    let holds = match proof {
+        Proof::Sha256(digest) => digest == hex(&Sha256::digest(&text)),
+        // The number of its key is a part of it.
+        Proof::Sealed(sealed) => keys
+            .find(sealed.key)
+            .is_some_and(|key| sealed.tag == tag(key, path, (sealed.cluster, sealed.node), &text)),
+    };
+    if holds { Ok(()) } else { Err(changed(path)) }
 }
 
 /// Whether a file cannot be believed, rather than not be read.

@@ -32,6 +32,7 @@ mod history;
 pub mod log;
 pub mod log_reader;
 pub mod mend;
+pub mod notes;
 pub mod poison;
 pub mod repair;
 pub mod retention;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The file's name within the log's directory.
-const FILE: &str = "newest.json";
+pub(super) const FILE: &str = "newest.json";
 
 /// The segment that was begun last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,8 +20,12 @@ use events::ids::{ClusterId, LogIndex, NodeId};
 use events::keyring::Keyring;
 use events::log::checkpoint::Checkpoint;
 use nodes::api::shapes::Status;
+use nodes::node::core::LOG_FOLDER;
+use nodes::storage::disk::OsDisk;
 use nodes::storage::error::StorageError;
+use nodes::storage::gaps::BACKFILL_FOLDER;
 use nodes::storage::log_reader::{History, LogReader};
+use nodes::storage::notes;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -131,6 +135,7 @@ pub(super) async fn run(global: &Global, arguments: VerifyArguments) -> Result<(
             folder.read(reader, &mut progress);
             progress.pass_done(bytes);
         }
+        folder.read_notes(&keyring)?;
         expected.extend(super::snapshots::heads(
             &mut folder.snapshot_faults,
             &mut folder.snapshots,
@@ -192,6 +197,16 @@ fn kept_checkpoints(arguments: &VerifyArguments, keyring: &Keyring) -> Result<Ve
 }
 
 impl Folder {
+    /// The small files beside the segments of both logs.
+    fn read_notes(&mut self, keyring: &Keyring) -> Result<()> {
+        let keys = keyring.segment_keys()?;
+        for folder in [LOG_FOLDER, BACKFILL_FOLDER] {
+            let faults = notes::examine(&OsDisk, &self.data.join(folder), &keys)?;
+            self.faults.extend(faults.iter().map(ToString::to_string));
+        }
+        Ok(())
+    }
+
     /// Order of entries, and that each batch and event in them can be read.
     fn read(&mut self, mut reader: LogReader, progress: &mut Progress) {
         let (mut last, mut passed) = (None, Passed::default());
