@@ -265,6 +265,13 @@ impl SourceId {
     pub fn is(&self, region: &str, source: &str) -> bool {
         self.0.strip_prefix(region).and_then(|rest| rest.strip_prefix('.')) == Some(source)
     }
+
+    /// Whether somebody who asks for `asked` means this one: a name without a region means all that are called so.
+    #[must_use]
+    pub fn is_meant_by(&self, asked: &SourceId) -> bool {
+        let name = self.0.split_once('.').map_or(self.0.as_str(), |(_, name)| name);
+        self == asked || name == asked.0
+    }
 }
 
 name!(
@@ -336,7 +343,9 @@ mod tests {
                 && !source.is("eu-west", "shop")
                 && !source.is("eu", "west.shop-7")
         );
-        assert!("shop-7".parse::<SourceId>().is_ok(), "as older logs have it");
+        let bare = "shop-7".parse::<SourceId>().expect("as older logs have it");
+        assert!(source.is_meant_by(&source) && source.is_meant_by(&name.to_string().parse().unwrap()));
+        assert!(!source.is_meant_by(&"us.shop-7".parse().unwrap()) && !bare.is_meant_by(&source));
         for wrong in ["", ".", "eu.", ".shop", "eu.shop.7", "EU.shop"] {
             assert!(wrong.parse::<SourceId>().is_err(), "{wrong}");
         }

@@ -45,7 +45,10 @@ fn wanted(fold: &Projector, query: &DeviceQuery, device: &DeviceView<'_>) -> boo
     let license = || Some(fold.license(&device.license()?)?.state);
     query.legitimacy.is_none_or(|wanted| device.legitimacy() == wanted)
         && query.lot.is_none_or(|wanted| device.lot() == wanted)
-        && query.source.as_ref().is_none_or(|wanted| device.source() == Some(wanted))
+        && query
+            .source
+            .as_ref()
+            .is_none_or(|wanted| device.source().is_some_and(|source| source.is_meant_by(wanted)))
         && query
             .flag
             .is_none_or(|wanted| device.flags().any(|flag| flag.kind == wanted && flag.cleared.is_none()))
@@ -94,11 +97,16 @@ pub(super) async fn flags(State(state): State<ApiState>, Asked(query): Asked<Fla
         query.after.as_ref(),
         query.limit,
     )?;
-    let subject = device.map(FlagSubject::Device).or_else(|| source.clone().map(FlagSubject::Source));
+    let is_on = |subject: &FlagSubject| match (subject, device, source) {
+        (_, None, None) => true,
+        (FlagSubject::Device(on), Some(device), _) => on == device,
+        (FlagSubject::Source(on), None, Some(source)) => on.is_meant_by(source),
+        _ => false,
+    };
     let is_wanted = |flag: &FlagView| {
         (!open || flag.cleared.is_none())
             && kind.is_none_or(|wanted| flag.kind == wanted)
-            && subject.as_ref().is_none_or(|wanted| flag.subject == *wanted)
+            && is_on(&flag.subject)
     };
     let (flags, next) = state
         .deps

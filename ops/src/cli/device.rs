@@ -50,7 +50,7 @@ pub(crate) struct ListArguments {
     /// Only devices of this lot (lot_…)
     #[arg(long, value_name = "LOT")]
     lot: Option<LotId>,
-    /// Only devices that spoke last through this source
+    /// Only devices that spoke last through this source: REGION.NAME, or NAME in all regions
     #[arg(long, value_name = "NAME")]
     source: Option<SourceId>,
     /// Only devices with an open flag of this kind, such as clone

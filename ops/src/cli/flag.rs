@@ -6,7 +6,7 @@ use crate::api::Api;
 use crate::output::Table;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use events::ids::{DeviceId, FlagId, SourceName};
+use events::ids::{DeviceId, FlagId, SourceId};
 use events::vocabulary::shared::FlagKind;
 use nodes::api::shapes::{ClearFlag, Cursor, Done, FlagPage};
 use projector::view::FlagView;
@@ -42,9 +42,9 @@ pub(crate) struct ListArguments {
     /// Only on this device
     #[arg(long, value_name = "DEVICE", conflicts_with = "source")]
     device: Option<DeviceId>,
-    /// Only on this source
+    /// Only on this source: REGION.NAME, or NAME in all regions
     #[arg(long, value_name = "NAME")]
-    source: Option<SourceName>,
+    source: Option<SourceId>,
 }
 
 pub(crate) async fn run(global: &Global, command: FlagCommand) -> Result<()> {

@@ -10,7 +10,7 @@ use super::sources;
 use super::tap::Tap;
 use crate::api::Api;
 use anyhow::{Context as _, Result};
-use events::ids::{DeviceId, RegionName};
+use events::ids::{DeviceId, RegionName, SourceId};
 use events::keyring::ClusterPublic;
 use events::vocabulary::shared::{FlagKind, Legitimacy};
 use nodes::api::shapes::DeviceDetail;
@@ -86,6 +86,11 @@ impl RedTeam<'_> {
         self.burned.terminals.get(index).context("the cast names a terminal that is not there")
     }
 
+    /// What the log calls the source of a user.
+    fn source(&self, user: &User) -> Result<SourceId> {
+        Ok(SourceId::new(self.region, &user.name.parse()?))
+    }
+
     fn user(&self, name: &str) -> Result<&User> {
         self.users.get(name).with_context(|| format!("there is no NATS user {name}"))
     }
@@ -147,7 +152,7 @@ impl RedTeam<'_> {
             &owned,
         )
         .await?;
-        let subject = FlagSubject::Source(user.name.parse()?);
+        let subject = FlagSubject::Source(self.source(user)?);
         let mut granted = 0;
         let mut found = None;
         while found.is_none() && Instant::now() < give_up {
@@ -168,7 +173,7 @@ impl RedTeam<'_> {
         say(&format!("heartbeats of {victim} are captured, and sent again by {}", sources::REPLAYER));
         let user = self.user(sources::REPLAYER)?;
         let mut replayer = Replayer::connect(&self.agent_plan.nats_url, user, self.region, victim).await?;
-        let subject = FlagSubject::Source(user.name.parse()?);
+        let subject = FlagSubject::Source(self.source(user)?);
         let mut found = None;
         let mut sent = 0;
         while found.is_none() && Instant::now() < give_up {

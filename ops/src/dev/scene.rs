@@ -220,7 +220,8 @@ fn count_wrongly_flagged(devices: &[DeviceSummary], dishonest: &BTreeSet<DeviceI
 fn flags_of_honest_sources(stage: &Stage, flags: &[FlagView]) -> Check {
     let shared = stage.cast.copy_shares_connection.then(|| sources::shop(stage.cast.copied + 1));
     let honest = (1..=stage.agents.len()).map(sources::shop).filter(|shop| Some(shop) != shared.as_ref());
-    let honest: BTreeSet<String> = honest.chain([sources::FLEET.to_owned()]).collect();
+    let in_log = |name: String| format!("{}.{name}", stage.region);
+    let honest: BTreeSet<String> = honest.chain([sources::FLEET.to_owned()]).map(in_log).collect();
     let wrong: Vec<String> = flags
         .iter()
         .filter(

@@ -31,7 +31,7 @@ pub struct DeviceQuery {
     pub legitimacy: Option<Legitimacy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lot: Option<LotId>,
-    /// The source that spoke last for the device.
+    /// The source that spoke last for the device: `<region>.<source>`, or the name alone for all regions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceId>,
     /// An open flag of this kind on the device.
@@ -69,7 +69,7 @@ pub struct FlagQuery {
     /// Flags on this device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
-    /// Flags on this source.
+    /// Flags on this source: `<region>.<source>`, or the name alone for all regions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceId>,
 }

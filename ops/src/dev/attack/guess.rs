@@ -83,10 +83,10 @@ impl Guesser {
         let turn = usize::try_from(self.guesses).unwrap_or(0) % self.owned.len().max(1);
         let owned = self.owned.get(turn).context("the guesser owns no terminal")?;
         self.guesses += 1;
-        let Some(ticket) = self.ask(owned.device, "hello", encode_hello(owned.device)).await? else {
+        let answer = self.ask(owned.device, "hello", encode_hello(owned.device)).await?;
+        let Some(ticket) = answer.and_then(|answer| ticket_in(&answer)) else {
             return Ok(Guessed::Unanswered);
         };
-        let ticket = Ticket::parse_answer(&ticket).context("reading a ticket")?;
         let sealed = self.seal(owned, &ticket)?;
         let Some(answer) = self.ask(owned.device, "activation", sealed.message.clone()).await? else {
             return Ok(Guessed::Unanswered);
@@ -132,6 +132,12 @@ impl Guesser {
     }
 }
 
+/// The ticket in an answer to a hello, if it is one. While a region has no node that can commit, the server itself
+/// answers that nobody listens, and a node that is busy may say so: both are no failure of the guesser.
+fn ticket_in(answer: &[u8]) -> Option<Ticket> {
+    Ticket::parse_answer(answer).ok()
+}
+
 /// Reads a terminal's memory and hardware, as its owner can.
 fn open(firmware: &LotFirmware, terminal: &BurnedTerminal) -> Result<Owned> {
     let slot =
@@ -146,4 +152,17 @@ fn open(firmware: &LotFirmware, terminal: &BurnedTerminal) -> Result<Owned> {
         record: record.digest(),
         components: fingerprint.digests(&opened.seed),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::envelope::Refusal;
+
+    #[test]
+    fn what_is_no_ticket_leaves_a_guess_unanswered() {
+        let busy = Refusal { reason: RejectionReason::Unavailable, retry_after_millis: 500 }.encode();
+        assert_eq!(ticket_in(b""), None, "the server's word that nobody listens is empty");
+        assert_eq!(ticket_in(&busy), None);
+    }
 }
