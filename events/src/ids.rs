@@ -57,8 +57,13 @@ fn parse_id<const N: usize>(prefix: &'static str, text: &str) -> Result<[u8; N],
         return Err(IdError::Length { prefix, expected, got: body.len() });
     }
     let alphabet = || IdError::Alphabet { got: text.chars().take(64).collect() };
-    let decoded = crockford().decode(body.as_bytes()).map_err(|_| alphabet())?;
-    decoded.try_into().map_err(|_| alphabet())
+    // Into place: a node reads the id of each heartbeat's subject.
+    let mut id = [0; N];
+    if crockford().decode_len(body.len()) != Ok(N) {
+        return Err(alphabet());
+    }
+    crockford().decode_mut(body.as_bytes(), &mut id).map_err(|_| alphabet())?;
+    Ok(id)
 }
 
 macro_rules! binary_id {

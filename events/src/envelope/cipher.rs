@@ -24,8 +24,13 @@ impl Cipher {
 
     /// Encrypts `message[from..]` in place and appends the tag.
     pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[&[u8]], message: &mut Vec<u8>, from: usize) {
+        let tag = self.seal_in_place(nonce, aad, &mut message[from..]);
+        message.extend_from_slice(&tag);
+    }
+
+    /// Encrypts `body` where it lies, and gives the tag.
+    pub(super) fn seal_in_place(&self, nonce: &[u8; 12], aad: &[&[u8]], body: &mut [u8]) -> [u8; TAG_BYTES] {
         let aad = Aad::of(aad);
-        let body = &mut message[from..];
         let tag = match self {
             Cipher::Aes256Gcm(cipher) => {
                 cipher.encrypt_inout_detached(nonce.into(), aad.bytes(), body.into())
@@ -35,7 +40,7 @@ impl Cipher {
             }
         };
         #[allow(clippy::expect_used, reason = "both ciphers fail only far above the size of any message")]
-        message.extend_from_slice(&tag.expect("a message is short"));
+        tag.expect("a message is short").into()
     }
 
     /// Decrypts `sealed` (ciphertext ‖ tag).
@@ -45,9 +50,23 @@ impl Cipher {
         aad: &[&[u8]],
         sealed: &[u8],
     ) -> Result<Vec<u8>, EnvelopeError> {
+        let mut plain = vec![0; sealed.len().saturating_sub(TAG_BYTES)];
+        self.open_into(nonce, aad, sealed, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// Decrypts `sealed` into the beginning of `room`. Nothing is left there of what is not authentic.
+    pub(super) fn open_into<'a>(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[&[u8]],
+        sealed: &[u8],
+        room: &'a mut [u8],
+    ) -> Result<&'a [u8], EnvelopeError> {
         let aad = Aad::of(aad);
         let (ciphertext, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(EnvelopeError::Malformed)?;
-        let mut plain = ciphertext.to_vec();
+        let plain = room.get_mut(..ciphertext.len()).ok_or(EnvelopeError::Malformed)?;
+        plain.copy_from_slice(ciphertext);
         let body = &mut plain[..];
         let opened = match self {
             Cipher::Aes256Gcm(cipher) => {
@@ -59,7 +78,13 @@ impl Cipher {
                 cipher.decrypt_inout_detached(nonce.into(), aad.bytes(), body.into(), tag)
             }
         };
-        opened.map(|()| plain).map_err(|_| EnvelopeError::NotAuthentic)
+        match opened {
+            Ok(()) => Ok(plain),
+            Err(_) => {
+                plain.fill(0);
+                Err(EnvelopeError::NotAuthentic)
+            }
+        }
     }
 }
 

@@ -59,12 +59,19 @@ pub struct VerdictBody {
 impl SessionKeys {
     /// `nonce` is random: nothing else may keep two nodes' answers apart.
     #[must_use]
-    pub fn seal_verdict(&self, request: &RequestDigest, nonce: [u8; 12], body: &VerdictBody) -> Vec<u8> {
+    pub fn seal_verdict(
+        &self,
+        request: &RequestDigest,
+        nonce: [u8; 12],
+        body: &VerdictBody,
+    ) -> [u8; VERDICT_BYTES] {
         let header = DownHeader { kind: MessageKind::Verdict, index: body.index, nonce }.encode();
-        let mut message = Vec::with_capacity(VERDICT_BYTES);
-        message.extend_from_slice(&header);
-        encode_body(body, &mut message);
-        self.down.seal(&nonce, &[&header, request.as_bytes()], &mut message, DownHeader::BYTES);
+        let mut message = [0; VERDICT_BYTES];
+        let (head, rest) = message.split_at_mut(DownHeader::BYTES);
+        let (sealed, tag) = rest.split_at_mut(BODY_BYTES);
+        head.copy_from_slice(&header);
+        sealed.copy_from_slice(&encode_body(body));
+        tag.copy_from_slice(&self.down.seal_in_place(&nonce, &[&header, request.as_bytes()], sealed));
         message
     }
 
@@ -83,20 +90,28 @@ impl SessionKeys {
     }
 }
 
-fn encode_body(body: &VerdictBody, message: &mut Vec<u8>) {
-    message.extend_from_slice(&[body.status as u8, body.legitimacy as u8]);
-    message.extend_from_slice(&body.stamp.as_millis().to_le_bytes());
-    message.extend_from_slice(&body.interval_millis.to_le_bytes());
-    message.extend_from_slice(&body.lease.to_le_bytes());
+fn encode_body(body: &VerdictBody) -> [u8; BODY_BYTES] {
     let (id, kind, expires) = match body.directive {
         Some(directive) => (directive.id, directive.kind as u8, directive.expires),
         None => (DirectiveId::default(), 0, Timestamp::ZERO),
     };
-    message.extend_from_slice(&id.generation.to_le_bytes());
-    message.extend_from_slice(&id.index.to_le_bytes());
-    message.extend_from_slice(&id.ordinal.to_le_bytes());
-    message.push(kind);
-    message.extend_from_slice(&expires.as_millis().to_le_bytes());
+    let fields: [&[u8]; 9] = [
+        &[body.status as u8, body.legitimacy as u8],
+        &body.stamp.as_millis().to_le_bytes(),
+        &body.interval_millis.to_le_bytes(),
+        &body.lease.to_le_bytes(),
+        &id.generation.to_le_bytes(),
+        &id.index.to_le_bytes(),
+        &id.ordinal.to_le_bytes(),
+        &[kind],
+        &expires.as_millis().to_le_bytes(),
+    ];
+    let (mut bytes, mut at) = ([0; BODY_BYTES], 0);
+    for field in fields {
+        bytes[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    }
+    bytes
 }
 
 fn parse_body(index: LogIndex, bytes: &[u8]) -> Result<VerdictBody, EnvelopeError> {
@@ -159,7 +174,7 @@ mod tests {
         let request = RequestDigest::of(b"request");
         let message = keys().seal_verdict(&request, [8; 12], &body());
         for bit in 0..message.len() * 8 {
-            let mut changed = message.clone();
+            let mut changed = message;
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(keys().open_verdict(&request, &changed).is_err(), "bit {bit}");
         }

@@ -11,6 +11,8 @@
 pub mod nonces;
 pub mod outbox;
 pub mod refusal;
+pub mod sealer;
 pub mod verdict;
 
 pub use outbox::Outbox;
+pub use sealer::Sealer;

@@ -20,7 +20,7 @@ use super::sessions::{Found, Session, Sessions};
 use super::settle::EventWaiter;
 use super::under_way::Joined;
 use super::{Admitted, Patience};
-use crate::egress::nonces::Nonces;
+use crate::egress::Sealer;
 use crate::egress::verdict::directive;
 use events::batch::EncodedEvent;
 use events::envelope::{Header, HeartbeatStatus, MessageKind, ResumptionSecret, SessionKeys, VerdictBody};
@@ -43,7 +43,7 @@ pub(super) struct Heartbeats {
     sessions: Sessions,
     beats: Beats,
     retries: PairBuckets,
-    nonces: Nonces,
+    sealer: Sealer,
     /// Opens what has no session, because its secret does not unwrap.
     decoy: SessionKeys,
 }
@@ -112,7 +112,7 @@ impl Heartbeats {
         let decoy = ResumptionSecret::from_bytes(desk.random::<48>());
         let nobody = DeviceId::from_bytes([0; 16]);
         Heartbeats {
-            nonces: Nonces::new(Arc::clone(&desk.entropy)),
+            sealer: Sealer::new(Arc::clone(&desk.entropy)),
             sessions: Sessions::new(sessions_max),
             beats: Beats::default(),
             retries: PairBuckets::new(RETRIES),
@@ -365,7 +365,7 @@ impl Heartbeats {
         }
         self.desk.counters.retries.add(1);
         self.desk.counters.verdicts.add(1);
-        admitted.answers.push(heartbeat.answer(self.nonces.draw(), verdict));
+        admitted.answers.push(heartbeat.answer(&mut self.sealer, verdict));
     }
 }
 

@@ -5,6 +5,7 @@ use super::received::Received;
 use super::sessions::Session;
 use super::under_way::First;
 use crate::bus::Outgoing;
+use crate::egress::Sealer;
 use events::batch::HeartbeatRow;
 use events::envelope::{Header, RequestDigest, VerdictBody};
 use events::ids::{Sequence, Slot};
@@ -96,12 +97,12 @@ impl Opened {
         }
     }
 
-    /// Seals the verdict. The nonce is random and used once (protocol.md rule 11).
+    /// Seals the verdict.
     #[must_use]
-    pub fn answer(mut self, nonce: [u8; 12], verdict: &VerdictBody) -> Outgoing {
+    pub fn answer(mut self, sealer: &mut Sealer, verdict: &VerdictBody) -> Outgoing {
         let span = self.received.trace.as_mut().map(|trace| trace.verdict());
         let _entered = span.as_ref().map(tracing::Span::enter);
-        let sealed = self.session.keys.seal_verdict(&self.request, nonce, verdict);
+        let sealed = sealer.verdict(&self.session.keys, &self.request, verdict);
         Outgoing::to(self.received.inbox, sealed)
     }
 }

@@ -16,7 +16,7 @@ use super::resume::ResumeWaiter;
 use super::tamper::ACKNOWLEDGEMENT;
 use super::under_way::Joined;
 use crate::bus::Outgoing;
-use crate::egress::nonces::Nonces;
+use crate::egress::Sealer;
 use crate::egress::verdict::verdict;
 use crate::proposer::ProposeError;
 use bytes::Bytes;
@@ -134,15 +134,15 @@ struct Sealing<'a> {
     desk: &'a Arc<Desk>,
     moment: Moment,
     now_millis: u64,
-    nonces: Nonces,
+    sealer: Sealer,
     burst: Vec<Outgoing>,
     again: Vec<Opened>,
 }
 
 impl<'a> Sealing<'a> {
     fn new(desk: &'a Arc<Desk>, moment: Moment) -> Self {
-        let nonces = Nonces::new(Arc::clone(&desk.entropy));
-        Sealing { desk, moment, now_millis: desk.now_millis(), nonces, burst: Vec::new(), again: Vec::new() }
+        let sealer = Sealer::new(Arc::clone(&desk.entropy));
+        Sealing { desk, moment, now_millis: desk.now_millis(), sealer, burst: Vec::new(), again: Vec::new() }
     }
 
     fn heartbeat(&mut self, mut heartbeat: Opened, outcome: &HeartbeatOutcome) {
@@ -157,7 +157,7 @@ impl<'a> Sealing<'a> {
             self.desk.counters.verdicts.add(1);
             let waited = self.now_millis.saturating_sub(heartbeat.received.arrived_millis);
             self.desk.projector.measures().verdict_seconds.observe(waited as f64 / 1000.0);
-            return self.burst.push(heartbeat.answer(self.nonces.draw(), &verdict));
+            return self.burst.push(heartbeat.answer(&mut self.sealer, &verdict));
         }
         match outcome.status {
             // New when this node judged it, and answered through another one since: a race that nobody is charged for.

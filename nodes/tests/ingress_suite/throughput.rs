@@ -16,7 +16,7 @@ fn from_environment(name: &str, otherwise: usize) -> usize {
 }
 
 /// A session as an admitting node would attest it, without P-384: the fold checks no signature.
-fn attest(world: &mut World, terminal: &Terminal) -> Live {
+pub(crate) fn attest(world: &mut World, terminal: &Terminal) -> Live {
     let code = world.sell_code();
     let secret = ResumptionSecret::generate(&mut rng());
     let subject = terminal.id.as_bytes();

@@ -376,7 +376,7 @@ impl ModelCluster {
             directive: device.directive,
         };
         let nonce = self.random();
-        Ok(keys.seal_verdict(&RequestDigest::of(bytes), nonce, &verdict))
+        Ok(keys.seal_verdict(&RequestDigest::of(bytes), nonce, &verdict).to_vec())
     }
 
     fn judge_beat(&mut self, header: &Header, digest: u32, body: HeartbeatBody) -> HeartbeatStatus {
