@@ -127,7 +127,7 @@ impl Epoch {
             "lease": body.lease,
             "directive": body.directive,
             "body": hex(by_hand::open(suite, down, &[0x63; 12], &aad, sealed)),
-            "message": hex(&message),
+            "message": hex(message),
         })
     }
 }
