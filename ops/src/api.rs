@@ -1,13 +1,13 @@
 //! The operators' API as seen from here: one cluster, several nodes, any of which may answer.
 //!
-//! Trusts the cluster's own authority and no other; sends the operator's token to nobody else.
+//! Trusts the cluster's own authority and no other; shows the operator's token and certificate to nobody else.
 
-use crate::context::Context;
+use crate::context::{ClientCertificate, Context};
 use crate::exit::{REFUSED, UNREACHABLE, USAGE, coded, refused};
 use crate::output::name_of;
 use anyhow::{Context as _, Result};
 use nodes::api::shapes::{Refusal, RefusalCode};
-use reqwest::{Method, StatusCode};
+use reqwest::{Identity, Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -23,24 +23,49 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub struct Api {
     http: reqwest::Client,
     urls: Vec<String>,
-    token: Zeroizing<String>,
+    token: Option<Zeroizing<String>>,
 }
 
 impl Api {
-    /// Reads the authority and the token that the context names.
+    /// Reads the authority, and the token or the certificate that the context names.
     pub fn of(context: &Context) -> Result<Self> {
-        let read =
-            |path: &Path| crate::files::read_text(path).map_err(|error| coded(USAGE, format!("{error:#}")));
-        let token = Zeroizing::new(read(&context.token)?.trim().to_owned());
-        Api::new(context.apis.clone(), &read(&context.ca)?, token)
+        let wrong = |error: anyhow::Error| coded(USAGE, format!("{error:#}"));
+        let read = |path: &Path| crate::files::read_text(path).map(Zeroizing::new).map_err(wrong);
+        let token = context.token.as_deref().map(read).transpose()?;
+        let token = token.map(|token| Zeroizing::new(token.trim().to_owned()));
+        let identity = match &context.client {
+            Some(ClientCertificate { certificate, key }) => {
+                let both = Zeroizing::new([read(certificate)?.as_str(), read(key)?.as_str()].concat());
+                let identity = Identity::from_pem(both.as_bytes()).with_context(|| {
+                    format!("{} and {} are no certificate and its key", certificate.display(), key.display())
+                });
+                Some(identity.map_err(wrong)?)
+            }
+            None => None,
+        };
+        if token.is_none() && identity.is_none() {
+            let why = "the context names no one who asks: it needs `token`, or `client` with `certificate` and `key`";
+            return Err(coded(USAGE, why.to_owned()));
+        }
+        Api::new(context.apis.clone(), &read(&context.ca)?, token, identity)
     }
 
     /// An API behind any of `urls` whose certificates come from `ca` (PEM).
-    pub fn new(urls: Vec<String>, ca: &str, token: Zeroizing<String>) -> Result<Self> {
+    fn new(
+        urls: Vec<String>,
+        ca: &str,
+        token: Option<Zeroizing<String>>,
+        identity: Option<Identity>,
+    ) -> Result<Self> {
         crate::tls::install_provider();
         let authority =
             reqwest::Certificate::from_pem(ca.as_bytes()).context("reading the cluster's ca.pem")?;
-        let http = reqwest::Client::builder()
+        let http = reqwest::Client::builder();
+        let http = match identity {
+            Some(identity) => http.identity(identity),
+            None => http,
+        };
+        let http = http
             .tls_backend_rustls()
             .tls_certs_only([authority])
             .https_only(true)
@@ -109,7 +134,10 @@ impl Api {
         Question { method, path, query, body, key }: &Question<'_, B>,
     ) -> Result<Answer<T>> {
         let request = self.http.request(method.clone(), format!("{url}{path}"));
-        let mut request = request.query(query).bearer_auth(self.token.as_str());
+        let mut request = request.query(query);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.as_str());
+        }
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }

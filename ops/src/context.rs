@@ -22,8 +22,12 @@ pub struct Context {
     pub apis: Vec<String>,
     /// Certificate authority that the nodes' certificates must come from (PEM).
     pub ca: PathBuf,
-    /// File that holds the operator's token.
-    pub token: PathBuf,
+    /// File that holds the operator's token. May be left out where there is a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<PathBuf>,
+    /// The operator's certificate, shown to nodes that believe its authority (`api.client_authority`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
     /// The cluster's public keys, for stations and agents.
     pub public: PathBuf,
     /// The cluster's keyring; only machines of the cluster have it.
@@ -35,6 +39,14 @@ pub struct Context {
     /// NATS servers that terminals reach.
     #[serde(default)]
     pub nats: Vec<String>,
+}
+
+/// Who asks, proven by a certificate. Both files are PEM.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 impl Context {
@@ -57,10 +69,9 @@ impl Context {
     }
 
     fn resolve(&mut self, dir: &Path) {
-        for path in [&mut self.ca, &mut self.token, &mut self.public] {
-            *path = dir.join(&*path);
-        }
-        for path in [&mut self.keyring, &mut self.factory].into_iter().flatten() {
+        let client = self.client.iter_mut().flat_map(|client| [&mut client.certificate, &mut client.key]);
+        let maybe = [&mut self.token, &mut self.keyring, &mut self.factory].into_iter().flatten();
+        for path in [&mut self.ca, &mut self.public].into_iter().chain(maybe).chain(client) {
             *path = dir.join(&*path);
         }
     }
@@ -91,7 +102,8 @@ mod tests {
             cluster: ClusterId::from_bytes([1; 16]),
             apis: vec!["https://127.0.0.1:1".into()],
             ca: "ca.pem".into(),
-            token: "/elsewhere/token".into(),
+            token: Some("/elsewhere/token".into()),
+            client: Some(ClientCertificate { certificate: "kim.pem".into(), key: "kim.key".into() }),
             public: "public.json".into(),
             keyring: Some("keyring.json".into()),
             factory: None,
@@ -106,7 +118,12 @@ mod tests {
         context().save(&path).unwrap();
         let loaded = Context::load(Some(&path)).unwrap();
         assert_eq!(loaded.ca, dir.path().join("ca.pem"));
-        assert_eq!(loaded.token, Path::new("/elsewhere/token"));
+        assert_eq!(loaded.token.as_deref(), Some(Path::new("/elsewhere/token")));
+        let client = loaded.client.unwrap();
+        assert_eq!(
+            (client.certificate, client.key),
+            (dir.path().join("kim.pem"), dir.path().join("kim.key"))
+        );
         assert_eq!(loaded.keyring, Some(dir.path().join("keyring.json")));
     }
 

@@ -37,6 +37,7 @@ use crate::raft::network::Network;
 use crate::raft::purging::{Purging, Transfers};
 use crate::raft::receive::Receiver;
 use crate::raft::settings::settings;
+use crate::raft::snapshotting::{Grown, Snapshotting};
 use crate::shared_projector::SharedProjector;
 use crate::storage::archive::Archive;
 use crate::storage::backfill::BackfillPlace;
@@ -93,6 +94,7 @@ pub struct Core {
     history: Arc<Archive>,
     serving: watch::Sender<bool>,
     transfers: Transfers,
+    grown: Grown,
     /// Run until the core is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
     /// The first watcher that ended although it never should.
@@ -185,6 +187,7 @@ impl Core {
             transfers: transfers.clone(),
         };
         let settings = settings(config.cluster, timers).map_err(|e| NodeError::Timers(e.to_string()))?;
+        let grown = machine.grown();
         let raft = MusterRaft::build(config.node, settings, network, store.clone(), machine)
             .await
             .map_err(|e| NodeError::Recovery(e.to_string()))?;
@@ -260,6 +263,7 @@ impl Core {
             history,
             serving,
             transfers,
+            grown,
             tasks: Mutex::default(),
             ended: watch::Sender::new(None),
             gaps,
@@ -303,6 +307,12 @@ impl Core {
             keep_entries: self.config.raft.keep_entries,
         };
         tasks.spawn(self.must_not_end("purging", purging.run()));
+        let snapshotting = Snapshotting {
+            raft: self.raft.clone(),
+            grown: self.grown.clone(),
+            entries: self.config.raft.snapshot_entries,
+        };
+        tasks.spawn(self.must_not_end("snapshots", snapshotting.run()));
         let duties = Duties {
             leadership: self.leadership.clone(),
             proposer: self.proposer.clone(),

@@ -10,6 +10,7 @@ use super::log_store::{encode_membership, entry_from_log};
 use super::refused_snapshot::{RefusedSnapshots, is_full};
 use super::snapshot::{self, Snapshot, SnapshotShelf};
 use super::snapshot_bytes::SnapshotBytes;
+use super::snapshotting::Grown;
 use super::tree::with_frontier;
 use super::types::{EncodedOutcomes, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::shared_projector::SharedProjector;
@@ -35,6 +36,7 @@ pub struct Machine {
     /// How far raft's log is purged: a snapshot below that helps nobody.
     floor: Floor,
     refused: RefusedSnapshots,
+    grown: Grown,
     applied: Option<LogId>,
     membership: StoredMembership,
     /// There was no snapshot to go on from when it was opened.
@@ -55,11 +57,12 @@ impl Machine {
         floor: Floor,
         refused: RefusedSnapshots,
     ) -> Result<Self, io::Error> {
-        let (applied, membership) = (None, StoredMembership::default());
-        let mut machine = Machine { projector, shelf, floor, refused, applied, membership, folds_anew: true };
+        let (applied, membership, grown) = (None, StoredMembership::default(), Grown::default());
+        let mut machine =
+            Machine { projector, shelf, floor, refused, grown, applied, membership, folds_anew: true };
         if let Some(kept) = machine.last_of_this_level()? {
             let (fold, frontier) = snapshot::read(&kept)?;
-            machine.stand_at(&kept.meta, fold, frontier);
+            machine.stand_at(&kept, fold, frontier);
             machine.folds_anew = false;
         }
         Ok(machine)
@@ -74,6 +77,12 @@ impl Machine {
             self.shelf.set_aside(&kept)?;
         }
         Ok(None)
+    }
+
+    /// How much the log grew since the last snapshot.
+    #[must_use]
+    pub fn grown(&self) -> Grown {
+        self.grown.clone()
     }
 
     /// The last log index that the state contains; 0 for none.
@@ -139,7 +148,8 @@ impl Machine {
         Ok(())
     }
 
-    fn stand_at(&mut self, meta: &SnapshotMeta, fold: Projector, frontier: Option<Frontier>) {
+    fn stand_at(&mut self, Snapshot { meta, data }: &Snapshot, fold: Projector, frontier: Option<Frontier>) {
+        self.grown.kept(self.grown.mark(), data.total());
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.projector.tree().stand_at(frontier);
@@ -173,6 +183,7 @@ impl Machine {
                 // An entry that this version cannot read, or one that does not follow the last, must stop it: to
                 // pass over anything would fork the state.
                 let outcomes = self.projector.apply(log_id.index, &payload.0).map_err(io::Error::other)?;
+                self.grown.apply(payload.0.len());
                 if wanted {
                     encoded.0 = Bytes::from(postcard::to_stdvec(&outcomes).map_err(io::Error::other)?);
                 }
@@ -228,20 +239,21 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let fold = self.projector.read(Projector::freeze);
         let frontier = self.projector.tree().frontier();
         let (shelf, refused) = (self.shelf.clone(), self.refused.clone());
-        Builder { meta: self.meta(), fold: Some(fold), frontier, shelf, refused }
+        let (grown, mark) = (self.grown.clone(), self.grown.mark());
+        Builder { meta: self.meta(), fold: Some(fold), frontier, shelf, refused, grown, mark }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotBytes) -> Result<(), io::Error> {
         let (shelf, snapshot) = (self.shelf.clone(), Snapshot { meta: meta.clone(), data });
-        let (fold, frontier) = off_the_runtime(move || {
+        let (snapshot, (fold, frontier)) = off_the_runtime(move || {
             // Read before it is kept: a snapshot that cannot be read must not replace one that can.
             let fold = snapshot::read(&snapshot)?;
             shelf.keep(&snapshot)?;
-            Ok(fold)
+            Ok((snapshot, fold))
         })
         .await
         .map_err(|error| self.refused.end_log(error))?;
-        self.stand_at(meta, fold, frontier);
+        self.stand_at(&snapshot, fold, frontier);
         Ok(())
     }
 
@@ -268,6 +280,9 @@ pub struct Builder {
     frontier: Option<Frontier>,
     shelf: Arc<dyn SnapshotShelf>,
     refused: RefusedSnapshots,
+    grown: Grown,
+    /// How much of the log it holds.
+    mark: u64,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -277,6 +292,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         match self.make().await {
             Ok(made) => {
                 self.refused.made();
+                self.grown.kept(self.mark, made.snapshot.total());
                 Ok(made)
             }
             Err(full) if is_full(&full) => {

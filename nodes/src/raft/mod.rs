@@ -5,6 +5,7 @@
 //!                  │  ▲ └───▶ network ────▶ peers/          (append entries, votes, snapshots out)
 //!                  │  └────── receive  ◀─── peers/          (the same, in; inbound: snapshots piece by piece)
 //!                  │  └────── purging                    (how much of the log goes: none that a member waits for)
+//!                  │  └────── snapshotting               (when the state is written down)
 //!                  └────────▶ machine ────▶ shared_projector (committed entries, snapshots)
 //!                                    └────▶ tree             (their Merkle tree, held against checkpoints)
 //! ```
@@ -20,6 +21,7 @@ pub mod refused_snapshot;
 pub mod settings;
 pub mod snapshot;
 pub mod snapshot_bytes;
+pub mod snapshotting;
 pub mod tree;
 pub mod types;
 

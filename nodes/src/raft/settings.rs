@@ -21,7 +21,8 @@ pub fn settings(cluster: ClusterId, timers: &RaftTimers) -> Result<Arc<Config>, 
         install_snapshot_timeout: SNAPSHOT_PIECE_MS,
         snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES as u64,
         max_payload_entries: APPEND_ENTRIES_MAX,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(timers.snapshot_entries),
+        // Asked for by `super::snapshotting`.
+        snapshot_policy: SnapshotPolicy::Never,
         // Purged by `super::purging`.
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),

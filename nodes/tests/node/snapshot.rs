@@ -8,9 +8,10 @@ use events::log::segment::HEADER_BYTES;
 use events::log::snapshot::SNAPSHOT_HEADER_BYTES;
 use events::vocabulary::shared::Wrapped;
 use events::vocabulary::{Event, LotCreated};
+use nodes::config::RaftTimers;
 use nodes::peers::message::{SNAPSHOT_CHUNK_BYTES, SnapshotChunk, SnapshotReceipt};
 use nodes::peers::{PeerAddress, PeerReply, PeerRequest};
-use nodes::raft::types::{SnapshotMeta, Vote};
+use nodes::raft::types::{SnapshotMeta, TypeConfig, Vote};
 use nodes::storage::disk::OsDisk;
 use nodes::storage::log_reader::{History, LogReader};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -42,6 +43,25 @@ pub(crate) async fn snapshot_and_purge_after(members: &Members, node: u64, befor
         "purged",
     );
     made.await.unwrap().snapshot.unwrap().index
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_makes_a_snapshot_by_itself_again_and_again_and_the_log_behind_it_goes() {
+    let members = Members::start_with(3, RaftTimers { snapshot_entries: 20, ..timers() }).await;
+    let leader = members.leader().await;
+    let mut before = 0;
+    // The log has to grow by a quarter of a snapshot each time: a lot has about as much in both.
+    for numbers in [0..40, 40..120] {
+        let last = propose_lots(&members, leader, numbers).await;
+        for (_, core) in members.all() {
+            let wait = core.raft().wait(Some(PATIENCE));
+            let made = |at: &openraft::RaftMetrics<TypeConfig>| {
+                at.snapshot.is_some_and(|snapshot| snapshot.index > before) && at.purged == at.snapshot
+            };
+            wait.metrics(made, "a snapshot that nobody asked for").await.unwrap();
+        }
+        before = last;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

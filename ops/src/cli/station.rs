@@ -345,7 +345,7 @@ fn give_up(global: &Global, dir: &Path) -> Result<()> {
 }
 
 /// A day (its end, in UTC) or a moment (RFC 3339).
-fn parse_date(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_date(text: &str) -> Result<Timestamp, String> {
     let whole = if text.len() == "2027-12-31".len() { format!("{text}T23:59:59Z") } else { text.to_owned() };
     let moment =
         humantime::parse_rfc3339(&whole).map_err(|e| format!("{e}; expected a date such as 2027-12-31"))?;

@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use events::ids::{ClusterId, NodeId};
+use nodes::config::AccessRole;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -62,6 +63,32 @@ impl Authority {
     #[must_use]
     pub fn own(&self) -> &Certified {
         &self.own
+    }
+
+    /// A certificate for somebody who asks the API as `role`, valid up to a day: `(year, month, day)`.
+    pub fn certify_operator(
+        &self,
+        cluster: ClusterId,
+        role: AccessRole,
+        who: &str,
+        last_day: (i32, u8, u8),
+    ) -> Result<Certified> {
+        let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        ensure!(
+            (1..=63).contains(&who.len()) && who.bytes().all(is_label),
+            "`{who}` is no name for a certificate: expected 1 to 63 of a to z, 0 to 9 and `-`"
+        );
+        let name = format!("{role}.{who}.{cluster}.muster");
+        let mut params = CertificateParams::new(vec![name.clone()]).context("naming an operator")?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let (year, month, day) = last_day;
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+        let key = KeyPair::generate().context("generating an operator's certificate key")?;
+        let signed = params.signed_by(&key, &self.issuer).context("signing an operator's certificate")?;
+        Ok(Certified { certificate: signed.pem(), key: Zeroizing::new(key.serialize_pem()) })
     }
 
     /// A certificate for one node, as server and as client; `host` is where operators and peers reach it.

@@ -1,11 +1,13 @@
-//! `muster cluster certify`: one member's certificate and key, made anew by the authority that `cluster init` made.
+//! `muster cluster certify` and `enrol`: certificates that are made later, by the authority that `cluster init` made.
 
 use super::certificates::{Authority, Certified};
-use crate::context::Context;
+use crate::context::{ClientCertificate, Context};
 use crate::exit::{USAGE, coded};
 use crate::files::{create_dir, read_text, write_public, write_secret};
 use anyhow::{Context as _, Result};
 use events::ids::NodeId;
+use events::time::Timestamp;
+use nodes::config::AccessRole;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -17,24 +19,80 @@ pub fn certify_again(
     out: &Path,
     this_year: i32,
 ) -> Result<(PathBuf, PathBuf)> {
-    let cluster = Context::load(Some(&dir.join("context.json")))?.cluster;
-    let wrong = |error: anyhow::Error| coded(USAGE, format!("{error:#}"));
+    let (context, authority) = authority_in(dir, this_year)?;
+    let certified = authority.certify_node(context.cluster, node, host).map_err(wrong)?;
+    write(&certified, out, "node")
+}
+
+/// Writes all that somebody needs to ask the cluster into `out`: a certificate that names the role, its key, and a context.
+/// Returns where the context lies.
+pub fn enrol(
+    dir: &Path,
+    role: AccessRole,
+    who: &str,
+    until: Timestamp,
+    out: &Path,
+    this_year: i32,
+) -> Result<PathBuf> {
+    let (context, authority) = authority_in(dir, this_year)?;
+    let certified =
+        authority.certify_operator(context.cluster, role, who, civil_day(until)?).map_err(wrong)?;
+    let (certificate, key) = write(&certified, out, "operator")?;
+    for (from, name) in [(&context.ca, "ca.pem"), (&context.public, "cluster.public.json")] {
+        write_public(&out.join(name), read_text(from).map_err(wrong)?.as_bytes())?;
+    }
+    let own = Context {
+        ca: "ca.pem".into(),
+        token: None,
+        client: Some(ClientCertificate { certificate: name_of(&certificate), key: name_of(&key) }),
+        public: "cluster.public.json".into(),
+        // The keyring stays where the cluster is, and a factory's keys at the factory.
+        keyring: None,
+        factory: None,
+        ..context
+    };
+    let file = out.join("context.json");
+    own.save(&file)?;
+    Ok(file)
+}
+
+fn wrong(error: anyhow::Error) -> anyhow::Error {
+    coded(USAGE, format!("{error:#}"))
+}
+
+fn authority_in(dir: &Path, this_year: i32) -> Result<(Context, Authority)> {
+    let context = Context::load(Some(&dir.join("context.json")))?;
     let own = Certified {
         certificate: read_text(&dir.join("ca.pem")).map_err(wrong)?,
         key: Zeroizing::new(read_text(&dir.join("ca.key")).map_err(wrong)?),
     };
-    let authority = Authority::load(cluster, own, this_year)
+    let authority = Authority::load(context.cluster, own, this_year)
         .with_context(|| format!("the authority in {}", dir.display()))
         .map_err(wrong)?;
-    let certified = authority.certify_node(cluster, node, host).map_err(wrong)?;
+    Ok((context, authority))
+}
+
+fn write(certified: &Certified, out: &Path, name: &str) -> Result<(PathBuf, PathBuf)> {
     create_dir(out)?;
-    let (certificate, key) = (out.join("node.pem"), out.join("node.key"));
+    let (certificate, key) = (out.join(name).with_extension("pem"), out.join(name).with_extension("key"));
     for file in [&certificate, &key] {
         keep(file)?;
     }
     write_public(&certificate, certified.certificate.as_bytes())?;
     write_secret(&key, certified.key.as_bytes())?;
     Ok((certificate, key))
+}
+
+/// Year, month and day in UTC.
+fn civil_day(at: Timestamp) -> Result<(i32, u8, u8)> {
+    let text = at.to_string();
+    let mut parts = text.split(['-', 'T']);
+    let mut part = || parts.next().context("a day has a year, a month and a day");
+    Ok((part()?.parse()?, part()?.parse()?, part()?.parse()?))
+}
+
+fn name_of(path: &Path) -> PathBuf {
+    path.file_name().map(PathBuf::from).unwrap_or_default()
 }
 
 fn keep(file: &Path) -> Result<()> {

@@ -16,6 +16,6 @@ mod certify;
 mod init;
 mod node_config;
 
-pub use certify::certify_again;
+pub use certify::{certify_again, enrol};
 pub(crate) use init::random_text;
 pub use init::{ClusterFiles, ClusterPlan, NatsAccess, NodePlan, init};

@@ -261,7 +261,7 @@ fn write_context(context: &Context, burned: &Burned, dir: &Path, is_default: boo
     let absolute = |path: &Path| std::path::absolute(path).context("finding the working directory");
     let context = Context {
         ca: absolute(&context.ca)?,
-        token: absolute(&context.token)?,
+        token: context.token.as_deref().map(absolute).transpose()?,
         public: absolute(&context.public)?,
         keyring: context.keyring.as_deref().map(absolute).transpose()?,
         factory: Some(absolute(&burned.factory_dir)?),

@@ -39,6 +39,50 @@ fn laid_out(dir: &std::path::Path) -> std::path::PathBuf {
     dir.join("c/nodes/1/node.toml")
 }
 
+/// Asks again and again until the answer is yes: nodes serve operators without NATS.
+async fn until_held(dir: &std::path::Path, arguments: &[&str]) {
+    let held = async {
+        while muster(dir, arguments).code != 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.expect("a node that runs must come to say yes");
+}
+
+#[tokio::test]
+async fn somebody_with_a_certificate_of_the_cluster_asks_without_a_token_what_the_role_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = laid_out(dir.path());
+    let text = std::fs::read_to_string(&config).unwrap();
+    let believes = text.replacen("[api]\n", "[api]\nclient_authority = \"../../ca.pem\"\n", 1);
+    assert_ne!(text, believes, "{text}");
+    std::fs::write(&config, believes).unwrap();
+    let mut node = Command::new(tests::muster());
+    node.args(["node", "--config"]).arg(&config);
+    let mut node = children::spawn("node", node, &dir.path().join("log")).unwrap();
+    let enrol = ["cluster", "enrol", "--dir", "c", "--until", "2099-12-31"];
+    muster_json(dir.path(), &[&enrol[..], &["--name", "kim", "--role", "viewer", "--out", "kim"]].concat());
+    let context = std::fs::read_to_string(dir.path().join("kim/context.json")).unwrap();
+    assert!(!context.contains("token") && !context.contains("keyring"), "{context}");
+
+    let kim = ["--context", "kim/context.json"];
+    until_held(dir.path(), &[&["cluster", "status"][..], &kim].concat()).await;
+    let clear = ["flag", "clear", "fla_0000000000000", "--reason", "r"];
+    let refused = muster(dir.path(), &[&clear[..], &kim].concat());
+    assert!(refused.code == 4 && refused.stderr.contains("kim has the role viewer"), "{}", refused.stderr);
+
+    let nobody = ["--context", "nobody.json"];
+    let without = context.lines().filter(|line| !line.contains("operator.")).collect::<Vec<_>>().join("\n");
+    let without = without.replace("\"client\": {\n  },\n", "");
+    std::fs::write(dir.path().join("nobody.json"), without).unwrap();
+    let unsaid = muster(dir.path(), &[&["cluster", "status"][..], &nobody].concat());
+    assert!(unsaid.code == 2 && unsaid.stderr.contains("needs `token`, or `client`"), "{}", unsaid.stderr);
+    let over =
+        [&enrol[..4], &["--until", "2020-01-01", "--name", "kim", "--role", "admin", "--out", "k"]].concat();
+    assert_eq!(muster(dir.path(), &over).code, 2);
+    assert!(node.stop(PATIENCE).await.unwrap().success());
+}
+
 #[tokio::test]
 async fn a_log_in_json_is_one_document_a_line_from_the_first_to_the_last() {
     let dir = tempfile::tempdir().unwrap();
@@ -49,12 +93,7 @@ async fn a_log_in_json_is_one_document_a_line_from_the_first_to_the_last() {
     node.args(["node", "--config"]).arg(&config).env_remove("RUST_LOG");
     let log = dir.path().join("log");
     let mut node = children::spawn("node", node, &log).unwrap();
-    let ready = async {
-        while muster(dir.path(), &["node", "health", "--api", "--config", "c/nodes/1/node.toml"]).code != 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready).await.expect("it serves operators without NATS");
+    until_held(dir.path(), &["node", "health", "--api", "--config", "c/nodes/1/node.toml"]).await;
     assert!(node.stop(PATIENCE).await.unwrap().success());
     let said = std::fs::read_to_string(&log).unwrap();
     let lines: Vec<serde_json::Value> = said
