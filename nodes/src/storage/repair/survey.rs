@@ -3,6 +3,9 @@
 //! The stream is followed over its holes. After a hole:
 //! - Every later header, and every later entry, says how far the log had got; frames that no later record accounts for
 //!   are counted as entries, one each.
+//!   A jump to a purge floor past the last entry may have stood last in the last hole. How far it went nothing here tells, nor
+//!   has it to: what it passed over came as a snapshot, which a majority held before, so that this node's word stood
+//!   for none of it; raft writes the floor anew from the snapshot.
 //! - Of a segment without a header the heads of its frames are read (headless.rs). If the log ends with one of which
 //!   nothing is left, what it held is not known here at all.
 //! - A vote is known if a later header or vote tells it, or if the hole's frames are all accounted for by entries: as many
