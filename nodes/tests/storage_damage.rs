@@ -66,7 +66,8 @@ fn live_on(choices: &[(u8, u64)]) -> Lived {
     Lived { disk: disk.after_power_cut(Left::Everything), moments, end, acknowledged }
 }
 
-/// Whether every log must notice this: it touches what a later frame or a later file knew durable.
+/// Whether every log must notice this. It was closed in good order, so that all of it was known durable: by a later file, or by
+/// the one beside the last. What came after the last frame is nobody's.
 fn must_be_noticed(lived: &Lived, damaged: &MemDisk) -> bool {
     // Nothing that was written may pass for torn because it cannot be read.
     if damaged.has_unreadable() {
@@ -75,29 +76,9 @@ fn must_be_noticed(lived: &Lived, damaged: &MemDisk) -> bool {
     let files = segments(&lived.disk);
     let last_with_frames = files.iter().rposition(|path| !frames(&lived.disk.bytes(path)).is_empty());
     files.iter().enumerate().any(|(number, path)| {
-        let before = lived.disk.bytes(path);
         let now = if damaged.files().contains(path) { damaged.bytes(path) } else { Vec::new() };
-        let Some(first) = first_difference(&before, &now) else { return false };
-        // The file beside it knows that the last one was begun, and how long it was when the log was closed.
-        let is_shorter = now.len() < before.len() && Some(number) == last_with_frames;
-        if Some(number) < last_with_frames || is_shorter {
-            return true;
-        }
-        // Only frames that are still intact can know anything.
-        let intact_after = frames(&before).into_iter().filter(|frame| {
-            frame.start as usize > first
-                && now.get(frame.start as usize..frame.end as usize)
-                    == before.get(frame.start as usize..frame.end as usize)
-        });
-        let damaged_frame = frames(&before).into_iter().find(|frame| frame.end as usize > first);
-        let known = intact_after.map(|frame| frame.durable).max().unwrap_or(0);
-        damaged_frame.is_some_and(|frame| frame.start < known)
+        Some(number) <= last_with_frames && now != lived.disk.bytes(path)
     })
-}
-
-fn first_difference(one: &[u8], two: &[u8]) -> Option<usize> {
-    let common = one.iter().zip(two).position(|(one, two)| one != two);
-    common.or_else(|| (one.len() != two.len()).then(|| one.len().min(two.len())))
 }
 
 fn apply(damage: &Damage, lived: &Lived) -> MemDisk {

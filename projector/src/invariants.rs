@@ -6,7 +6,7 @@ use crate::state::device::{DIRECTIVES_KEPT, Record, TRANSCRIPTS_KEPT};
 use crate::state::index::Index;
 use crate::state::license::Fate;
 use crate::state::row::{Row, marks};
-use crate::state::session::{FORKS_KEPT, Link, SUPERSEDED_KEPT, Standing};
+use crate::state::session::{FORKS_KEPT, Link, OTHER_BRANCHES_KEPT, SUPERSEDED_KEPT, Standing};
 use crate::state::update::Trial;
 use crate::view::{FlagSubject, LicenseState};
 use crate::works::{DoAll, in_parts, one_by_one};
@@ -112,7 +112,10 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
         (superseded_below_current, "the current epoch is not superseded"),
         (links_sound, "an epoch is above its parent"),
         (session.pending.len() <= PENDING_SUCCESSORS_MAX, "at most four successors are pending"),
-        (session.superseded.len() <= SUPERSEDED_KEPT, "at most two superseded epochs are kept"),
+        (
+            session.superseded.len() <= SUPERSEDED_KEPT + OTHER_BRANCHES_KEPT,
+            "at most three superseded epochs are kept",
+        ),
         (session.forks.len() <= FORKS_KEPT, "at most four forks are kept"),
         (evicted_sound, "what is pending is not older than what was evicted from its parent, which is kept"),
         (record.transcripts().len() <= TRANSCRIPTS_KEPT, "at most four transcripts are kept"),

@@ -53,6 +53,7 @@ pub(super) async fn issue(
         }
         done.index = outcomes.index;
     }
+    state.caught_up(done.index).await;
     Ok(Json(done))
 }
 

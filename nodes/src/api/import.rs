@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use events::identity::key::PublicKey;
 use events::identity::manifest::{EntryBody, Manifest, OpenedManifest};
+use events::ids::LogIndex;
 use events::keyring::Purpose;
 use events::vocabulary::{DeviceProvisioned, Event};
 use projector::Outcome;
@@ -41,14 +42,16 @@ pub(super) async fn manifest(
         duplicate: 0,
         refused: Vec::new(),
     };
-    announce(&state, &opened).await?;
+    let mut index = announce(&state, &opened).await?;
     for some in opened.entries.chunks(DEVICES_PER_BATCH) {
         let events: Vec<Event> = some.iter().map(|entry| provisioned(&state, entry).into()).collect();
         let outcomes = state.deps.proposer.propose_events(&events).await?;
         for (entry, outcome) in some.iter().zip(&outcomes.events) {
             report.count(entry, outcome);
         }
+        index = outcomes.index;
     }
+    state.caught_up(index).await;
     tracing::info!(
         lot = %report.lot,
         station = %report.station,
@@ -68,8 +71,8 @@ fn open(state: &ApiState, bytes: &[u8], factory: &PublicKey) -> Result<OpenedMan
     verified.open(&state.deps.keyring).map_err(malformed)
 }
 
-/// Lot and station, which the log mostly knows already.
-async fn announce(state: &ApiState, opened: &OpenedManifest) -> Result<(), Refused> {
+/// Lot and station, which the log mostly knows already; where it was told.
+async fn announce(state: &ApiState, opened: &OpenedManifest) -> Result<LogIndex, Refused> {
     let lot = lot_created(state, &opened.declaration, &opened.tamper_key);
     let events = [lot.into(), station_certified(&opened.station).into()];
     let outcomes = state.deps.proposer.propose_events(&events).await?;
@@ -78,7 +81,7 @@ async fn announce(state: &ApiState, opened: &OpenedManifest) -> Result<(), Refus
             return Err(Refused::declined(decline));
         }
     }
-    Ok(())
+    Ok(outcomes.index)
 }
 
 fn provisioned(state: &ApiState, entry: &EntryBody) -> DeviceProvisioned {

@@ -101,7 +101,6 @@ pub(super) async fn reissue(
 async fn commit(state: &ApiState, key: Option<RequestKeyed>, license: LicenseId, event: Event) -> Answer {
     let (outcomes, outcome) = propose_one(state, key, event).await?;
     let done = done(outcomes.index, &outcome)?;
-    state.caught_up(done.index).await;
     let license = read(state, &license)?;
     Ok(Json(LicenseDone { index: done.index, duplicate: done.duplicate, license }))
 }

@@ -116,7 +116,6 @@ pub(super) async fn abort(
 async fn commit(state: &ApiState, key: Option<RequestKeyed>, rollout: RolloutId, event: Event) -> Answer {
     let (outcomes, outcome) = propose_one(state, key, event).await?;
     let done = done(outcomes.index, &outcome)?;
-    state.caught_up(outcomes.index).await;
     let update = state.deps.projector.read(|fold| fold.rollout(&rollout));
     Ok(Json(UpdateDone { index: done.index, duplicate: done.duplicate, rollout, update, warning: None }))
 }

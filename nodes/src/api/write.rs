@@ -31,6 +31,8 @@ pub(super) async fn propose_one(
     let mut events: Vec<Event> = key.into_iter().map(Event::from).collect();
     events.push(event);
     let mut outcomes = state.deps.proposer.propose_events(&events).await?;
+    // Who asks this node next finds what was just done.
+    state.caught_up(outcomes.index).await;
     let outcome = outcomes.events.pop();
     let outcome = outcome.ok_or_else(|| Refused::malformed("the log gave no outcome for the event"))?;
     Ok((outcomes, outcome))

@@ -167,7 +167,10 @@ impl Resumes {
             waiter.first = None;
             return admitted.answers.extend(self.repeat(waiter, stamp, grant));
         }
-        if !self.buckets.take(device, self.desk.now_millis()) {
+        let now = self.desk.now_millis();
+        if !self.buckets.take(device, now) {
+            // It was opened for nothing, whoever owns the device.
+            self.desk.failures.note(&waiter.received, now);
             let refused = waiter.received.refused(RejectionReason::RateExceeded);
             return admitted.answers.extend(self.desk.refuse_device(refused, device));
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Between two checks.
 const AGAIN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often one check has damage of fetched history mended.
+/// How often in a row damage is mended and looked for again: a disk that decays must not have all else wait.
 const MENDS_MAX: u32 = 3;
 /// For each second of checking, so that ingest does not notice.
 const REST_RATIO: u32 = 9;
@@ -61,6 +61,7 @@ fn at_leisure() -> (impl FnMut() -> bool + Send + 'static, StopWhenDropped) {
 impl Scrubbing {
     pub async fn run(mut self) {
         self.measures.damaged_segments.set(i64::from(self.is_suspected().await));
+        let mut mended_in_a_row = 0;
         loop {
             let began = Instant::now();
             match self.check(&self.own).await {
@@ -71,13 +72,15 @@ impl Scrubbing {
                         self.measures.damaged_segments.set(0);
                         self.clear().await;
                         tracing::info!(segments, bytes, seconds, "the whole log was checked and is sound");
-                    } else if self.mend(&checked.damaged).await {
+                    } else if self.mend(&checked.damaged).await && mended_in_a_row < MENDS_MAX {
+                        mended_in_a_row += 1;
                         continue;
                     }
                 }
                 Ok(None) => return,
                 Err(error) => tracing::warn!(%error, "the log could not be checked"),
             }
+            mended_in_a_row = 0;
             self.check_fetched().await;
             self.check_snapshots().await;
             tokio::time::sleep(AGAIN_AFTER).await;

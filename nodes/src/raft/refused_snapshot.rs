@@ -1,7 +1,7 @@
 //! What becomes of a snapshot that the disk refuses. openraft ends when a builder fails, so not every refusal is told to it.
 //!
 //! - No room: nothing of the log is touched, and without a snapshot it is purged of nothing. It is skipped, counted, and made
-//!   later; the rest grows, since raft asks again with each entry, and the log needs what room is left.
+//!   later; the rest grows, since raft is asked again every two seconds, and the log needs what room is left.
 //! - Anything else that the disk says: what it holds is not known any more. The log ends with it, and the process as after
 //!   any failure of the disk, before raft ends for a reason that names none.
 

@@ -76,7 +76,8 @@ pub(super) fn recover(
     let mut view = LogView::new(standing, cache_bytes_max);
     let mut end = 0;
     for (position, outline) in needed.iter().enumerate() {
-        let may_be_torn = position + 1 == needed.len() && !last_is_whole;
+        let is_last = position + 1 == needed.len();
+        let may_be_torn = is_last && !last_is_whole && !recovery.was_closed(outline);
         end = recovery.follow(outline, may_be_torn, &mut view)?;
     }
     recovery.judge_history(&found, needs_history)?;
@@ -182,6 +183,13 @@ impl Recovery<'_> {
             found.push(outline);
         }
         Ok(Outlines { found, last_is_whole: false })
+    }
+
+    /// Whether all of a segment was durable when the log was closed: none of it can be a torn tail, be its last frames
+    /// as damaged as they may.
+    fn was_closed(&self, Outline { header, .. }: &Outline) -> bool {
+        self.newest
+            .is_some_and(|newest| newest.segment == header.identity.segment && newest.closed_at.is_some())
     }
 
     /// `None` of a last segment whose creation was cut short.

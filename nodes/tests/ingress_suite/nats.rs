@@ -191,16 +191,16 @@ async fn a_node_that_cannot_commit_leaves_the_group_to_the_others() {
     let client = async_nats::connect(server.address.to_string()).await.unwrap();
     hello(&client, &terminal).await;
     nodes[0].1.send_replace(false);
-    let answered = |nodes: &Vec<(nodes::ingress::IngressHandle, _)>| nodes[0].0.counters().tickets;
-    // Once it has left, only the other one answers.
-    let mut before = answered(&nodes);
-    let mut without = 0;
-    while without < 10 {
+    let mut joined = nodes[0].0.joined();
+    timeout(TOO_LONG, joined.wait_for(|joined| !*joined)).await.expect("it must leave").unwrap();
+    // The server heard of it before what is asked from here on: only the other one answers.
+    let counts = || [0, 1].map(|node: usize| nodes[node].0.counters().tickets);
+    hello(&client, &terminal).await;
+    let before = counts();
+    for _ in 0..40 {
         hello(&client, &terminal).await;
-        without = if answered(&nodes) == before { without + 1 } else { 0 };
-        before = answered(&nodes);
     }
-    assert!(nodes[1].0.counters().tickets >= 10);
+    assert_eq!(counts(), [before[0], before[1] + 40]);
 }
 
 /// A terminal's user, confined to its own subjects as deployments confine it.

@@ -76,8 +76,10 @@ async fn perform(
 async fn kill_leader(cluster: &mut DevCluster, dies_at: Instant, say: &dyn Fn(&str)) -> Result<Death> {
     tokio::time::sleep_until(dies_at.into()).await;
     let leader = wait_for_leader(cluster).await?;
+    // The term that it led in: another node may stand for the next one already.
     let statuses = cluster.statuses().await;
-    let term = statuses.iter().map(|status| status.term).max().context("no node answers")?;
+    let own = statuses.iter().find(|status| status.node == leader).context("the leader does not answer")?;
+    let term = own.term;
     cluster.kill(leader)?;
     let at = Instant::now();
     say(&format!("node {leader}, the leader, was killed"));

@@ -1,4 +1,5 @@
-//! The epochs of a device that still count: the confirmed one, its pending successors, the last two superseded.
+//! The epochs of a device that still count: the confirmed one, its pending successors, the last two superseded, and the one that
+//! another branch ended with.
 //!
 //! ```text
 //!            grant                 first heartbeat or resume under it
@@ -19,8 +20,10 @@ use events::time::Timestamp;
 use events::vocabulary::shared::Suite;
 use serde::{Deserialize, Serialize};
 
-/// Superseded epochs that are kept, to judge forks by.
+/// Superseded epochs of one branch that are kept, to judge forks by.
 pub(crate) const SUPERSEDED_KEPT: usize = 2;
+/// What other branches ended with, beside these.
+pub(crate) const OTHER_BRANCHES_KEPT: usize = 1;
 /// Forks that are kept: the earliest, since a later one must not hide an earlier one.
 pub(crate) const FORKS_KEPT: usize = 4;
 
@@ -195,12 +198,14 @@ impl Session {
         let parent = confirmed.parent;
         if let Some(link) = self.current.replace(confirmed) {
             let superseded = Superseded { link, window, at, generation };
-            if self.superseded.len() == SUPERSEDED_KEPT {
-                // The oldest makes room, in place: this happens at every boot of every device.
-                self.superseded.rotate_left(1);
-                self.superseded[SUPERSEDED_KEPT - 1] = superseded;
-            } else {
-                self.superseded.push(superseded);
+            match self.superseded_to_drop(&superseded.link) {
+                Some(gone) => {
+                    // In place: this happens at every boot of every device.
+                    self.superseded[gone..].rotate_left(1);
+                    let last = self.superseded.len() - 1;
+                    self.superseded[last] = superseded;
+                }
+                None => self.superseded.push(superseded),
             }
         }
         if self.pending.is_empty() && self.evicted.is_empty() {
@@ -210,6 +215,32 @@ impl Session {
         self.pending.retain(|link| link.parent != parent && kept.contains(&link.parent));
         self.evicted.retain(|evicted| kept.contains(&evicted.parent));
         true
+    }
+
+    /// Which superseded epoch makes room for `leaving`. Of the branch that is current the oldest, and beside it what other
+    /// branches ended with stays: else somebody who holds a device's seed would push the honest epoch out by one fresh root
+    /// and two resumes from it, and no fork would ever show. Of those a branch gives way that nobody had demanded.
+    fn superseded_to_drop(&self, leaving: &Link) -> Option<usize> {
+        let current = self.current.as_ref().map_or(0, |link| link.branch);
+        let is_own = |link: &Link| link.branch == current;
+        let own = || self.superseded.iter().filter(|old| is_own(&old.link)).count();
+        let first = |wanted: &dyn Fn(&Link) -> bool| self.superseded.iter().position(|old| wanted(&old.link));
+        if self.superseded.len() < SUPERSEDED_KEPT {
+            return None;
+        }
+        if own() + usize::from(is_own(leaving)) > SUPERSEDED_KEPT {
+            return first(&is_own);
+        }
+        if self.superseded.len() < SUPERSEDED_KEPT + OTHER_BRANCHES_KEPT {
+            return None;
+        }
+        let later = |at: usize| self.superseded[at + 1..].iter().map(|old| &old.link).chain([leaving]);
+        let is_followed = |at: &usize| later(*at).any(|link| link.branch == self.superseded[*at].link.branch);
+        let others = || (0..self.superseded.len()).filter(|at| !is_own(&self.superseded[*at].link));
+        others()
+            .find(is_followed)
+            .or_else(|| first(&|link| !is_own(link) && link.root != 0))
+            .or_else(|| first(&|_| true))
     }
 
     /// Remembers a fork, unless an earlier one says the same or there is no place.

@@ -201,6 +201,29 @@ fn a_copy_that_re_keys_and_then_resumes_under_its_own_root_is_found_by_its_root_
 }
 
 #[test]
+fn a_copy_cannot_push_the_honest_epoch_out_by_resumes_under_its_own_root() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut copy = copy_of(&honest);
+    let mut takes_over = |world: &mut World| {
+        copy.rekey(world);
+        assert_eq!(copy.beat(world), COMMITTED);
+        for _ in 0..4 {
+            assert!(copy.resume(world));
+            assert_eq!(copy.beat(world), COMMITTED);
+        }
+    };
+    takes_over(&mut world);
+    assert!(honest.resume(&mut world), "its epoch is kept beside the copy's branch");
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert_eq!(world.legitimacy(honest.id), Legitimacy::Suspect);
+    world.wait(HOUR);
+    takes_over(&mut world);
+    assert!(honest.resume(&mut world));
+    assert_eq!(world.flags(), [(FlagKind::Clone, FlagSubject::Device(honest.id))]);
+}
+
+#[test]
 fn a_lying_flash_after_a_re_key_is_suspect_and_heals() {
     let mut world = World::new();
     let mut terminal = Terminal::alive(&mut world, 1);

@@ -18,12 +18,14 @@ use provisioning::ceremony::load_cluster_public;
 use provisioning::lot::load_firmware;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// NATS connections of the load generator, for every system alike.
 pub const CONNECTIONS: usize = 2;
 /// The shortest interval that a cluster may grant: admission enforces it, and the terminals are many enough to keep it.
 const HEARTBEAT_MILLIS: u32 = 100;
+const TICKET_WITHIN: Duration = Duration::from_secs(30);
+const HELLO_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 pub struct Stage {
     pub cluster: DevCluster,
@@ -71,8 +73,18 @@ impl Stage {
         Ok(Stage { cluster, public, terminals, connections, _nats: nats })
     }
 
-    /// A ticket, which is equal for everybody.
+    /// A ticket, which is equal for everybody. Nodes may not listen yet, or be without a leader for a moment.
     pub async fn hello(&mut self) -> Result<Ticket> {
+        let give_up = Instant::now() + TICKET_WITHIN;
+        loop {
+            match self.hello_once().await {
+                Err(_) if Instant::now() < give_up => tokio::time::sleep(HELLO_AGAIN_AFTER).await,
+                asked => return asked,
+            }
+        }
+    }
+
+    async fn hello_once(&mut self) -> Result<Ticket> {
         let terminal = &self.terminals[0][0];
         let hello = vec![terminal.request("hello", 0, encode_hello(terminal.device))];
         let none = vec![];

@@ -148,6 +148,8 @@ impl Gates {
             return None;
         }
         if !repeats && !self.buckets.take(device, now) {
+            // It was opened for nothing, whoever owns the device.
+            self.desk.failures.note(&received, now);
             let refused = received.refused(RejectionReason::RateExceeded);
             admitted.answers.extend(self.desk.refuse_device(refused, device));
             return None;
