@@ -114,7 +114,7 @@ fn check_session(row: &Row, record: &Record) -> Result<(), &'static str> {
         (session.pending.len() <= PENDING_SUCCESSORS_MAX, "at most four successors are pending"),
         (
             session.superseded.len() <= SUPERSEDED_KEPT + OTHER_BRANCHES_KEPT,
-            "at most three superseded epochs are kept",
+            "at most five superseded epochs are kept",
         ),
         (session.forks.len() <= FORKS_KEPT, "at most four forks are kept"),
         (evicted_sound, "what is pending is not older than what was evicted from its parent, which is kept"),

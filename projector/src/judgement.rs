@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::state::device::Record;
 use crate::state::license::Fate;
 use crate::state::row::{Heard, Row, marks};
-use crate::state::session::{Link, Origin, Session, Standing, Superseded};
+use crate::state::session::{Link, Session, Standing, Superseded};
 use crate::state::window::Place;
 use crate::view::FlagSubject;
 use events::ids::{CodeDigest, Epoch, Generation, Slot};
@@ -13,6 +13,7 @@ use events::limits::{EPOCH_CLAIM_JUMP_MAX, REACTIVATIONS_MAX, REKEY_REST_MILLIS}
 use events::time::Timestamp;
 use events::vocabulary::rejection::RejectionReason;
 use events::vocabulary::shared::{FlagKind, Legitimacy, OperationKind};
+use std::collections::BTreeSet;
 
 /// Log indices with which the case of a clone is shown: more of the same adds nothing to it, and is not logged.
 pub const CLONE_EVIDENCE_ENOUGH: usize = 4;
@@ -109,12 +110,10 @@ impl State {
         let rests = match code {
             None => is_recent(record.incidents.rekeyed_at),
             Some(_) => {
-                let license = record.license.and_then(|at| self.licenses.get(at));
-                let again = |link: &&Link| {
-                    let is_root = matches!(link.origin, Origin::Activation(_));
-                    is_root && is_recent(link.granted_at) && license.is_none_or(|l| l.created != link.granted)
-                };
-                record.session.all().map(Standing::link).filter(again).count() >= REACTIVATIONS_MAX
+                // By branch: whoever resumes under a fresh root has it forgotten, and its branch not.
+                let again = |link: &&Link| link.root != 0 && is_recent(link.granted_at);
+                let roots = record.session.all().map(Standing::link).filter(again).map(|link| link.root);
+                roots.collect::<BTreeSet<_>>().len() >= REACTIVATIONS_MAX
             }
         };
         if rests { Err(RejectionReason::RateExceeded) } else { Ok(()) }

@@ -22,6 +22,8 @@ use tokio::time::{Instant, sleep};
 
 /// Tries in a row that bring nothing new worth the name, over all URLs.
 const BARREN_TRIES_MAX: u32 = 12;
+/// Tries in a row that reach nobody: some two days of them. A line or a server that is away says nothing of the image.
+const UNREACHED_TRIES_MAX: u32 = 1_152;
 /// Whole downloads that are begun anew because a continued one did not match.
 const ROUNDS_MAX: u32 = 3;
 /// What is received for one job, as a multiple of the artifact, and beside it for small ones.
@@ -58,6 +60,8 @@ enum Try {
     Broken {
         brought: bool,
     },
+    /// Nobody could be asked.
+    Unreached,
     /// This server has something else: another artifact, or a page of a portal on the way.
     OtherSize,
     /// More came than any honest place needs to send.
@@ -96,8 +100,9 @@ impl<'a> Download<'a> {
 
     /// Gets the file to its full length; true if not all of it came in one go.
     async fn round(&self, http: &mut HttpClient, received: &mut u64) -> Result<bool, Fetched> {
-        // Tries in a row that brought nothing, and how many of them met something else.
-        let (mut continued, mut barren, mut other_size) = (false, 0_u32, 0_u32);
+        // Tries in a row that brought nothing, and how many of them met something else; those since that reached nobody.
+        let (mut continued, mut barren, mut other_size, mut unreached) = (false, 0_u32, 0_u32, 0_u32);
+        let (mut turn, mut some_are_away) = (0_usize, false);
         loop {
             let (have, fits) = match self.have().and_then(|have| Ok((have, self.fits(have)?))) {
                 Ok(found) => found,
@@ -110,31 +115,37 @@ impl<'a> Download<'a> {
             if !fits {
                 return Err(self.discard(UpdateFailure::NoSpace).await);
             }
-            let url = &self.offer.urls[barren as usize % self.offer.urls.len()];
+            let url = &self.offer.urls[turn % self.offer.urls.len()];
+            turn += 1;
             match self.attempt(http, url, have, received).await {
                 Try::Complete => return Ok(continued),
-                Try::Broken { brought: true } => (barren, other_size) = (0, 0),
-                Try::Broken { brought: false } => barren += 1,
+                Try::Broken { brought: true } => (barren, other_size, unreached, turn) = (0, 0, 0, 0),
+                Try::Broken { brought: false } => (barren, unreached) = (barren + 1, 0),
+                Try::Unreached => (unreached, some_are_away) = (unreached + 1, true),
                 Try::OtherSize => {
                     tracing::info!(url, "something else than the artifact is served");
-                    (barren, other_size) = (barren + 1, other_size + 1);
+                    (barren, other_size, unreached) = (barren + 1, other_size + 1, 0);
                 }
                 Try::TooMuch => return Err(self.discard(UpdateFailure::Download).await),
                 Try::Disk(error) => return Err(self.storage(&error).await),
             }
-            if barren >= BARREN_TRIES_MAX {
+            if barren >= BARREN_TRIES_MAX || unreached >= UNREACHED_TRIES_MAX {
                 // One portal or stale mirror is no verdict on the offer; all that is ever heard is.
-                let nothing_else = other_size == barren;
+                let nothing_else = other_size == barren && !some_are_away;
                 let failure = if nothing_else { UpdateFailure::Size } else { UpdateFailure::Download };
                 return Err(self.discard(failure).await);
             }
-            sleep(self.jitter(barren)).await;
+            sleep(self.jitter(barren.saturating_add(unreached))).await;
         }
     }
 
     async fn attempt(&self, http: &mut HttpClient, url: &str, have: u64, received: &mut u64) -> Try {
         match http.get(url, have).await {
             Ok(response) => self.receive(response, have, received).await,
+            Err(error @ HttpError::Connect(_)) => {
+                tracing::info!(url, have, %error, "nobody is there to download from; tried again");
+                Try::Unreached
+            }
             Err(error) => {
                 tracing::info!(url, have, %error, "a download is tried again");
                 Try::Broken { brought: false }

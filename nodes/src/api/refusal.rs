@@ -32,7 +32,9 @@ impl Refused {
     pub(super) fn declined(decline: Decline) -> Self {
         let what_to_do = match decline {
             Decline::NoCluster => "wait a moment: the cluster is being created",
-            Decline::UnknownLot => "create the lot first: `muster lot create`",
+            Decline::UnknownLot => {
+                "tell the cluster of the lot first: `muster lot register LOT_FOLDER`, at the factory"
+            }
             Decline::UnknownStation => {
                 "tell the cluster of it first: `muster station register sta_….certificate`, from the lot's folder at the factory"
             }

@@ -34,7 +34,7 @@ pub(crate) enum LogCommand {
     /// they hold what a terminal sealed for the nodes. What entries change (legitimacy, flags, operations, licenses, who
     /// leads) any node tells live at GET /v1/events, from any log index on that is not long past:
     ///
-    ///   curl -N --cacert ca.pem -H "Authorization: Bearer $(cat operator.token)" 'https://NODE:7500/v1/events?after=4711'
+    ///   curl -N --cacert ca.pem -H @<(echo "Authorization: Bearer $(cat operator.token)") 'https://NODE:7500/v1/events?after=4711'
     #[command(verbatim_doc_comment)]
     Tail(tail::TailArguments),
     /// Count what a log holds, by kind of event, and what it costs

@@ -49,6 +49,8 @@ pub fn enrol(
         // The keyring stays where the cluster is, and a factory's keys at the factory.
         keyring: None,
         factory: None,
+        // An address may carry the nodes' login.
+        nats: Vec::new(),
         ..context
     };
     let file = out.join("context.json");

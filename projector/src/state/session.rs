@@ -1,5 +1,5 @@
-//! The epochs of a device that still count: the confirmed one, its pending successors, the last two superseded, and the one that
-//! another branch ended with.
+//! The epochs of a device that still count: the confirmed one, its pending successors, the last two superseded, and what up to
+//! three other branches ended with.
 //!
 //! ```text
 //!            grant                 first heartbeat or resume under it
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 /// Superseded epochs of one branch that are kept, to judge forks by.
 pub(crate) const SUPERSEDED_KEPT: usize = 2;
-/// What other branches ended with, beside these.
-pub(crate) const OTHER_BRANCHES_KEPT: usize = 1;
+/// What other branches ended with, beside these: more than anybody gets fresh roots in a while.
+pub(crate) const OTHER_BRANCHES_KEPT: usize = 3;
 /// Forks that are kept: the earliest, since a later one must not hide an earlier one.
 pub(crate) const FORKS_KEPT: usize = 4;
 
@@ -219,7 +219,7 @@ impl Session {
 
     /// Which superseded epoch makes room for `leaving`. Of the branch that is current the oldest, and beside it what other
     /// branches ended with stays: else somebody who holds a device's seed would push the honest epoch out by one fresh root
-    /// and two resumes from it, and no fork would ever show. Of those a branch gives way that nobody had demanded.
+    /// and two resumes from it, and no fork would ever show.
     fn superseded_to_drop(&self, leaving: &Link) -> Option<usize> {
         let current = self.current.as_ref().map_or(0, |link| link.branch);
         let is_own = |link: &Link| link.branch == current;
@@ -237,10 +237,7 @@ impl Session {
         let later = |at: usize| self.superseded[at + 1..].iter().map(|old| &old.link).chain([leaving]);
         let is_followed = |at: &usize| later(*at).any(|link| link.branch == self.superseded[*at].link.branch);
         let others = || (0..self.superseded.len()).filter(|at| !is_own(&self.superseded[*at].link));
-        others()
-            .find(is_followed)
-            .or_else(|| first(&|link| !is_own(link) && link.root != 0))
-            .or_else(|| first(&|_| true))
+        others().find(is_followed).or_else(|| others().next())
     }
 
     /// Remembers a fork, unless an earlier one says the same or there is no place.

@@ -100,6 +100,44 @@ fn a_thief_with_the_code_cannot_push_the_honest_epoch_out_and_is_told_a_clone() 
 }
 
 #[test]
+fn resumes_under_a_fresh_root_make_nobody_forget_it_nor_the_honest_epoch() {
+    let mut world = World::new();
+    let mut honest = Terminal::alive(&mut world, 1);
+    let mut thief = Terminal { entropy: 50_000, ..honest.clone() };
+    for _ in 0..REACTIVATIONS_MAX {
+        thief.activate(&mut world, code(1));
+        assert_eq!(thief.beat(&mut world), COMMITTED);
+        for _ in 0..4 {
+            assert!(thief.resume(&mut world));
+            assert_eq!(thief.beat(&mut world), COMMITTED);
+        }
+    }
+    let event = thief.activation(&world, Some(code(1)));
+    assert_eq!(world.tell(event), Outcome::Refused(RejectionReason::RateExceeded));
+    assert!(honest.resume(&mut world), "its epoch is kept beside two other branches");
+    assert_eq!(honest.beat(&mut world), COMMITTED);
+    assert_eq!(world.legitimacy(honest.id), Legitimacy::Suspect);
+}
+
+#[test]
+fn who_redeems_the_code_first_does_not_push_the_owner_out_who_used_it_too() {
+    let mut world = World::new();
+    let mut thief = Terminal::alive(&mut world, 1);
+    let mut owner = Terminal { entropy: 50_000, ..thief.clone() };
+    owner.activate(&mut world, code(1));
+    assert_eq!(owner.beat(&mut world), COMMITTED);
+    thief.activate(&mut world, code(1));
+    assert_eq!(thief.beat(&mut world), COMMITTED);
+    for _ in 0..4 {
+        assert!(thief.resume(&mut world));
+        assert_eq!(thief.beat(&mut world), COMMITTED);
+    }
+    assert!(owner.resume(&mut world), "its epoch is kept");
+    assert_eq!(owner.beat(&mut world), COMMITTED);
+    assert_eq!(world.legitimacy(owner.id), Legitimacy::Suspect);
+}
+
+#[test]
 fn rule_16_every_refused_code_gets_the_same_answer_whatever_is_wrong_with_it() {
     let mut world = World::new();
     Terminal::alive(&mut world, 1);

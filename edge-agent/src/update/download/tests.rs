@@ -273,6 +273,19 @@ async fn a_place_that_never_has_it_is_given_up_after_some_tries() {
 }
 
 #[tokio::test]
+async fn places_that_nobody_reaches_are_no_verdict_on_the_offer_however_often_they_are_tried() {
+    let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
+    let server = server(vec![Act::Serve(bytes.clone())]).await;
+    let mut offer = offer(&[&server], &bytes);
+    // Nobody listens on the first port of a machine.
+    offer.urls.splice(0..0, vec!["http://127.0.0.1:1/artifact".to_owned(); 3 * BARREN_TRIES_MAX as usize]);
+    let mut http = HttpClient::new(None);
+    let download = Download::new(&offer, folder.path(), Duration::ZERO);
+    assert_eq!(download.fetch(&mut http).await, Fetched::Whole);
+    assert_eq!(*server.asked.lock().unwrap(), [0]);
+}
+
+#[tokio::test]
 async fn an_artifact_that_does_not_fit_is_not_begun() {
     let (bytes, folder) = (artifact_bytes(), tempfile::tempdir().unwrap());
     let server = server(vec![Act::Serve(bytes.clone())]).await;
