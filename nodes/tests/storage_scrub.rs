@@ -220,7 +220,9 @@ fn damage_of_entries_in_old_history_is_mended_in_its_place_and_nothing_else_is_w
     for from in (HEADER_BYTES..length).step_by(11) {
         for size in [1, 150] {
             let disk = whole.copy();
-            disk.tamper(&segment(2), |bytes| bytes[from..(from + size).min(length)].fill(0x5a));
+            disk.tamper(&segment(2), |bytes| {
+                bytes[from..(from + size).min(length)].iter_mut().for_each(|byte| *byte ^= 0x5a);
+            });
             let before = disk.bytes(&segment(2));
             assert!(mend(&disk, &peer).unwrap(), "{from}, {size}");
             assert_eq!(disk.bytes(&segment(2).with_extension("log.damaged")), before);

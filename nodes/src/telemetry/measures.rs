@@ -148,6 +148,10 @@ impl Disk for MeasuredDisk {
         self.disk.free_bytes(dir)
     }
 
+    fn are_on_one(&self, dir: &Path, other: &Path) -> io::Result<bool> {
+        self.disk.are_on_one(dir, other)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         self.disk.lock(path)
     }
@@ -177,5 +181,19 @@ impl DiskFile for MeasuredFile {
         let synced = self.file.sync_data();
         self.measures.fsync_seconds.observe(began.elapsed().as_secs_f64());
         synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::OsDisk;
+
+    #[test]
+    fn a_measured_disk_knows_what_the_disk_beneath_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let measured = MeasuredDisk { disk: Arc::new(OsDisk), measures: Arc::default() };
+        assert!(measured.are_on_one(dir.path(), dir.path()).unwrap());
+        assert!(measured.free_bytes(dir.path()).unwrap() < u64::MAX);
     }
 }

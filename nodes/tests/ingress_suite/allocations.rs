@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 const DEVICES: usize = 128;
-/// What a heartbeat may cost on average: growth of what a burst shares, and room for a library's whims.
-const OF_A_HEARTBEAT_MAX: f64 = 0.1;
+/// What a heartbeat may cost on average: growth of what a burst shares, and more bursts where the machine is busy. One
+/// allocation for each would be 1.
+const OF_A_HEARTBEAT_MAX: f64 = 0.5;
 
 thread_local! {
     static ALLOCATED: Cell<u64> = const { Cell::new(0) };

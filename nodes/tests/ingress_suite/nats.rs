@@ -200,7 +200,10 @@ async fn a_node_that_cannot_commit_leaves_the_group_to_the_others() {
     for _ in 0..40 {
         hello(&client, &terminal).await;
     }
-    assert_eq!(counts(), [before[0], before[1] + 40]);
+    let now = counts();
+    assert_eq!(now[0], before[0]);
+    // A hello that is slow to be answered is sent again.
+    assert!(now[1] >= before[1] + 40, "{before:?}, {now:?}");
 }
 
 /// A terminal's user, confined to its own subjects as deployments confine it.

@@ -1,16 +1,14 @@
 //! `muster cluster`: a new cluster's files, and how a running one is.
 
 use super::Global;
-use crate::cluster::{ClusterPlan, NatsAccess, NodePlan, certify_again, enrol, init};
+use crate::cluster::{ClusterPlan, NatsAccess, NodePlan, certify_again, init};
 use crate::exit::{NOT_HELD, UNREACHABLE, USAGE, answered, coded};
 use crate::output::Table;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use events::ids::RegionName;
-use events::time::Timestamp;
 use nodes::api::shapes::{ClockView, DigestAt, Status};
 use nodes::clock::{Clock, SystemClock};
-use nodes::config::AccessRole;
 use nodes::entropy::OsEntropy;
 use projector::view::BreakerView;
 use serde::Serialize;
@@ -25,7 +23,7 @@ pub(crate) enum ClusterCommand {
     /// Make a member's certificate and key anew, with the cluster's own authority: before one ends, or for another host
     Certify(CertifyArguments),
     /// Let somebody ask the cluster: a certificate that names the role, and a context file beside it
-    Enrol(EnrolArguments),
+    Enrol(super::enrol::EnrolArguments),
     /// Ask every node how it is: leader, lag, digests, counts
     ///
     /// Exit code 0: a majority names one leader, states are equal and automation runs. 3: no node answers, or no leader is
@@ -51,34 +49,6 @@ pub(crate) struct CertifyArguments {
     /// Folder for the new `node.pem` and `node.key`; older ones in it are kept beside them as `.old`
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-}
-
-/// Let somebody ask the cluster: a certificate that names the role, in a folder with the context file that `--context` takes.
-///
-/// Needs `ca.key`, which is kept off all nodes. Nodes believe it by `client_authority = "…/ca.pem"` in `[api]`, and show who it was in
-/// what the log keeps of each change. There is no list of revoked certificates: choose a near day.
-#[derive(Args)]
-pub(crate) struct EnrolArguments {
-    /// Where `ca.key`, `ca.pem` and `context.json` of `muster cluster init` lie
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-    /// Who it is: a to z, 0 to 9 and `-`
-    #[arg(long, value_name = "NAME")]
-    name: String,
-    /// What they may do: viewer, operator, admin or factory
-    #[arg(long, value_name = "ROLE", value_parser = parse_role)]
-    role: AccessRole,
-    /// The last day of the certificate, such as 2027-06-30
-    #[arg(long, value_name = "DATE", value_parser = super::station::parse_date)]
-    until: Timestamp,
-    /// Folder for `operator.pem`, `operator.key`, `ca.pem` and `context.json`; older certificates in it are kept beside them as `.old`
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
-
-fn parse_role(text: &str) -> Result<AccessRole, String> {
-    let known = AccessRole::ALL.into_iter().find(|role| role.as_str() == text);
-    known.ok_or_else(|| "expected viewer, operator, admin or factory".to_owned())
 }
 
 /// Lay out a new cluster: its identity and keyring, a certificate authority with one certificate a node, one
@@ -129,7 +99,7 @@ pub(crate) async fn run(global: &Global, command: ClusterCommand) -> Result<()> 
     match command {
         ClusterCommand::Init(arguments) => run_init(global, &arguments),
         ClusterCommand::Certify(arguments) => run_certify(global, &arguments),
-        ClusterCommand::Enrol(arguments) => run_enrol(global, &arguments),
+        ClusterCommand::Enrol(arguments) => super::enrol::run(global, &arguments),
         ClusterCommand::Status => status(global).await,
     }
 }
@@ -181,33 +151,6 @@ fn run_certify(global: &Global, arguments: &CertifyArguments) -> Result<()> {
             said.node,
             said.certificate.display(),
             said.key.display()
-        )
-    })
-}
-
-#[derive(Serialize)]
-struct Enrolled {
-    name: String,
-    role: AccessRole,
-    until: Timestamp,
-    context: PathBuf,
-}
-
-fn run_enrol(global: &Global, arguments: &EnrolArguments) -> Result<()> {
-    let EnrolArguments { dir, name, role, until, out } = arguments;
-    if *until <= SystemClock::default().now() {
-        return Err(coded(USAGE, format!("--until {until}: that day is over")));
-    }
-    let context = enrol(dir, *role, name, *until, out, this_year())?;
-    let said = Enrolled { name: name.clone(), role: *role, until: *until, context };
-    global.format().print(&said, |said| {
-        format!(
-            "{} may ask as {} until {}, from any node with client_authority = \"…/ca.pem\" in its [api]\n\
-             Give them the folder; there:\n  muster cluster status --context {}",
-            said.name,
-            said.role,
-            said.until,
-            said.context.display()
         )
     })
 }

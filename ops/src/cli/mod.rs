@@ -4,6 +4,7 @@ mod cluster;
 pub(crate) mod code;
 mod dev;
 mod device;
+mod enrol;
 mod evidence;
 pub(crate) mod flag;
 mod fleet;
