@@ -65,13 +65,13 @@ impl Authority {
         &self.own
     }
 
-    /// A certificate for somebody who asks the API as `role`, valid up to a day: `(year, month, day)`.
+    /// A certificate for somebody who asks the API as `role`; it ends where a day begins: `(year, month, day)`.
     pub fn certify_operator(
         &self,
         cluster: ClusterId,
         role: AccessRole,
         who: &str,
-        last_day: (i32, u8, u8),
+        ends: (i32, u8, u8),
     ) -> Result<Certified> {
         let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         ensure!(
@@ -84,7 +84,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (year, month, day) = last_day;
+        let (year, month, day) = ends;
         params.not_after = rcgen::date_time_ymd(year, month, day);
         let key = KeyPair::generate().context("generating an operator's certificate key")?;
         let signed = params.signed_by(&key, &self.issuer).context("signing an operator's certificate")?;

@@ -11,6 +11,8 @@ use nodes::config::AccessRole;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+const DAY_MILLIS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Writes `node.pem` and `node.key` into `out`, and returns where; what lies there is kept as `.old`.
 pub fn certify_again(
     dir: &Path,
@@ -36,7 +38,7 @@ pub fn enrol(
 ) -> Result<PathBuf> {
     let (context, authority) = authority_in(dir, this_year)?;
     let certified =
-        authority.certify_operator(context.cluster, role, who, civil_day(until)?).map_err(wrong)?;
+        authority.certify_operator(context.cluster, role, who, first_day_after(until)?).map_err(wrong)?;
     let (certificate, key) = write(&certified, out, "operator")?;
     for (from, name) in [(&context.ca, "ca.pem"), (&context.public, "cluster.public.json")] {
         write_public(&out.join(name), read_text(from).map_err(wrong)?.as_bytes())?;
@@ -85,9 +87,10 @@ fn write(certified: &Certified, out: &Path, name: &str) -> Result<(PathBuf, Path
     Ok((certificate, key))
 }
 
-/// Year, month and day in UTC.
-fn civil_day(at: Timestamp) -> Result<(i32, u8, u8)> {
-    let text = at.to_string();
+/// Year, month and day in UTC that begin with or next after `until`: a certificate ends where a day begins, and is good
+/// for all of its last one.
+fn first_day_after(until: Timestamp) -> Result<(i32, u8, u8)> {
+    let text = until.plus_millis(DAY_MILLIS - 1_000).to_string();
     let mut parts = text.split(['-', 'T']);
     let mut part = || parts.next().context("a day has a year, a month and a day");
     Ok((part()?.parse()?, part()?.parse()?, part()?.parse()?))
@@ -101,5 +104,22 @@ fn keep(file: &Path) -> Result<()> {
     match std::fs::rename(file, file.with_added_extension("old")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         renamed => renamed.with_context(|| format!("keeping {}", file.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_good_for_all_of_its_last_day() {
+        let day_after = |text: &str| {
+            let since =
+                humantime::parse_rfc3339(text).unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+            first_day_after(Timestamp::from_millis(since.as_millis() as u64)).unwrap()
+        };
+        assert_eq!(day_after("2027-06-30T23:59:59Z"), (2027, 7, 1));
+        assert_eq!(day_after("2027-12-31T10:00:00Z"), (2028, 1, 1));
+        assert_eq!(day_after("2027-06-30T00:00:00Z"), (2027, 6, 30));
     }
 }
